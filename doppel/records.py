@@ -1,0 +1,213 @@
+"""The records that every part of Doppel hands on. Frozen, plain, and free of any import of ours.
+
+A Slack timestamp (`ts`) is a string of seconds and six decimals, unique within one channel; `ts_key` orders it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ChannelKind(StrEnum):
+    """Who may see a channel. `UNKNOWN` is a folder of an export that no list describes: nobody but the operator."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    MPIM = "mpim"
+    IM = "im"
+    UNKNOWN = "unknown"
+
+
+class MessageKind(StrEnum):
+    """Who speaks: a person, a bot, or Slack itself (joins, topics, tombstones)."""
+
+    HUMAN = "human"
+    BOT = "bot"
+    SYSTEM = "system"
+
+
+def ts_key(ts: str) -> tuple[int, int]:
+    """Order key of a Slack timestamp; raises ValueError for a text that is none."""
+    seconds, _, micros = ts.partition(".")
+    if not (seconds.isascii() and seconds.isdigit() and (not micros or (micros.isascii() and micros.isdigit()))):
+        raise ValueError(f"not a Slack timestamp: {ts!r}")
+    return int(seconds), int(micros.ljust(6, "0")[:6] or 0)
+
+
+def ts_seconds(ts: str) -> float:
+    """Seconds since the epoch of a Slack timestamp."""
+    seconds, micros = ts_key(ts)
+    return seconds + micros / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A member of a workspace."""
+
+    team: str
+    id: str
+    handle: str
+    real_name: str = ""
+    display_name: str = ""
+    is_bot: bool = False
+    deleted: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name that others read beside their messages."""
+        return self.display_name or self.real_name or self.handle or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel, private channel, group or direct conversation; `members` are user ids."""
+
+    team: str
+    id: str
+    name: str
+    kind: ChannelKind
+    members: tuple[str, ...] = ()
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; (team, channel, ts) is its key. `text` is rendered: real names, plain links, intact code."""
+
+    team: str
+    channel: str
+    ts: str
+    author: str
+    text: str
+    kind: MessageKind = MessageKind.HUMAN
+    user: str | None = None
+    thread_ts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages of people that belong together, in the order of time.
+
+    `thread_ts` is the root's timestamp for a thread and None for a time window of a channel without threads.
+    """
+
+    team: str
+    channel: str
+    thread_ts: str | None
+    messages: tuple[Message, ...]
+
+    @property
+    def first_ts(self) -> str:
+        return self.messages[0].ts
+
+    @property
+    def last_ts(self) -> str:
+        return self.messages[-1].ts
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """At most 1000 characters of one conversation, as it is embedded.
+
+    `id` is derived from where it stands and what it says, so an unchanged chunk keeps its id. `first_ts` and `last_ts`
+    are those of its own messages, `conversation_first_ts` and `conversation_last_ts` of the conversation it was cut
+    from. `authors` are names in order of appearance.
+    """
+
+    id: str
+    team: str
+    channel: str
+    thread_ts: str | None
+    first_ts: str
+    last_ts: str
+    conversation_first_ts: str
+    conversation_last_ts: str
+    authors: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk found by a search; `score` is the cosine similarity, higher is nearer."""
+
+    chunk: Chunk
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One conversation around the best chunk found in it.
+
+    `lines` are "Name: text", one a message; `focus` is the range [start, stop) of those the chunk covers; `quote` is
+    the chunk's text; `permalink` leads to the chunk's first message.
+    """
+
+    channel_name: str
+    thread_ts: str | None
+    first_ts: str
+    last_ts: str
+    lines: tuple[str, ...]
+    focus: tuple[int, int]
+    quote: str
+    permalink: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Something said to or by the persona in the conversation that is to be answered."""
+
+    author: str
+    text: str
+    by_persona: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """A person who can be answered for. `version` is None where no adapter is published."""
+
+    team: str
+    user_id: str
+    name: str
+    handle: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One finished answer; times in seconds. `notes` are sentences for the reader (no adapter yet, and the like)."""
+
+    persona: Persona
+    text: str
+    sources: tuple[Passage, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_seconds: float
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """First event of an answer: what was looked up for it, and what the reader should know, as sentences."""
+
+    sources: tuple[Passage, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Last event of an answer."""
+
+    reply: Reply
+
+
+ReplyEvent = SourcesFound | TextDelta | Finished

@@ -1,0 +1,293 @@
+"""The vLLM server as a managed child: started, health-checked, restarted when it dies, stopped with the app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from doppel.artifacts import write_atomic
+from doppel.config import Settings
+from doppel.errors import InferenceError, TrainingError
+from doppel.inference import Endpoint, InferenceClient, is_healthy, served_model
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 15.0
+STABLE_SECONDS = 60.0
+FIRST_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 60.0
+LOG_TAIL_BYTES = 20_000
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+Say = Callable[[str], None]
+
+
+class ModelServer(Protocol):
+    """A vLLM server, whoever runs it."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    async def wait_ready(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that somebody else runs."""
+
+    endpoint: Endpoint
+
+    async def wait_ready(self) -> None:
+        """Nothing to wait for."""
+
+
+@asynccontextmanager
+async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterator[ModelServer]:
+    """A server for `model`: the one of the settings, one that another process of ours runs, or a child of our own.
+
+    A child is starting when this is entered; `wait_ready` waits for it. Raises InferenceError where none can be had.
+    """
+    if settings.vllm_url:
+        url, key = settings.vllm_url, settings.vllm_api_key
+        yield RunningServer(Endpoint(url, key, await served_model(url, key)))
+        return
+    running = await find_running(settings, model)
+    if running:
+        yield RunningServer(running)
+        return
+    child = ManagedServer(settings, model, say)
+    child.start()
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+async def find_running(settings: Settings, model: str | None = None) -> Endpoint | None:
+    """The endpoint of a healthy managed server, for `model` or for any, on this data folder, if there is one."""
+    try:
+        found = Endpoint(**json.loads(_endpoint_file(settings).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if model in (None, found.model) and await is_healthy(found) else None
+
+
+async def forget_adapters(settings: Settings, names: Iterable[str]) -> None:
+    """Make a running server on this data folder forget adapters, so that their weights leave its memory."""
+    endpoint = await find_running(settings)
+    if endpoint:
+        async with InferenceClient(endpoint) as client:
+            for name in names:
+                await client.unload(name)
+
+
+class ManagedServer:
+    """One vLLM child process, and the watcher that starts it again when it ends."""
+
+    def __init__(self, settings: Settings, model: str, say: Say) -> None:
+        self.endpoint = Endpoint(f"http://127.0.0.1:{free_port()}/v1", secrets.token_urlsafe(24), model)
+        self.log_path = settings.logs_dir / "vllm.log"
+        self._settings, self._model, self._say = settings, model, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._ready = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes requests now."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Start the child; `wait_ready` tells when it takes requests."""
+        self._say("Starting vLLM: half a minute on a GPU, one to two on a CPU.")
+        self._spawn()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def wait_ready(self) -> None:
+        """Wait until it takes requests. Raises InferenceError with the end of its log where it can't start."""
+        assert self._watcher, "start() comes first"
+        ready = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait({ready, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                self._watcher.result()
+        finally:
+            ready.cancel()
+
+    async def stop(self) -> None:
+        """Stop the child and its watcher."""
+        if self._watcher:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError, InferenceError):
+                await self._watcher
+        self._ready.clear()
+        await asyncio.to_thread(self._end)
+        _endpoint_file(self._settings).unlink(missing_ok=True)
+
+    def _spawn(self) -> None:
+        self._settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        log: IO[bytes]
+        with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                self._command(),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _command(self) -> list[str]:
+        settings = self._settings
+        rank = next((r for r in LORA_RANKS if r >= settings.lora_rank), settings.lora_rank)
+        port = self.endpoint.url.rsplit(":", 1)[1].removesuffix("/v1")
+        options = {
+            "--model": self._model,
+            "--host": "127.0.0.1",
+            "--port": port,
+            "--max-model-len": str(settings.prompt_tokens + settings.answer_tokens),
+            "--max-loras": "4",
+            "--max-lora-rank": str(rank),
+        }
+        eager = [] if _has_cuda() else ["--enforce-eager"]
+        words = [word for pair in options.items() for word in pair]
+        server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        return [*server, *words, "--enable-lora", *eager, *settings.vllm_options]
+
+    def _environment(self) -> dict[str, str]:
+        """The key goes by the environment, where other users of the machine can't read it."""
+        mine = {
+            "VLLM_API_KEY": self.endpoint.api_key,
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+        offline = {"HF_HUB_OFFLINE": "1"} if Path(self._model).is_dir() else {}
+        return {"VLLM_CPU_KVCACHE_SPACE": "1"} | dict(os.environ) | offline | mine
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + self._settings.vllm_start_seconds
+        while not await is_healthy(self.endpoint):
+            if self._process is None or self._process.poll() is not None:
+                raise InferenceError(f"vLLM did not start: {self._last_words()}; its log is {self.log_path}.")
+            if time.monotonic() > deadline:
+                raise InferenceError(
+                    f"vLLM was not ready within {self._settings.vllm_start_seconds:.0f} s; raise "
+                    f"DOPPEL_VLLM_START_SECONDS or read {self.log_path}."
+                )
+            await asyncio.sleep(POLL_SECONDS)
+        path = _endpoint_file(self._settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(asdict(self.endpoint)), 0o600)
+        self._ready.set()
+
+    async def _watch(self) -> None:
+        """Wait for the first start, whose failure ends the watch; then restart the child whenever it ends."""
+        try:
+            await self._until_ready()
+        except InferenceError:
+            await asyncio.to_thread(self._end)
+            raise
+        self._say("vLLM is ready.")
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            born = time.monotonic()
+            while self._process is not None and self._process.poll() is None:
+                await asyncio.sleep(POLL_SECONDS)
+            self._ready.clear()
+            stable = time.monotonic() - born > STABLE_SECONDS
+            backoff = FIRST_BACKOFF_SECONDS if stable else min(2 * backoff, MAX_BACKOFF_SECONDS)
+            self._say(f"vLLM ended ({self._last_words()}); starting it again in {backoff:.0f} s.")
+            await asyncio.to_thread(self._end)
+            await asyncio.sleep(backoff)
+            self._spawn()
+            with contextlib.suppress(InferenceError):
+                await self._until_ready()
+                self._say("vLLM is ready again.")
+
+    def _end(self) -> None:
+        """Stop the child and all it started: vLLM's engine is a process of its own."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _last_words(self) -> str:
+        """The last error that the child wrote to its log, in one line."""
+        with self.log_path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        errors = [text for text in lines if "Error" in text and "Traceback" not in text]
+        word = (errors or lines or ["it wrote nothing"])[-1].strip()
+        return word[-200:].rstrip(".")
+
+
+def check_adapter_config(folder: Path) -> None:
+    """Raise TrainingError where vLLM could not load an adapter with the adapter_config.json in `folder`.
+
+    vLLM's own check decides; without vLLM here (a server elsewhere), nothing is refused.
+    """
+    try:
+        from vllm.config.lora import LoRAConfig
+        from vllm.lora.peft_helper import PEFTHelper
+    except ImportError:
+        return
+    try:
+        helper = PEFTHelper.from_local_dir(str(folder), max_position_embeddings=None)
+        helper.validate_legal(LoRAConfig(max_lora_rank=LORA_RANKS[-1], max_loras=1))
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise TrainingError(
+            f"vLLM can't load such an adapter ({reason}); change DOPPEL_LORA_RANK or DOPPEL_LORA_OPTIONS."
+        ) from None
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _endpoint_file(settings: Settings) -> Path:
+    return settings.run_dir / "vllm.json"
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent ends, however it ends (Linux, prctl PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""From conversations to a published adapter: examples, fine-tuning, evaluation."""

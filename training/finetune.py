@@ -1,0 +1,273 @@
+"""LoRA fine-tuning with TRL and PEFT: sole owner of both.
+
+On CPUs a step takes a third of what it takes out of the box (SmolLM2-135M, 8 x 316 tokens): the output head runs only
+where an answer stands, and the adapter's inputs are not cast to float32.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
+from peft.helpers import disable_input_dtype_casting
+from safetensors import safe_open
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+)
+from transformers.utils import logging as transformers_logging
+from trl import SFTConfig, SFTTrainer
+
+from doppel.config import Settings
+from doppel.errors import ConfigError
+from training.examples import EncodedExample
+
+IGNORED = -100
+EVALUATIONS_PER_EPOCH = 2
+PATIENCE = 2
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with (step, steps in all, training loss of late)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where training runs: "cpu" or "cuda", and the dtype of the base model's weights there."""
+
+    name: str
+    dtype: torch.dtype
+
+
+def choose_device(settings: Settings) -> Device:
+    """The device of the settings; bfloat16 wherever the hardware multiplies it. Raises ConfigError without CUDA."""
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise ConfigError("DOPPEL_DEVICE=cuda, but PyTorch sees no GPU; install requirements-gpu.txt or use cpu.")
+    if settings.load_in_4bit and (settings.device == "cpu" or not available):
+        raise ConfigError("DOPPEL_LOAD_IN_4BIT needs CUDA, and PyTorch sees no GPU here; turn it off.")
+    if available and settings.device != "cpu":
+        return Device("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return Device("cpu", torch.bfloat16 if fast else torch.float32)
+
+
+def lora_config(settings: Settings) -> LoraConfig:
+    """The adapter's configuration: all linear layers. Raises ConfigError for options that PEFT doesn't know."""
+    options: dict[str, Any] = {
+        "r": settings.lora_rank,
+        "lora_alpha": 2 * settings.lora_rank,
+        "target_modules": "all-linear",
+        "task_type": "CAUSAL_LM",
+    }
+    try:
+        return LoraConfig(**(options | settings.lora_options))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"DOPPEL_LORA_OPTIONS is wrong: {str(error).splitlines()[0]}.") from None
+
+
+def load_base(model: str, device: Device, in_4bit: bool = False) -> Any:
+    """The base model on its device, without dropout. Raises ConfigError where it can't be loaded."""
+    quantization = (
+        BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=device.dtype)
+        if in_4bit
+        else None
+    )
+    transformers_logging.disable_progress_bar()
+    try:
+        base = AutoModelForCausalLM.from_pretrained(
+            model, dtype=device.dtype, quantization_config=quantization, device_map=device.name
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The base model {model} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+    return prepare_model_for_kbit_training(base) if in_4bit else base
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """The model with the weights that were best on the held-out examples, the log (a dict a line: step, loss,
+    eval_loss, …) and the tokens trained on in a second."""
+
+    model: PeftModel
+    log: list[dict[str, float]]
+    tokens_per_second: float
+
+
+def finetune(
+    base: Any,
+    train: Sequence[EncodedExample],
+    held_out: Sequence[EncodedExample],
+    settings: Settings,
+    device: Device,
+    tokenizer: Any,
+    work: Path,
+    progress: Progress,
+) -> FineTuned:
+    """Train an adapter on `base`, from the newest whole checkpoint in `work` if there is one.
+
+    Stops early once the held-out loss has not fallen for two evaluations. Ctrl-C saves a checkpoint before it raises
+    KeyboardInterrupt.
+    """
+    checkpoint = last_checkpoint(work)
+    first_step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    pulse = _Pulse(progress)
+    trainer = _CompletionTrainer(
+        model=base,
+        args=_arguments(settings, device, len(train), work),
+        train_dataset=_dataset(train),
+        eval_dataset=_dataset(held_out),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings),
+        callbacks=[pulse, EarlyStoppingCallback(early_stopping_patience=PATIENCE)],
+    )
+    for printer in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printer)
+    started = time.monotonic()
+    with disable_input_dtype_casting(trainer.model), pulse.interruptible():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log = list(trainer.state.log_history)
+    evaluating = sum(entry.get("eval_runtime", 0.0) for entry in log if entry["step"] > first_step)
+    return FineTuned(trainer.model, log, trainer.tokens / max(time.monotonic() - started - evaluating, 1e-9))
+
+
+class _CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer whose output head runs at the answers' positions only; the loss is the mean per completion token."""
+
+    tokens = 0
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if model.training:
+            self.tokens += int(inputs["attention_mask"].sum())
+        targets = inputs["labels"][:, 1:]
+        positions = (targets != IGNORED).any(dim=0).nonzero().flatten()
+        logits = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+            logits_to_keep=positions,
+        ).logits
+        kept = targets[:, positions].flatten()
+        loss = cross_entropy(logits.float().flatten(0, 1), kept, ignore_index=IGNORED, reduction="sum")
+        tokens = (kept != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        return (loss / tokens, None) if return_outputs else loss / tokens
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: an adapter's manifest says what a card would."""
+
+
+class _Pulse(TrainerCallback):  # type: ignore[misc]
+    """Reports every step with the loss of the last, and turns Ctrl-C into a checkpoint and an end."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._loss: float | None = None
+        self._interrupted = False
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While this is open, SIGINT and SIGTERM end training after the step at hand."""
+        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, self._interrupt) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        self._interrupted = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress(state.global_step, state.max_steps, self._loss)
+        if self._interrupted:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        self._loss = (logs or {}).get("loss", self._loss)
+
+
+def _arguments(settings: Settings, device: Device, examples: int, work: Path) -> SFTConfig:
+    batch = min(settings.train_batch_size, examples)
+    steps_per_epoch = math.ceil(examples / batch)
+    steps = settings.train_max_steps or math.ceil(steps_per_epoch * settings.train_epochs)
+    evaluate_every = max(1, min(steps_per_epoch // EVALUATIONS_PER_EPOCH, steps))
+    return SFTConfig(
+        output_dir=str(work),
+        use_cpu=device.name == "cpu",
+        bf16=device.dtype is torch.bfloat16,
+        fp16=device.dtype is torch.float16,
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=batch,
+        max_steps=steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        gradient_checkpointing=device.name == "cuda",
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="group_by_length",
+        eval_strategy="steps",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        logging_steps=1,
+        logging_strategy="steps",
+        disable_tqdm=True,
+        dataloader_pin_memory=device.name == "cuda",
+        report_to="none",
+        seed=settings.seed,
+        data_seed=settings.seed,
+    )
+
+
+def _dataset(examples: Sequence[EncodedExample]) -> Dataset:
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": [*e.prompt_ids, *e.completion_ids],
+                "labels": [IGNORED] * len(e.prompt_ids) + list(e.completion_ids),
+                "length": len(e.prompt_ids) + len(e.completion_ids),
+            }
+            for e in examples
+        ]
+    )
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint in `work` that was written to its end; broken ones are deleted."""
+    found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            with safe_open(checkpoint / "adapter_model.safetensors", framework="pt") as weights:
+                weights.keys()
+            torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
+            return checkpoint
+        except Exception:  # whatever a half-written file makes its reader raise
+            shutil.rmtree(checkpoint)
+    return None

@@ -1,0 +1,248 @@
+"""The story of one adapter: consent, examples, fine-tuning, evaluation, publishing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent
+from doppel.adapters import AdapterStore
+from doppel.artifacts import Writer, write_atomic
+from doppel.base_model import ChatTokenizer
+from doppel.config import Settings
+from doppel.conversation import conversations
+from doppel.errors import ConsentError, TrainingError
+from doppel.records import Channel, Message, User
+from doppel.server import check_adapter_config
+from training.evaluate import mean_nll
+from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
+from training.finetune import FineTuned, Progress, choose_device, finetune, load_base, lora_config
+from training.plot import save_loss_plot
+
+WATCHED_EXAMPLES = 64
+"""Held-out examples that are looked at during training; the figures at the end are of all of them."""
+
+Say = Callable[[str], None]
+
+
+class Source(Protocol):
+    """What training reads of the archive."""
+
+    def channels(self) -> list[Channel]: ...
+
+    def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterable[Message]: ...
+
+    def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training run came to; NLLs are means in nats per completion token over the held-out examples."""
+
+    persona: str
+    user_id: str
+    version: str | None
+    examples: int
+    held_out: int
+    base_nll: float
+    adapter_nll: float
+    published: bool
+    reason: str
+    tokens_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One person's examples, split and encoded, and the channels they come from."""
+
+    train: tuple[EncodedExample, ...]
+    held_out: tuple[EncodedExample, ...]
+    channels: tuple[ChannelKey, ...]
+
+    @property
+    def watched(self) -> tuple[EncodedExample, ...]:
+        """Held-out examples spread evenly over the time, at most WATCHED_EXAMPLES of them."""
+        return self.held_out[:: -(-len(self.held_out) // WATCHED_EXAMPLES)]
+
+    def fingerprint(self, settings: Settings, base_model: str) -> str:
+        """What a checkpoint must share with this run for the run to go on from it."""
+        relevant = {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(("train_", "lora_"))}
+        parts = [base_model, relevant, settings.learning_rate, settings.seed, settings.load_in_4bit]
+        parts += [[asdict(e) for e in self.train], [asdict(e) for e in self.watched]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def train(
+    user: User,
+    archive: Source,
+    store: AdapterStore,
+    settings: Settings,
+    base_path: str,
+    say: Say,
+    progress: Progress,
+) -> TrainReport:
+    """Train, evaluate and publish an adapter of `user`; goes on from where an interrupted run stopped.
+
+    Raises ConsentError without consent (also if it is withdrawn meanwhile), TrainingError with too few examples or
+    with an adapter that vLLM can't load, BusyError while another process trains the same person.
+    """
+    started = time.monotonic()
+    require_consent(user, archive)
+    check_loadable(settings)
+    tokenizer = ChatTokenizer(base_path)
+    material = gather(user, archive, settings, tokenizer)
+    say(f"{len(material.train)} examples to learn from, {len(material.held_out)} held out.")
+    with store.folder(user).writer() as writer:
+        try:
+            tuned, base_nll, adapter_nll = _train(
+                user, archive, settings, base_path, tokenizer, material, writer, say, progress
+            )
+            version, reason = _publish(user, archive, settings, material, tuned, base_nll, adapter_nll, writer)
+        except ConsentError:
+            writer.retire()
+            raise
+    return TrainReport(
+        persona=user.name,
+        user_id=user.id,
+        version=version,
+        examples=len(material.train),
+        held_out=len(material.held_out),
+        base_nll=base_nll,
+        adapter_nll=adapter_nll,
+        published=version is not None,
+        reason=reason,
+        tokens_per_second=tuned.tokens_per_second,
+        seconds=time.monotonic() - started,
+    )
+
+
+def require_consent(user: User, archive: Source) -> None:
+    """Raise ConsentError unless the person's newest word is yes."""
+    if not has_consent(archive.consent_records(user)):
+        raise ConsentError(
+            f"{user.name} has not agreed to a doppelganger; once they have, record it with "
+            f"`doppel consent grant {user.id}`."
+        )
+
+
+def check_loadable(settings: Settings) -> None:
+    """Raise TrainingError for an adapter configuration that vLLM can't load."""
+    with tempfile.TemporaryDirectory() as folder:
+        lora_config(settings).save_pretrained(folder)
+        check_adapter_config(Path(folder))
+
+
+def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatTokenizer) -> Material:
+    """One person's examples from the channels that may be learned from. Raises TrainingError where they are too few."""
+    readable = ReadPolicy.parse(settings.train_channels).readable(archive.channels())
+    found = conversations(m for m in archive.messages(readable) if m.team == user.team)
+    examples = build_examples(found, user.id, settings.min_answer_chars)
+    missing = settings.min_examples - len(examples)
+    if missing > 0:
+        raise TrainingError(
+            f"{user.name} has {len(examples)} answers to learn from, {missing} fewer than the {settings.min_examples} "
+            "that are needed; import more of their messages, allow more channels (DOPPEL_TRAIN_CHANNELS) or lower "
+            "DOPPEL_MIN_EXAMPLES."
+        )
+    learned, held_out = split_by_time(examples)
+    if not learned:
+        raise TrainingError(f"All answers of {user.name} stand in one conversation; 1 more conversation is needed.")
+    channels = sorted({(e.conversation[0], e.conversation[1]) for e in learned})
+    return Material(
+        _encode(learned, user, tokenizer, settings), _encode(held_out, user, tokenizer, settings), tuple(channels)
+    )
+
+
+def _encode(
+    examples: Sequence[Example], user: User, tokenizer: ChatTokenizer, settings: Settings
+) -> tuple[EncodedExample, ...]:
+    prompt, answer = settings.train_prompt_tokens, settings.train_answer_tokens
+    return tuple(encode(example, user.name, tokenizer, prompt, answer) for example in examples)
+
+
+def _train(
+    user: User,
+    archive: Source,
+    settings: Settings,
+    base_path: str,
+    tokenizer: ChatTokenizer,
+    material: Material,
+    writer: Writer,
+    say: Say,
+    progress: Progress,
+) -> tuple[FineTuned, float, float]:
+    """Fine-tune, and the NLL of the base model and of the adapter on all held-out examples."""
+
+    def watch(step: int, steps: int, loss: float | None) -> None:
+        require_consent(user, archive)
+        progress(step, steps, loss)
+
+    device = choose_device(settings)
+    work = _workspace(writer.folder.root / "work", material.fingerprint(settings, base_path))
+    base = load_base(base_path, device, settings.load_in_4bit)
+    tuned = finetune(base, material.train, material.watched, settings, device, tokenizer.hf, work, watch)
+    say("Evaluating the adapter and the base model on what was held out.")
+    adapter_nll = mean_nll(tuned.model, material.held_out)
+    with tuned.model.disable_adapter():
+        base_nll = mean_nll(tuned.model, material.held_out)
+    return tuned, base_nll, adapter_nll
+
+
+def _workspace(work: Path, fingerprint: str) -> Path:
+    """The folder of checkpoints, emptied unless they are of this very run."""
+    mark = work / "fingerprint"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_atomic(mark, fingerprint)
+    return work
+
+
+def _publish(
+    user: User,
+    archive: Source,
+    settings: Settings,
+    material: Material,
+    tuned: FineTuned,
+    base_nll: float,
+    adapter_nll: float,
+    writer: Writer,
+) -> tuple[str | None, str]:
+    """The new version's name, or None, and why."""
+    require_consent(user, archive)
+    work = writer.folder.root / "work"
+    if adapter_nll >= base_nll:
+        shutil.rmtree(work)
+        return None, "The adapter predicts the held-out answers no better than the base model."
+    draft = writer.draft()
+    tuned.model.save_pretrained(draft)
+    _write_log(tuned.log, draft / "metrics.jsonl")
+    save_loss_plot(tuned.log, f"{user.name}: fine-tuning", draft / "loss.png")
+    info: dict[str, Any] = {
+        "team": user.team,
+        "user_id": user.id,
+        "persona": user.name,
+        "base_model": settings.base_model,
+        "channels": material.channels,
+        "examples": len(material.train),
+        "held_out": len(material.held_out),
+        "base_nll": base_nll,
+        "adapter_nll": adapter_nll,
+        "settings": {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(("train_", "lora_"))},
+    }
+    version = writer.publish(draft, info)
+    writer.prune(settings.keep_versions)
+    shutil.rmtree(work)
+    return version.name, "The adapter predicts the held-out answers better than the base model."
+
+
+def _write_log(log: Sequence[dict[str, Any]], path: Path) -> None:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
