@@ -89,15 +89,18 @@ class Console:
         """Turn errors into one sentence and an exit status; what nobody foresaw goes to the file of `log` whole."""
         try:
             yield
-        except DoppelError as error:
-            self._fail(str(error))
+        except ExceptionGroup as group:
+            self._fail_with(group.exceptions[0], log)
         except KeyboardInterrupt:
             self._fail("Interrupted; the same command goes on from here.", INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(FAILED)
         except Exception as error:
-            self._fail(_unforeseen(error, log))
+            self._fail_with(error, log)
+
+    def _fail_with(self, error: Exception, log: Callable[[], Path]) -> None:
+        self._fail(str(error) if isinstance(error, DoppelError) else _unforeseen(error, log))
 
     def _fail(self, sentence: str, status: int = FAILED) -> None:
         self.say(" ".join(sentence.split()))

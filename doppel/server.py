@@ -43,6 +43,8 @@ class ModelServer(Protocol):
 
     async def wait_ready(self) -> None: ...
 
+    def status(self) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
@@ -52,6 +54,10 @@ class RunningServer:
 
     async def wait_ready(self) -> None:
         """Nothing to wait for."""
+
+    def status(self) -> str:
+        """Nothing to tell."""
+        return ""
 
 
 @asynccontextmanager
@@ -111,10 +117,9 @@ class ManagedServer:
         """The child's process id while it runs."""
         return self._process.pid if self._process else None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it takes requests now."""
-        return self._ready.is_set()
+    def status(self) -> str:
+        """A sentence while it takes no requests, else nothing."""
+        return "" if self._ready.is_set() else "The model is starting; a question waits until it is ready."
 
     def start(self) -> None:
         """Start the child; `wait_ready` tells when it takes requests."""

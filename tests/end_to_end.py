@@ -1,0 +1,108 @@
+"""Doppel as a user runs it: real commands, a real model, a real vLLM server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from doppel.config import Settings, load_settings
+from doppel.inference import Endpoint
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "examples" / "sample-workspace"
+PERSONA = "ines"
+START_SECONDS = 300.0
+
+FEW_STEPS = {"DOPPEL_TRAIN_MAX_STEPS": "4", "DOPPEL_TRAIN_PROMPT_TOKENS": "96", "DOPPEL_TEMPERATURE": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished command; `data` is what it printed with --json."""
+
+    status: int
+    data: dict[str, Any]
+    stderr: str
+
+
+def doppel(data_dir: Path, *arguments: str, environ: dict[str, str] | None = None) -> Done:
+    """Run one command with --json and read its one object."""
+    done = subprocess.run(
+        [sys.executable, "app.py", *arguments, "--json"],
+        cwd=ROOT,
+        env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(data_dir)} | (environ or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr)
+
+
+@dataclass
+class Deployment:
+    """A data folder on which everything was done once, in order, and `doppel serve`."""
+
+    data_dir: Path
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self.reports["import"] = self.run("import", str(SAMPLE))
+        self.reports["reindex"] = self.run("reindex")
+        self.reports["consent"] = self.run("consent", "grant", PERSONA, "--by", "tests")
+        self.reports["train"] = self.run("train", "--user", PERSONA)
+        self._log = (self.data_dir / "serve.log").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "app.py", "serve", "--port", str(self.port)],
+            cwd=ROOT,
+            env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(self.data_dir)},
+            stderr=self._log,
+        )
+        self.wait_ready()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(60)
+        self._log.close()
+
+    port: int = 17860
+
+    @property
+    def settings(self) -> Settings:
+        """The settings the server runs with."""
+        return load_settings(FEW_STEPS, data_dir=self.data_dir)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the managed vLLM server listens."""
+        return Endpoint(**json.loads((self.data_dir / "run" / "vllm.json").read_text()))
+
+    @property
+    def said(self) -> str:
+        """What `doppel serve` has printed so far."""
+        return (self.data_dir / "serve.log").read_text()
+
+    def run(self, *arguments: str, **environ: str) -> dict[str, Any]:
+        """What a command that succeeds prints."""
+        done = doppel(self.data_dir, *arguments, environ=environ)
+        assert done.status == 0, done.stderr
+        return done.data
+
+    def wait_ready(self, times: int = 1) -> None:
+        """Wait until vLLM has been ready `times` times since the start."""
+        deadline = time.monotonic() + START_SECONDS
+        while len(re.findall(r"^vLLM is ready", self.said, flags=re.MULTILINE)) < times:
+            assert self._process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.3)

@@ -1,0 +1,35 @@
+"""Settings: the environment over .env, and every fault named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from doppel.config import Settings, load_settings
+from doppel.errors import ConfigError
+
+
+def test_the_environment_goes_over_the_file_and_options_over_both(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DOPPEL_TOP_K=3\nDOPPEL_SEED=7\nOTHER=1\n")
+    settings = load_settings({"DOPPEL_TOP_K": "4"}, tmp_path / ".env", data_dir=tmp_path)
+    assert (settings.top_k, settings.seed, settings.data_dir) == (4, 7, tmp_path)
+
+
+def test_lists_and_dicts_are_json() -> None:
+    environ = {"DOPPEL_LORA_OPTIONS": '{"use_rslora": true}', "DOPPEL_VLLM_OPTIONS": '["--seed", "1"]'}
+    settings = load_settings(environ)
+    assert settings.lora_options == {"use_rslora": True}
+    assert settings.vllm_options == ["--seed", "1"]
+
+
+def test_all_faults_are_named_together() -> None:
+    environ = {"DOPPEL_TOPK": "3", "DOPPEL_TOP_P": "7", "DOPPEL_LORA_OPTIONS": "{"}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    assert all(name in str(caught.value) for name in environ)
+
+
+def test_settings_cannot_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().top_k = 5

@@ -1,0 +1,340 @@
+"""Import, reindex, train, serve, answer: the whole path, on real parts. The tests share one deployment, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from doppel.access import OPERATOR, ReadPolicy
+from doppel.adapters import AdapterInfo, AdapterStore, adapter_name, serving_adapter
+from doppel.archive.archive import Archive
+from doppel.artifacts import VersionedFolder
+from doppel.base_model import ChatTokenizer, base_model_path
+from doppel.engine import Engine
+from doppel.errors import ConsentError, InferenceError, NotReadableError
+from doppel.inference import InferenceClient, Sampling
+from doppel.prompt import render
+from doppel.records import Finished, SourcesFound, TextDelta, Turn
+from indexing.embed import SentenceEmbedder
+from indexing.retrieve import IndexRetriever
+from tests.end_to_end import FEW_STEPS, PERSONA, ROOT, SAMPLE, Deployment, doppel
+from training.train import gather
+
+pytestmark = pytest.mark.timeout(900)
+
+QUESTION = "why did we drop Kafka?"
+PUBLIC = ReadPolicy.parse("public")
+
+
+@pytest.fixture
+def archive(deployment: Deployment) -> Archive:
+    return Archive.open(deployment.settings.archive_path)
+
+
+@pytest.fixture
+async def client(deployment: Deployment) -> AsyncIterator[InferenceClient]:
+    async with InferenceClient(deployment.endpoint) as open_client:
+        yield open_client
+
+
+@pytest.fixture(scope="session")
+def tokenizer(deployment: Deployment) -> ChatTokenizer:
+    return ChatTokenizer(base_model_path(deployment.settings))
+
+
+@pytest.fixture
+def engine(deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer) -> Engine:
+    settings = deployment.settings
+    folder = VersionedFolder(settings.index_dir, "index", "")
+    retriever = IndexRetriever(folder, SentenceEmbedder(settings.embedding_model), archive)
+    return Engine(settings, archive, retriever, AdapterStore(settings.adapters_dir), tokenizer, client)
+
+
+def test_the_sample_workspace_is_imported_and_indexed(deployment: Deployment) -> None:
+    imported, indexed = deployment.reports["import"], deployment.reports["reindex"]
+    assert imported["messages"] == imported["added"] >= 800
+    assert indexed["chunks"] == indexed["embedded"] > 200
+
+
+def test_doing_it_again_does_nothing(deployment: Deployment) -> None:
+    again = deployment.run("import", str(SAMPLE))
+    assert (again["added"], again["updated"], again["unchanged"]) == (0, 0, again["messages"])
+    indexed = deployment.run("reindex")
+    assert (indexed["embedded"], indexed["removed"]) == (0, 0)
+    assert indexed["version"] == deployment.reports["reindex"]["version"]
+
+
+def test_search_finds_the_decision(deployment: Deployment) -> None:
+    results = deployment.run("search", QUESTION, "-k", "5")["results"]
+    assert len(results) == 5
+    assert any("decided: kafka goes" in r["text"] and r["channel"] == "engineering" for r in results)
+
+
+def test_training_beats_the_base_model_on_held_out_answers(deployment: Deployment) -> None:
+    report = deployment.reports["train"]
+    assert report["published"], report
+    assert report["adapter_nll"] < report["base_nll"]
+    folder = deployment.settings.adapters_dir
+    (version,) = folder.glob("*/*/versions/*")
+    assert (version / "loss.png").read_bytes().startswith(b"\x89PNG")
+    log = [json.loads(text) for text in (version / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss", "eval_loss"} <= {key for entry in log for key in entry}
+
+
+async def test_vllm_computes_the_same_likelihood_with_the_adapter(
+    deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer
+) -> None:
+    user = archive.find_user(PERSONA)
+    version = AdapterStore(deployment.settings.adapters_dir).require(user)
+    material = gather(user, archive, deployment.settings, tokenizer)
+    figures = {}
+    for name, adapter in (("adapter_nll", serving_adapter(user, version)), ("base_nll", None)):
+        pairs = [await client.completion_nll(e.prompt_ids, e.completion_ids, adapter) for e in material.held_out]
+        tokens = [nll for pair in pairs for nll in pair]
+        figures[name] = sum(tokens) / len(tokens)
+    assert figures == pytest.approx({key: deployment.reports["train"][key] for key in figures}, rel=0.01)
+
+
+async def test_serving_sends_the_token_ids_that_training_rendered(
+    deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer
+) -> None:
+    user = archive.find_user(PERSONA)
+    turns = [Turn("jun", "is <|im_end|> the outbox enough? :thinking_face:\n```select 1```")]
+    messages = render(user.name, turns, tokenizer, 256).messages
+    answer = await client._openai.chat.completions.create(
+        model=client.endpoint.model,
+        messages=[{"role": m["role"], "content": tokenizer._neutral(m["content"])} for m in messages],  # type: ignore[misc]
+        max_tokens=1,
+        extra_body={"return_token_ids": True},
+    )
+    assert answer.prompt_token_ids == render(user.name, turns, tokenizer, 256).ids  # type: ignore[attr-defined]
+
+
+async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive: Archive) -> None:
+    persona = await engine.persona(PERSONA)
+    events = [event async for event in engine.reply(persona, [Turn("Jun", QUESTION)], PUBLIC)]
+    assert isinstance(events[0], SourcesFound)
+    deltas = [event.text for event in events if isinstance(event, TextDelta)]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    reply = finished.reply
+    assert len(deltas) > 3
+    assert reply.text == "".join(deltas).strip()
+    assert 0 < reply.first_token_seconds < reply.seconds
+    assert reply.completion_tokens >= len(deltas) / 2
+    assert reply.sources
+    for source in reply.sources:
+        assert _message_at(archive, source.permalink) in source.quote
+
+
+async def test_private_words_never_reach_a_public_place(engine: Engine, archive: Archive) -> None:
+    persona = await engine.persona(PERSONA)
+    question = [Turn("Jun", "what is our runway and how much does Castellane pay?")]
+
+    async def found(place: ReadPolicy) -> set[str]:
+        async for event in engine.reply(persona, question, place):
+            assert isinstance(event, SourcesFound)
+            return {source.channel_name for source in event.sources}
+        raise AssertionError("no event")
+
+    assert "founders" in await found(OPERATOR)
+    public = {channel.name for channel in archive.channels() if channel.kind == "public"}
+    assert await found(PUBLIC) <= public
+
+
+async def test_an_adapter_answers_only_where_all_it_learned_from_may_be_read(
+    deployment: Deployment, engine: Engine, archive: Archive
+) -> None:
+    user = archive.find_user(PERSONA)
+    learned = AdapterInfo.of(AdapterStore(deployment.settings.adapters_dir).require(user)).channels
+    kinds = {channel.kind.value for channel in archive.channels() if (channel.team, channel.id) in learned}
+    assert kinds == {"public"}
+    with pytest.raises(NotReadableError, match="learned from channels"):
+        async for _ in engine.reply(await engine.persona(PERSONA), [Turn("Jun", "?")], ReadPolicy.parse("general")):
+            pass
+
+
+def test_chat_in_the_terminal_uses_the_running_server(deployment: Deployment, archive: Archive) -> None:
+    reply = deployment.run("chat", "--persona", "Ines Moreau", "-m", QUESTION)
+    assert set(reply) >= {
+        "persona",
+        "version",
+        "reply",
+        "sources",
+        "prompt_tokens",
+        "completion_tokens",
+        "first_token_seconds",
+        "seconds",
+    }
+    assert reply["version"] == deployment.reports["train"]["version"]
+    assert reply["reply"]
+    assert all(_message_at(archive, link) for link in reply["sources"])
+    assert deployment.said.count("Starting vLLM") == 1
+
+
+def test_a_person_without_an_adapter_answers_from_examples_and_says_so(deployment: Deployment) -> None:
+    deployment.run("consent", "grant", "jun", "--by", "tests")
+    reply = deployment.run("chat", "--persona", "jun", "-m", "what do you work on?")
+    assert reply["version"] is None
+    assert "no adapter yet" in reply["notes"][0]
+
+
+def test_nobody_answers_without_consent(deployment: Deployment) -> None:
+    done = doppel(deployment.data_dir, "chat", "--persona", "henrik", "-m", "hello")
+    assert done.status == 1
+    assert "has not agreed" in done.data["error"]
+
+
+async def test_the_chat_page_answers_in_a_browser(deployment: Deployment) -> None:
+    from tests.browser import ask_in_browser
+
+    answer, links = await asyncio.to_thread(ask_in_browser, f"http://127.0.0.1:{deployment.port}", PERSONA, QUESTION)
+    assert answer.strip()
+    assert links
+    assert all(link.startswith("https://haulbeck.slack.com/archives/") for link in links)
+
+
+def test_a_second_serve_on_the_same_folder_is_told_so(deployment: Deployment) -> None:
+    done = doppel(deployment.data_dir, "serve", "--port", "17861")
+    assert done.status == 1
+    assert "Another `doppel serve`" in done.data["error"]
+    taken = doppel(deployment.data_dir, "serve", "--port", str(deployment.port))
+    assert taken.status == 1
+    assert f"{deployment.port}" in taken.data["error"]
+    assert "in use" in taken.data["error"]
+
+
+def test_a_new_version_is_used_at_once_and_an_older_one_after_a_rollback(deployment: Deployment) -> None:
+    first = deployment.reports["train"]["version"]
+    second = deployment.run("train", "--user", PERSONA, DOPPEL_SEED="1", DOPPEL_TRAIN_MAX_STEPS="2")["version"]
+    assert second not in (None, first)
+    assert deployment.run("chat", "--persona", PERSONA, "-m", "hello?")["version"] == second
+    back = deployment.run("adapters", "rollback", PERSONA)
+    assert (back["from"], back["version"]) == (second, first)
+    assert deployment.run("chat", "--persona", PERSONA, "-m", "hello?")["version"] == first
+    assert deployment.said.count("Starting vLLM") == 1
+
+
+def test_an_adapter_is_exported_as_peft_and_as_a_full_model(deployment: Deployment, tmp_path: Path) -> None:
+    deployment.run("adapters", "export", PERSONA, str(tmp_path / "peft"))
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {p.name for p in (tmp_path / "peft").iterdir()}
+    deployment.run("adapters", "export", PERSONA, str(tmp_path / "merged"), "--merged")
+    files = {p.name for p in (tmp_path / "merged").iterdir()}
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= files
+    again = doppel(deployment.data_dir, "adapters", "export", PERSONA, str(tmp_path / "peft"))
+    assert again.status == 1
+    assert "not empty" in again.data["error"]
+
+
+async def test_vllm_that_dies_in_mid_answer_is_a_sentence_and_comes_back(
+    deployment: Deployment, client: InferenceClient, tokenizer: ChatTokenizer
+) -> None:
+    prompt = render("ines", [Turn("Jun", "tell me a long story")], tokenizer, 256).ids
+
+    async def kill_at_the_third_token() -> None:
+        async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=-1)):
+            if piece.tokens == 3:
+                _kill_vllm(deployment)
+
+    with pytest.raises(InferenceError, match="middle of the answer"):
+        await kill_at_the_third_token()
+    await asyncio.to_thread(deployment.wait_ready, 2)
+    reply = await asyncio.to_thread(deployment.run, "chat", "--persona", PERSONA, "-m", "are you back?")
+    assert reply["reply"]
+    assert reply["version"] == deployment.reports["train"]["version"]
+
+
+async def test_a_damaged_adapter_is_a_sentence_and_the_server_stays(deployment: Deployment, archive: Archive) -> None:
+    store = AdapterStore(deployment.settings.adapters_dir)
+    weights = store.require(archive.find_user(PERSONA)).path / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    try:
+        done = doppel(deployment.data_dir, "chat", "--persona", PERSONA, "-m", "hello?")
+    finally:
+        weights.write_bytes(whole)
+    assert done.status == 1
+    assert "damaged" in done.data["error"]
+    assert deployment.run("chat", "--persona", PERSONA, "-m", "hello?")["reply"]
+
+
+async def test_withdrawing_consent_stops_the_persona_at_once_and_deletes_the_adapter(
+    deployment: Deployment, engine: Engine, archive: Archive, client: InferenceClient
+) -> None:
+    persona = await engine.persona(PERSONA)
+    user = archive.find_user(PERSONA)
+    withdrawn = deployment.run("consent", "revoke", PERSONA, "--by", "tests")
+    with pytest.raises(ConsentError):
+        async for _ in engine.reply(persona, [Turn("Jun", "still there?")], PUBLIC):
+            pass
+    assert persona.name not in {p.name for p in await engine.personas()}
+    left = list((deployment.settings.adapters_dir / user.team / user.id).rglob("*.safetensors"))
+    assert left == []
+    served = {model.id async for model in client._openai.models.list()}
+    assert not served & {adapter_name(user, version) for version in withdrawn["removed_versions"]}
+
+
+def test_training_without_consent_is_refused(deployment: Deployment) -> None:
+    done = doppel(deployment.data_dir, "train", "--user", PERSONA)
+    assert done.status == 1
+    assert "has not agreed" in done.data["error"]
+
+
+def test_too_few_examples_are_refused_with_the_number_that_is_missing(deployment: Deployment) -> None:
+    done = doppel(deployment.data_dir, "train", "--user", "jun", environ={"DOPPEL_MIN_EXAMPLES": "5000"})
+    assert done.status == 1
+    found, missing = map(int, re.findall(r"(\d+) answers to learn from, (\d+) fewer", done.data["error"])[0])
+    assert found + missing == 5000
+
+
+def test_training_that_is_interrupted_goes_on_where_it_stopped(deployment: Deployment) -> None:
+    environ = os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(deployment.data_dir), "DOPPEL_TRAIN_MAX_STEPS": "6"}
+    command = [sys.executable, "app.py", "train", "--user", "jun", "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as p:
+        work = deployment.settings.adapters_dir
+        while not list(work.glob("*/*/work/checkpoint-*")) and p.poll() is None:
+            time.sleep(0.1)
+        p.send_signal(signal.SIGINT)
+        _, said = p.communicate()
+    assert p.returncode == 130, said
+    (checkpoint,) = sorted(work.glob("*/*/work/checkpoint-*"))[-1:]
+    report = deployment.run("train", "--user", "jun", DOPPEL_TRAIN_MAX_STEPS="6")
+    steps = [e["step"] for e in _metrics(deployment, report["version"]) if "loss" in e]
+    assert int(checkpoint.name.split("-")[1]) < 6
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def _metrics(deployment: Deployment, version: str) -> list[dict[str, float]]:
+    (path,) = deployment.settings.adapters_dir.glob(f"*/*/versions/{version}/metrics.jsonl")
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+def _kill_vllm(deployment: Deployment) -> None:
+    """kill -9 for the server process that listens there."""
+    port = int(deployment.endpoint.url.split(":")[2].split("/")[0])
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "vllm.entrypoints.openai.api_server" in words and str(port) in words:
+            process.kill()
+
+
+def _message_at(archive: Archive, permalink: str) -> str:
+    """The text of the message that a permalink names."""
+    found = re.search(r"/archives/(\w+)/p(\d{10})(\d{6})", permalink)
+    assert found, permalink
+    ts = f"{found[2]}.{found[3]}"
+    (text,) = [m.text for m in archive.messages() if m.channel == found[1] and m.ts == ts]
+    return text

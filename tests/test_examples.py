@@ -1,0 +1,83 @@
+"""Training examples: the person's runs, what came before them, and a split that no conversation crosses."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doppel.prompt import render
+from doppel.records import Conversation, Message, ts_key
+from tests.fakes.tokenizer import END, WordTokenizer
+from training.examples import build_examples, encode, split_by_time
+
+
+def conversation(start: int, *said: tuple[str, str]) -> Conversation:
+    messages = [
+        Message("T1", "C1", f"{start + i}.000000", user.title(), text, user=user) for i, (user, text) in enumerate(said)
+    ]
+    return Conversation("T1", "C1", None, tuple(messages))
+
+
+TALK = conversation(
+    1000,
+    ("bob", "is kafka down?"),
+    ("ines", "no."),
+    ("ines", "the broker is restarting, give it a minute."),
+    ("bob", "thanks"),
+    ("eve", "what was it?"),
+    ("ines", "a full disk on the second broker, again."),
+    ("bob", "oh"),
+)
+
+
+def test_contiguous_messages_are_one_answer_and_what_was_said_before_is_the_prompt() -> None:
+    first, second = build_examples([TALK], "ines", 5)
+    assert first.answer == "no.\nthe broker is restarting, give it a minute."
+    assert [t.text for t in first.turns] == ["is kafka down?"]
+    assert [(t.author, t.by_persona) for t in second.turns] == [
+        ("Bob", False),
+        ("Ines", True),
+        ("Ines", True),
+        ("Bob", False),
+        ("Eve", False),
+    ]
+
+
+def test_short_answers_and_openings_are_no_examples() -> None:
+    opened = conversation(1, ("ines", "I moved the standup to ten, see you there"), ("bob", "fine"), ("ines", "good"))
+    assert build_examples([opened], "ines", 20) == []
+
+
+def test_nothing_said_later_stands_in_a_prompt() -> None:
+    for example in build_examples([TALK], "ines", 1):
+        position = [m.text for m in TALK.messages].index(example.answer.split("\n")[0])
+        assert [t.text for t in example.turns] == [m.text for m in TALK.messages[:position]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 4)), min_size=2, max_size=40, unique_by=lambda t: t[0]))
+def test_the_latest_conversations_are_held_out_whole(plan: list[tuple[int, int]]) -> None:
+    found = [
+        conversation(10 * start, *[pair for _ in range(n) for pair in (("bob", "well?"), ("ines", "so it is"))])
+        for start, n in plan
+    ]
+    examples = build_examples(found, "ines", 1)
+    learned, held_out = split_by_time(examples)
+    sides = [{e.conversation for e in side} for side in (learned, held_out)]
+    assert sorted(map(repr, learned + held_out)) == sorted(map(repr, examples))
+    assert not sides[0] & sides[1]
+    assert len(sides[1]) == max(1, round(0.15 * len(plan)))
+    assert max(ts_key(e.last_ts) for e in learned) <= min(ts_key(e.last_ts) for e in held_out)
+
+
+def test_an_encoded_example_is_the_prompt_of_answering_and_the_answer() -> None:
+    tokenizer = WordTokenizer()
+    example = build_examples([TALK], "ines", 5)[1]
+    encoded = encode(example, "Ines", tokenizer, 200, 100)
+    assert list(encoded.prompt_ids) == render("Ines", example.turns, tokenizer, 200).ids
+    assert tokenizer.decode(encoded.completion_ids) == example.answer + " <end>"
+
+
+def test_an_answer_that_is_cut_does_not_learn_to_end() -> None:
+    encoded = encode(build_examples([TALK], "ines", 5)[1], "Ines", WordTokenizer(), 200, 4)
+    assert len(encoded.completion_ids) == 4
+    assert END not in encoded.completion_ids

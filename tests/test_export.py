@@ -1,0 +1,161 @@
+"""Reading exports in all their untidiness."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doppel.errors import BadInputError
+from doppel.records import ChannelKind
+from doppel.slack.export import Export, open_export
+from tests.fakes.export_builder import ExportBuilder, small_team
+
+
+def read(export: Export) -> list[tuple[str, str]]:
+    return [(channel.id, raw["text"]) for channel, raw in export.messages()]
+
+
+def skipped(export: Export) -> dict[str, int]:
+    list(export.messages())
+    return dict(+export.skipped)
+
+
+@pytest.mark.parametrize("wrapped_in", ["", "Acme Slack export/", "a/b/"])
+def test_a_zip_and_its_unpacked_folder_read_the_same(tmp_path: Path, wrapped_in: str) -> None:
+    path = small_team().zip(tmp_path / "export.zip", wrapped_in)
+    with zipfile.ZipFile(path) as file:
+        file.extractall(tmp_path / "folder")
+    with open_export(path) as zipped, open_export(tmp_path / "folder") as folder:
+        assert read(zipped) == read(folder)
+        assert len(read(zipped)) == 7
+        assert (zipped.users, zipped.channels, zipped.as_of) == (folder.users, folder.channels, folder.as_of)
+
+
+def test_people_and_channels_are_records(tmp_path: Path) -> None:
+    builder = small_team().channel("D1", "", "U1", "U2", list_="dms").channel("G2", "mpdm-1", "U1", list_="mpims")
+    builder.say("D1", "1700000000.1", "psst").say("mpdm-1", "1700000000.2", "hello all")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        kinds = {channel.id: channel.kind for channel in export.channels}
+        assert kinds == {
+            "C1": ChannelKind.PUBLIC,
+            "G1": ChannelKind.PRIVATE,
+            "D1": ChannelKind.IM,
+            "G2": ChannelKind.MPIM,
+        }
+        assert [user.name for user in export.users] == ["Ada", "Grace Hopper", "Alan Turing", "Deploy Bot"]
+        assert ("D1", "psst") in read(export)
+        assert ("G2", "hello all") in read(export)
+
+
+def test_private_channels_among_the_public_ones_stay_private(tmp_path: Path) -> None:
+    builder = ExportBuilder().channel("C1", "plans", is_private=True).channel("C2", "pair", is_im=True)
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert [channel.kind for channel in export.channels] == [ChannelKind.PRIVATE, ChannelKind.IM]
+
+
+def test_a_folder_that_no_list_names_is_unknown(tmp_path: Path) -> None:
+    builder = small_team().say("core-outreach", "1700000000.1", "hi").say("C0ABCDEFGH", "1700000000.1", "ho")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        unknown = {(c.id, c.name) for c in export.channels if c.kind is ChannelKind.UNKNOWN}
+        assert unknown == {("name:core-outreach", "core-outreach"), ("C0ABCDEFGH", "C0ABCDEFGH")}
+
+
+def test_junk_is_passed_over_and_the_rest_counted(tmp_path: Path) -> None:
+    canvases = [{"id": "F1", "permalink": "https://acme.slack.com/docs/T1/F1"}, {"id": "F2"}]
+    builder = (
+        small_team()
+        .put("__MACOSX/general/._2024-01-01.json", b"\0\1")
+        .put(".DS_Store", b"\0")
+        .put("general/.DS_Store", b"\0")
+        .put("integration_logs.json", "[]")
+        .put("general/canvas_in_the_conversation.json", json.dumps(canvases))
+        .put("general/notes.txt", "hello")
+        .put("readme.html", "hello")
+        .put("general/attachments/a.png", b"\0")
+    )
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert len(read(export)) == 7
+        assert dict(+export.skipped) == {"canvas": 2, "other file": 3}
+        assert export.url == "https://acme.slack.com"
+
+
+@pytest.mark.parametrize(
+    ("raw", "url"),
+    [
+        ({"files": [{"permalink": "https://acme.slack.com/files/U1/F1/x"}]}, "https://acme.slack.com"),
+        ({"files": [{"permalink": "https://acme.enterprise.slack.com/files/1"}]}, "https://acme.enterprise.slack.com"),
+        ({"files": [{"permalink": "https://files.slack.com/x"}, {"permalink": "https://app.slack.com/x"}]}, ""),
+        ({"files": [{"permalink": "https://evil.org/acme.slack.com/"}]}, ""),
+        ({"text": "look at https://other.slack.com/archives/C1/p1"}, ""),
+        ({"attachments": [{"from_url": "https://other.slack.com/archives/C1/p1"}]}, ""),
+        (
+            {"attachments": [{"is_msg_unfurl": True, "channel_team": "T1", "from_url": "https://acme.slack.com/a"}]},
+            "https://acme.slack.com",
+        ),
+        (
+            {"attachments": [{"is_msg_unfurl": True, "channel_team": "T2", "from_url": "https://other.slack.com/a"}]},
+            "",
+        ),
+    ],
+)
+def test_the_address_is_what_slack_wrote_itself(tmp_path: Path, raw: dict[str, Any], url: str) -> None:
+    builder = small_team().say("general", "1700000001.1", raw.pop("text", ""), **raw)
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        read(export)
+        assert export.url == url
+
+
+def test_the_team_is_that_of_most_members(tmp_path: Path) -> None:
+    builder = small_team().user("U7", "guest", team_id="T2")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert export.team == "T1"
+        assert {user.team for user in export.users} == {"T1"}
+
+
+def test_without_members_the_team_is_that_of_most_messages(tmp_path: Path) -> None:
+    builder = small_team().without("users").say("general", "1700000001.1", "x", team="T5").say("general", "1.1", "y")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert (export.team, export.team_is_known) == ("T5", True)
+
+
+def test_without_any_team_there_is_a_stable_stand_in(tmp_path: Path) -> None:
+    with open_export(small_team().without("users").zip(tmp_path / "export.zip")) as export:
+        assert (export.team, export.team_is_known) == ("local", False)
+
+
+def test_as_of_is_the_newest_message_even_behind_a_broken_day(tmp_path: Path) -> None:
+    builder = small_team().put("general/2099-01-01.json", "[").put("general/2098-01-01.json", '[{"ts": "soon"}]')
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert export.as_of == "1700090000.000100"
+
+
+def test_progress_ends_at_the_total(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with open_export(small_team().zip(tmp_path / "export.zip")) as export:
+        list(export.messages(lambda done, total: seen.append((done, total))))
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] > 0
+
+
+def test_names_that_other_tools_wrote_are_understood(tmp_path: Path) -> None:
+    """Windows' separators, and UTF-8 without the flag that says so, decomposed as macOS does it."""
+    decomposed = "gro\u0308ße".encode()
+    builder = ExportBuilder().channel("C1", "größe").say("x" * len(decomposed), "1700000000.1", "hi")
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in builder.contents().items():
+            file.writestr(name.replace("/", "\\"), data)
+    path.write_bytes(path.read_bytes().replace(b"x" * len(decomposed), decomposed))
+    with open_export(path) as export:
+        assert read(export) == [("C1", "hi")]
+
+
+def test_several_exports_in_one_folder_are_refused(tmp_path: Path) -> None:
+    small_team().folder(tmp_path / "exports" / "may")
+    small_team().folder(tmp_path / "exports" / "june")
+    with pytest.raises(BadInputError, match="several exports \\(june, may\\); import them one by one"):
+        open_export(tmp_path / "exports")

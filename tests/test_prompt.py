@@ -1,0 +1,90 @@
+"""The prompt: whole threads within a budget, the newest turns first to stay, roles that alternate."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doppel.errors import ConfigError
+from doppel.prompt import render
+from doppel.records import Passage, Turn
+from tests.fakes.tokenizer import WordTokenizer
+
+
+def passage(lines: list[str], focus: tuple[int, int], channel: str = "ops") -> Passage:
+    return Passage(channel, "1.0", "1.0", "2.0", tuple(lines), focus, "quote", "https://x.slack.com/1", 0.5)
+
+
+def system_of(passages: list[Passage], budget: int) -> str:
+    prompt = render("Ines", [Turn("Bob", "why?")], WordTokenizer(), 4000, passages=passages, context_tokens=budget)
+    return prompt.messages[0]["content"]
+
+
+def test_what_the_persona_said_is_the_assistants_and_names_stand_before_the_others() -> None:
+    turns = [Turn("Bob", "why?"), Turn("Eve", "yes, why?"), Turn("Ines", "because.", True), Turn("Bob", "and now?")]
+    roles = [(m["role"], m["content"]) for m in render("Ines", turns, WordTokenizer(), 500).messages[1:]]
+    assert roles == [("user", "Bob: why?\nEve: yes, why?"), ("assistant", "because."), ("user", "Bob: and now?")]
+
+
+def test_a_conversation_that_the_persona_opens_begins_with_the_users_message() -> None:
+    messages = render("Ines", [Turn("Ines", "who knows?", True), Turn("Bob", "me.")], WordTokenizer(), 500).messages
+    assert [(m["role"], m["content"]) for m in messages[1:]] == [("user", "Ines: who knows?\nBob: me.")]
+
+
+def test_a_whole_thread_goes_in_where_it_fits() -> None:
+    lines = [f"Ada: line {i}" for i in range(9)]
+    assert "\n".join(["#ops:", *lines]) in system_of([passage(lines, (4, 5))], 100)
+
+
+def test_a_long_thread_is_cut_around_what_was_found() -> None:
+    lines = [f"Ada: line {i}" for i in range(100)]
+    text = system_of([passage(lines, (50, 52))], 30)
+    assert all(f"line {i}" in text for i in (48, 50, 51, 53))
+    assert "…\nAda" in text
+    assert "line 0" not in text
+    assert "line 99" not in text
+
+
+def test_sources_are_those_that_found_room() -> None:
+    near = passage(["Ada: short"], (0, 1), "near")
+    long = passage(["Ada: " + "word " * 200], (0, 1), "long")
+    last = passage(["Ada: brief"], (0, 1), "last")
+    prompt = render("Ines", [Turn("Bob", "?")], WordTokenizer(), 900, passages=[near, long, last], context_tokens=30)
+    assert prompt.passages == (near, last)
+    assert "#long" not in prompt.messages[0]["content"]
+
+
+def test_the_oldest_turns_go_first() -> None:
+    turns = [Turn("Bob", f"turn number {i} has these words") for i in range(50)]
+    prompt = render("Ines", turns, WordTokenizer(), 100)
+    text = prompt.messages[-1]["content"]
+    assert len(prompt.ids) <= 100
+    assert "number 49" in text
+    assert "number 0 " not in text
+
+
+def test_one_question_that_is_too_long_keeps_its_end() -> None:
+    prompt = render("Ines", [Turn("Bob", "word " * 1000 + "what about Kafka?")], WordTokenizer(), 60)
+    assert len(prompt.ids) <= 60
+    assert prompt.messages[-1]["content"].endswith("what about Kafka?")
+
+
+def test_no_room_at_all_is_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="DOPPEL_PROMPT_TOKENS"):
+        render("Ines", [Turn("Bob", "why?")], WordTokenizer(), 5)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=60), st.booleans()), min_size=1, max_size=12),
+    st.integers(min_value=60, max_value=200),
+)
+def test_any_conversation_fits_and_alternates(said: list[tuple[str, bool]], limit: int) -> None:
+    turns = [Turn("Ines" if own else "Bob", text, own) for text, own in said]
+    prompt = render("Ines", turns, WordTokenizer(), limit)
+    roles = [m["role"] for m in prompt.messages]
+    assert len(prompt.ids) <= limit
+    assert roles[:2] == ["system", "user"]
+    assert all(a != b for a, b in pairwise(roles))

@@ -1,0 +1,127 @@
+"""The shape of the code and the docs are tests: who imports whom, who owns which library, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from doppel.config import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [*sorted(p for d in ("doppel", "indexing", "training") for p in (ROOT / d).rglob("*.py")), ROOT / "app.py"]
+
+OWNERS = {
+    "faiss": {"indexing/vectors.py"},
+    "sentence_transformers": {"indexing/embed.py"},
+    "langchain_text_splitters": {"indexing/chunk.py"},
+    "peft": {"training/finetune.py", "training/export.py"},
+    "trl": {"training/finetune.py"},
+    "datasets": {"training/finetune.py"},
+    "matplotlib": {"training/plot.py"},
+    "vllm": {"doppel/server.py", "doppel/vllm_cpu_lora.py"},
+    "openai": {"doppel/inference.py"},
+    "gradio": {"doppel/surfaces/web.py"},
+    "transformers": {"doppel/base_model.py", "training/finetune.py"},
+    "typer": {"app.py"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def ours(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ours)
+def test_the_parts_import_in_one_direction(path: Path) -> None:
+    name, found = ours(path), {module.split(".")[0] for module in imports(path)}
+    if name.startswith("doppel/"):
+        assert not found & {"indexing", "training", "app"}
+    if name.startswith("indexing/"):
+        assert not found & {"training", "app"}
+    if name.startswith("training/"):
+        assert not found & {"indexing", "app"}
+
+
+def test_records_and_errors_import_nothing_of_ours() -> None:
+    for name in ("records", "errors"):
+        modules = imports(ROOT / "doppel" / f"{name}.py")
+        assert not [m for m in modules if m.split(".")[0] in ("doppel", "indexing", "training")]
+
+
+def test_the_engine_knows_no_surface() -> None:
+    for path in SOURCES:
+        if not ours(path).startswith(("doppel/surfaces/", "app.py")):
+            assert not [m for m in imports(path) if m.startswith("doppel.surfaces")]
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_one_module_owns_each_heavy_library(library: str) -> None:
+    users = {ours(path) for path in SOURCES if library in {m.split(".")[0] for m in imports(path)}}
+    assert users == OWNERS[library]
+
+
+@pytest.mark.parametrize(
+    ("command", "kept_out"),
+    [
+        ("reindex", ("gradio", "vllm", "trl", "peft")),
+        ("import", ("torch", "faiss", "gradio")),
+        ("personas", ("torch",)),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = [command, str(ROOT / "examples" / "sample-workspace")] if command == "import" else [command]
+    code = (
+        "import sys, app\n"
+        "try:\n    app.app()\nexcept SystemExit:\n    pass\n"
+        f"sys.exit(str([m for m in {kept_out!r} if m in sys.modules] or '') or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--data-dir", str(tmp_path), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(DOPPEL_\w+)`", text)) == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        assert f"| `{PREFIX}{name.upper()}` |" in text
+        assert field.description in text
+
+
+def test_every_command_is_in_the_readme() -> None:
+    listed = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = re.findall(r"^│ ([a-z]+)\b", listed.stdout, flags=re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(commands) >= 10
+    assert not [command for command in commands if f"`{command}" not in readme]
+
+
+def test_files_stay_readable_in_one_sitting() -> None:
+    lengths = {ours(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert not {name: length for name, length in lengths.items() if length > 500}
+
+
+def test_nothing_is_pickled() -> None:
+    for path in SOURCES:
+        assert "pickle" not in {m.split(".")[0] for m in imports(path)}
+        for call in re.findall(r"(?:torch|np|numpy)\.load\([^)]*\)", path.read_text(encoding="utf-8")):
+            assert "weights_only=True" in call or "allow_pickle=False" in call
