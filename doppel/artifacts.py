@@ -66,7 +66,7 @@ class VersionedFolder:
     def current_name(self) -> str | None:
         """The name in CURRENT, without a look at the version; cheap enough for every request."""
         try:
-            return (self.root / "CURRENT").read_text(encoding="utf-8").strip() or None
+            return (self.root / "CURRENT").read_text(encoding="utf-8", errors="replace").strip() or None
         except FileNotFoundError:
             return None
 
@@ -80,7 +80,7 @@ class VersionedFolder:
         """A version by its name, its files checked for presence and size. Raises ArtifactError."""
         path = self.root / "versions" / name
         if not _VERSION.fullmatch(name) or not path.is_dir():
-            raise ArtifactError(f"The {self.what} version {name} is missing; {self.remedy}.")
+            raise ArtifactError(f"The {self.what} version {name!a} is missing; {self.remedy}.")
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             files = {str(f): int(entry["size"]) for f, entry in manifest["files"].items()}
@@ -183,7 +183,8 @@ class Writer:
     def _next_name(self) -> str:
         """A name that was never used: the counter only ever rises, and outlives the versions it named."""
         counter = self.folder.root / "counter"
-        last = max([int(counter.read_text()) if counter.is_file() else 0, *map(_number, self.folder.names())])
+        said = counter.read_text(encoding="utf-8", errors="replace").strip() if counter.is_file() else ""
+        last = max([int(said) if said.isdecimal() else 0, *map(_number, self.folder.names())])
         write_atomic(counter, f"{last + 1}\n")
         return f"v{last + 1:04d}-{secrets.token_hex(4)}"
 

@@ -81,6 +81,18 @@ def test_damage_is_one_sentence_with_the_remedy(folder: VersionedFolder, damage:
         folder.current()
 
 
+@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00", b"../../etc", b"v0009-00000000"])
+def test_a_broken_current_is_a_sentence_and_the_next_version_heals_it(folder: VersionedFolder, garbage: bytes) -> None:
+    publish(folder, "old")
+    (folder.root / "CURRENT").write_bytes(garbage)
+    (folder.root / "counter").write_bytes(garbage)
+    with pytest.raises(ArtifactError, match="missing"):
+        folder.current()
+    name = publish(folder, "new")
+    assert folder.current_name() == name
+    assert len(folder.names()) == 2
+
+
 def test_a_changed_byte_is_found_by_verify(folder: VersionedFolder) -> None:
     name = publish(folder, "some data")
     (folder.root / "versions" / name / "sub" / "data").write_text("some dota")

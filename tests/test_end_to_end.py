@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -298,23 +297,50 @@ def test_too_few_examples_are_refused_with_the_number_that_is_missing(deployment
     assert found + missing == 5000
 
 
-def test_training_that_is_interrupted_goes_on_where_it_stopped(deployment: Deployment) -> None:
-    environ = os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(deployment.data_dir), "DOPPEL_TRAIN_MAX_STEPS": "6"}
-    command = [sys.executable, "app.py", "train", "--user", "jun", "--json"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as p:
-        work = deployment.settings.adapters_dir
-        while not list(work.glob("*/*/work/checkpoint-*")) and p.poll() is None:
-            time.sleep(0.1)
-        p.send_signal(signal.SIGINT)
-        _, said = p.communicate()
-    assert p.returncode == 130, said
-    (checkpoint,) = sorted(work.glob("*/*/work/checkpoint-*"))[-1:]
-    report = deployment.run("train", "--user", "jun", DOPPEL_TRAIN_MAX_STEPS="6")
-    steps = [e["step"] for e in _metrics(deployment, report["version"]) if "loss" in e]
-    assert int(checkpoint.name.split("-")[1]) < 6
-    assert steps == [1, 2, 3, 4, 5, 6]
+def test_training_that_is_interrupted_or_killed_goes_on_where_it_stopped(deployment: Deployment) -> None:
+    steps = {"DOPPEL_TRAIN_MAX_STEPS": "8"}
+    assert _stop_training(deployment, signal.SIGINT, after=1, **steps) == 130
+    assert _stop_training(deployment, signal.SIGKILL, after=4, **steps) == -signal.SIGKILL
+    stopped = max(_checkpoints(deployment))
+    report = deployment.run("train", "--user", "jun", **steps)
+    assert 1 <= stopped < 8
+    assert [e["step"] for e in _metrics(deployment, report["version"]) if "loss" in e] == list(range(1, 9))
+    assert not _checkpoints(deployment)
+
+
+def _stop_training(deployment: Deployment, number: signal.Signals, after: int, **environ: str) -> int:
+    """Send a signal once a checkpoint of step `after` or later is being written, or step `after` is done."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", STEPWISE, "train", "--user", "jun", "--json"],
+        cwd=ROOT,
+        env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(deployment.data_dir)} | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    for text in process.stderr:
+        if text.startswith("step ") and int(text.split()[1]) >= after:
+            process.send_signal(number)
+            break
+    process.communicate()
+    return process.returncode
+
+
+STEPWISE = """
+import sys, app, training.finetune as finetune
+told = finetune._Pulse.on_step_end
+def tell(self, args, state, control, **kwargs):
+    print("step", state.global_step, file=sys.stderr, flush=True)
+    told(self, args, state, control, **kwargs)
+finetune._Pulse.on_step_end = tell
+app.app()
+"""
+
+
+def _checkpoints(deployment: Deployment) -> list[int]:
+    found = deployment.settings.adapters_dir.glob("*/*/work/checkpoint-*")
+    return [int(path.name.split("-")[1]) for path in found]
 
 
 def _metrics(deployment: Deployment, version: str) -> list[dict[str, float]]:

@@ -210,7 +210,7 @@ def _arguments(settings: Settings, device: Device, examples: int, work: Path) ->
     batch = min(settings.train_batch_size, examples)
     steps_per_epoch = math.ceil(examples / batch)
     steps = settings.train_max_steps or math.ceil(steps_per_epoch * settings.train_epochs)
-    evaluate_every = max(1, min(steps_per_epoch // EVALUATIONS_PER_EPOCH, steps))
+    evaluate_every = max(1, min(steps_per_epoch, steps) // EVALUATIONS_PER_EPOCH)
     return SFTConfig(
         output_dir=str(work),
         use_cpu=device.name == "cpu",

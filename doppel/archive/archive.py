@@ -1,0 +1,139 @@
+"""The archive: one file that holds what a team said. Every method is one transaction, safe from several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from doppel.access import ChannelKey, ConsentAction, ConsentRecord
+from doppel.archive import ledger, people, reading
+from doppel.archive.database import exclusive, open_engine, writing
+from doppel.archive.database import reading as reads
+from doppel.archive.importing import ImportReport, import_export
+from doppel.archive.ledger import Feedback
+from doppel.archive.reading import Counts
+from doppel.records import Channel, Conversation, Message, User
+from doppel.slack.export import Export, Progress
+
+
+class Archive:
+    """An open archive. Its methods raise ArchiveError, StorageError or BusyError where the file lets them down."""
+
+    def __init__(self, engine: Engine, path: Path, workspace_url: str = "") -> None:
+        self.path = path
+        self._engine = engine
+        self._url = workspace_url.rstrip("/")
+
+    @classmethod
+    def open(cls, path: Path, workspace_url: str = "") -> Archive:
+        """The archive at `path`, created if there is none; `workspace_url` goes before what the export says."""
+        return cls(open_engine(path), path, workspace_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def import_export(self, export: Export, progress: Progress | None = None) -> ImportReport:
+        """Take in an export, whole or not at all; raises BusyError while another process imports."""
+        with exclusive(self.path), writing(self._engine, self.path) as connection:
+            return import_export(connection, export, progress)
+
+    def users(self) -> list[User]:
+        """People and bots, by team and id."""
+        with reads(self._engine, self.path) as connection:
+            return reading.users(connection)
+
+    def channels(self) -> list[Channel]:
+        """Channels by team and name; a direct conversation is named after its members."""
+        with reads(self._engine, self.path) as connection:
+            return reading.channels(connection)
+
+    def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterator[Message]:
+        """Messages of `channels`, or of all, as of one moment: channel by channel, each in the order of time."""
+        with reads(self._engine, self.path) as connection:
+            yield from reading.messages(connection, channels)
+
+    def messages_of(
+        self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
+    ) -> list[Message]:
+        """A person's newest messages with text, newest first, from `channels` or from all."""
+        with reads(self._engine, self.path) as connection:
+            return reading.messages_of(connection, team, user_id, limit, channels)
+
+    def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
+        """The thread of `thread_ts`, or what was said outside of threads from `first_ts` to `last_ts`.
+
+        The rules are those of `doppel.conversation`; it has no messages where the archive has none any more.
+        """
+        with reads(self._engine, self.path) as connection:
+            return reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
+
+    def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
+        """The address of a message in Slack."""
+        team, channel_id = channel
+        if self._url:
+            return reading.permalink(self._url, channel_id, ts, thread_ts)
+        with reads(self._engine, self.path) as connection:
+            return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
+
+    def find_user(self, name: str) -> User:
+        """The person with that Slack id, handle, display or real name; raises UnknownUserError with the nearest."""
+        return people.find_user(self.users(), name)
+
+    def counts(self) -> Counts:
+        """How much there is."""
+        with reads(self._engine, self.path) as connection:
+            return reading.counts(connection)
+
+    def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
+        """Append to the consent ledger."""
+        with writing(self._engine, self.path) as connection:
+            return ledger.record_consent(connection, user, action, by)
+
+    def consent_records(self, user: User | None = None) -> list[ConsentRecord]:
+        """The consent ledger, or one person's part of it, oldest first."""
+        with reads(self._engine, self.path) as connection:
+            return ledger.consent_records(connection, user)
+
+    def add_feedback(
+        self,
+        team: str,
+        user_id: str,
+        *,
+        version: str | None,
+        question: str,
+        reply: str,
+        sources: Sequence[str] = (),
+        liked: bool | None = None,
+        comment: str = "",
+    ) -> Feedback:
+        """Store what a reader thought of one answer; `sources` are permalinks."""
+        with writing(self._engine, self.path) as connection:
+            return ledger.add_feedback(
+                connection,
+                team,
+                user_id,
+                version=version,
+                question=question,
+                reply=reply,
+                sources=sources,
+                liked=liked,
+                comment=comment,
+            )
+
+    def feedback(self) -> list[Feedback]:
+        """All feedback, oldest first."""
+        with reads(self._engine, self.path) as connection:
+            return ledger.feedback(connection)

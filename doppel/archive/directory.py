@@ -1,0 +1,127 @@
+"""Who and where: an export's workspace, people and channels, merged with what the archive knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
+
+from doppel.archive import tables
+from doppel.archive.reading import micros, users
+from doppel.records import Channel, ChannelKind
+from doppel.slack.export import PLACEHOLDER, UNKNOWN_TEAM, Export
+from doppel.slack.markup import Names
+
+Values = dict[str, Any]
+
+UNSEEN = -1
+"""`as_of` of what is only guessed: anything an export says is newer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """How the messages of an export read: whose ids they hold, and where its channels are in the archive."""
+
+    team: str
+    names: Names
+    bots: frozenset[str]
+    channel_ids: Mapping[str, str]
+
+
+def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
+    """Take in people and channels; returns them and the ids that read differently now."""
+    team, as_of = _merge_team(connection, export), micros(export.as_of)
+    people = [asdict(user) | {"team": team} for user in export.users]
+    changed = merge_rows(connection, tables.users, team, people, as_of)
+    channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
+    return read_directory(connection, team, channel_ids), changed | places
+
+
+def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, str]) -> Directory:
+    """The names of a workspace as they are now."""
+    members, t = users(connection, team), tables.channels
+    rows = connection.execute(select(t.c.id, t.c.name).where(t.c.team == team))
+    names = Names({user.id: user.name for user in members}, {row.id: row.name for row in rows})
+    return Directory(team, names, frozenset(user.id for user in members if user.is_bot), channel_ids)
+
+
+def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:
+    """Add the rows whose id is new, replace those that say less new things; returns the ids of both."""
+    stored = {row.id: row._asdict() for row in connection.execute(select(table).where(table.c.team == team))}
+    incoming = {row["id"]: row | {"as_of": as_of} for row in rows}
+    added = [row for id_, row in incoming.items() if id_ not in stored]
+    newer = [row for id_, row in incoming.items() if id_ in stored and as_of > stored[id_]["as_of"]]
+    if added:
+        connection.execute(insert(table), added)
+    if newer:
+        by_key = and_(table.c.team == bindparam("key_team"), table.c.id == bindparam("key_id"))
+        keyed = [row | {"key_team": team, "key_id": row["id"]} for row in newer]
+        connection.execute(update(table).where(by_key).values({c.name: bindparam(c.name) for c in table.c}), keyed)
+    differing = {row["id"] for row in newer if row | {"as_of": 0} != stored[row["id"]] | {"as_of": 0}}
+    return differing | {row["id"] for row in added}
+
+
+def _merge_team(connection: Connection, export: Export) -> str:
+    """The export's team. One that names none, or was first met so, is known by the channels it shares."""
+    known = set(connection.scalars(select(tables.workspaces.c.team)))
+    akin = _team_with(connection, [channel.id for channel in export.channels])
+    team = export.team if export.team_is_known else akin or UNKNOWN_TEAM
+    if team not in known and akin == UNKNOWN_TEAM:
+        _retag(connection, team)
+    elif team not in known:
+        connection.execute(insert(tables.workspaces).values(team=team, url="", as_of=UNSEEN))
+    return team
+
+
+def _team_with(connection: Connection, channel_ids: Iterable[str]) -> str | None:
+    """A workspace of the archive that has one of these channels; Slack's ids are unique, placeholders are not."""
+    t, wanted = tables.channels, {id_ for id_ in channel_ids if not id_.startswith(PLACEHOLDER)}
+    return next((row.team for row in connection.execute(select(t.c.team, t.c.id)) if row.id in wanted), None)
+
+
+def _retag(connection: Connection, team: str) -> None:
+    for table in tables.metadata.sorted_tables:
+        connection.execute(update(table).where(table.c.team == UNKNOWN_TEAM).values(team=team))
+
+
+def _merge_channels(
+    connection: Connection, team: str, channels: Iterable[Channel], as_of: int
+) -> tuple[dict[str, str], set[str]]:
+    """Take in channels; returns their ids in the archive by those in the export, and the ids that read differently.
+
+    A channel that a later export no longer lists keeps its id and name, but from then on who may read it is unknown.
+    """
+    t = tables.channels
+    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of))}
+    listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
+    for channel in listed.values():
+        if PLACEHOLDER + channel.name in stored:
+            _rekey(connection, team, PLACEHOLDER + channel.name, channel.id)
+    real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}
+    ids = {channel.id: channel.id for channel in listed.values()}
+    unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
+    ids |= {channel.id: real.get(channel.name, channel.id) for channel in unlisted}
+    guesses = [_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
+    changed = merge_rows(connection, t, team, [_values(team, channel) for channel in listed.values()], as_of)
+    delisted = [id_ for id_ in ids.values() if id_ in stored and id_ not in listed and as_of > stored[id_].as_of]
+    unknown = update(t).where(t.c.team == team, t.c.id.in_(delisted))
+    connection.execute(unknown.values(kind=ChannelKind.UNKNOWN, as_of=as_of))
+    return ids, changed | merge_rows(connection, t, team, guesses, UNSEEN)
+
+
+def _rekey(connection: Connection, team: str, placeholder: str, channel: str) -> None:
+    """A channel got its id: its messages move there, unless they are there already."""
+    old, new = tables.messages, tables.messages.alias()
+    mine = and_(old.c.team == team, old.c.channel == placeholder)
+    there = exists().where(new.c.team == team, new.c.channel == channel, new.c.ts == old.c.ts)
+    connection.execute(delete(old).where(mine, there))
+    connection.execute(update(old).where(mine).values(channel=channel))
+    connection.execute(
+        delete(tables.channels).where(tables.channels.c.team == team, tables.channels.c.id == placeholder)
+    )
+
+
+def _values(team: str, channel: Channel) -> Values:
+    return asdict(channel) | {"team": team, "members": list(channel.members)}

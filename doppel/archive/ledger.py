@@ -1,0 +1,91 @@
+"""What people said about Doppel itself: the consent ledger, which only grows, and feedback on answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, RowMapping, insert, select
+
+from doppel.access import ConsentAction, ConsentRecord
+from doppel.archive import tables
+from doppel.records import User
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a reader thought of one answer; `liked` is None where only a comment was left, `sources` are permalinks."""
+
+    id: int
+    at: str
+    team: str
+    user_id: str
+    version: str | None
+    question: str
+    reply: str
+    sources: tuple[str, ...]
+    liked: bool | None
+    comment: str
+
+
+def now() -> str:
+    """The time as the ledger writes it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def record_consent(connection: Connection, user: User, action: ConsentAction, by: str) -> ConsentRecord:
+    """Append to the ledger."""
+    record = ConsentRecord(user.team, user.id, action, now(), by)
+    connection.execute(insert(tables.consent).values(**asdict(record)))
+    return record
+
+
+def consent_records(connection: Connection, user: User | None) -> list[ConsentRecord]:
+    """The ledger, or one person's part of it, oldest first."""
+    t = tables.consent
+    query = select(t.c.team, t.c.user_id, t.c.action, t.c.at, t.c.by).order_by(t.c.id)
+    if user is not None:
+        query = query.where(t.c.team == user.team, t.c.user_id == user.id)
+    return [
+        ConsentRecord(row.team, row.user_id, ConsentAction(row.action), row.at, row.by)
+        for row in connection.execute(query)
+    ]
+
+
+def add_feedback(
+    connection: Connection,
+    team: str,
+    user_id: str,
+    *,
+    version: str | None,
+    question: str,
+    reply: str,
+    sources: Sequence[str],
+    liked: bool | None,
+    comment: str,
+) -> Feedback:
+    """Store what a reader thought of one answer."""
+    values = {
+        "at": now(),
+        "team": team,
+        "user_id": user_id,
+        "version": version,
+        "question": question,
+        "reply": reply,
+        "sources": list(sources),
+        "liked": liked,
+        "comment": comment,
+    }
+    row = connection.execute(insert(tables.feedback).values(**values).returning(*tables.feedback.c)).one()
+    return _feedback(row._mapping)
+
+
+def feedback(connection: Connection) -> list[Feedback]:
+    """All of it, oldest first."""
+    rows = connection.execute(select(tables.feedback).order_by(tables.feedback.c.id))
+    return [_feedback(row._mapping) for row in rows]
+
+
+def _feedback(row: RowMapping) -> Feedback:
+    return Feedback(**{**row, "sources": tuple(row["sources"])})

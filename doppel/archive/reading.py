@@ -1,0 +1,170 @@
+"""What can be asked of the archive: its rows as records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+from sqlalchemy import Connection, Row, Select, Table, func, select
+
+from doppel.access import ChannelKey
+from doppel.archive import tables
+from doppel.conversation import conversations
+from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
+
+_PAGE = 1000
+_MESSAGE = [
+    tables.messages.c[name] for name in ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
+]
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+Names = Mapping[tuple[str, str], str]
+"""(team, user id) -> name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much the archive holds."""
+
+    messages: int
+    threads: int
+    users: int
+    channels: int
+
+
+def micros(ts: str) -> int:
+    """A Slack timestamp as microseconds since the epoch."""
+    seconds, rest = ts_key(ts)
+    return seconds * 1_000_000 + rest
+
+
+def users(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> list[User]:
+    """The people and bots of all workspaces, or of one."""
+    t = tables.users
+    query = select(t.c.team, t.c.id, t.c.handle, t.c.real_name, t.c.display_name, t.c.is_bot, t.c.deleted)
+    query = query.order_by(t.c.team, t.c.id)
+    if team is not None:
+        query = query.where(t.c.team == team)
+    if ids is not None:
+        query = query.where(t.c.id.in_(ids))
+    return [User(*row) for row in connection.execute(query)]
+
+
+def user_names(connection: Connection, ids: Collection[str] | None = None) -> Names:
+    """What everybody, or those with one of a few `ids`, is called now."""
+    return {(user.team, user.id): user.name for user in users(connection, ids=ids)}
+
+
+def channels(connection: Connection) -> list[Channel]:
+    """The channels of all workspaces; a direct conversation is named after its members."""
+    t = tables.channels
+    query = select(t.c.team, t.c.id, t.c.name, t.c.kind, t.c.members, t.c.archived).order_by(t.c.team, t.c.name, t.c.id)
+    names = user_names(connection)
+    return [_channel(row, names) for row in connection.execute(query)]
+
+
+def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> Iterator[Message]:
+    """Messages of the `wanted` channels, or of all: channel by channel, each in the order of time."""
+    t = tables.channels
+    keys = connection.execute(select(t.c.team, t.c.id).order_by(t.c.team, t.c.id)).all()
+    names = user_names(connection)
+    for team, channel in keys:
+        if wanted is None or (team, channel) in wanted:
+            query = _of_channel(team, channel).order_by(tables.messages.c.at, tables.messages.c.ts)
+            query = query.execution_options(yield_per=_PAGE)
+            yield from _records(connection.execute(query), names)
+
+
+def messages_of(
+    connection: Connection, team: str, user_id: str, limit: int, wanted: Collection[ChannelKey] | None
+) -> list[Message]:
+    """A person's newest messages with text, newest first, from the `wanted` channels or from all."""
+    t = tables.messages
+    query = select(*_MESSAGE).where(
+        t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""
+    )
+    query = query.order_by(t.c.at.desc()).execution_options(yield_per=_PAGE)
+    with connection.execute(query) as rows:
+        readable = (row for row in rows if wanted is None or (row.team, row.channel) in wanted)
+        return list(_records(islice(readable, limit), user_names(connection)))
+
+
+def conversation(
+    connection: Connection, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str
+) -> Conversation:
+    """The thread of `thread_ts`, or what was said outside of threads from `first_ts` to `last_ts`.
+
+    It has no messages where the archive has none any more.
+    """
+    t = tables.messages
+    query = _of_channel(team, channel).where(t.c.kind == MessageKind.HUMAN)
+    if thread_ts is not None:
+        rows = [*connection.execute(query.where(t.c.ts == thread_ts))]
+        roots = [thread_ts]
+    else:
+        rows = [*connection.execute(query.where(t.c.at.between(micros(first_ts), micros(last_ts))))]
+        roots = [row.ts for row in rows]
+    # One OR over both, or an order, would make SQLite read the whole channel.
+    rows += connection.execute(query.where(t.c.thread_ts.in_(roots)))
+    rows = sorted({row.ts: row for row in rows}.values(), key=lambda row: (micros(row.ts), row.ts))
+    names = user_names(connection, {row.user for row in rows if row.user})
+    found = conversations(_records(rows, names))
+    parts = [part for part in found if part.thread_ts == thread_ts]
+    return Conversation(team, channel, thread_ts, tuple(message for part in parts for message in part.messages))
+
+
+def permalink(url: str, channel: str, ts: str, thread_ts: str | None) -> str:
+    """The address of a message in the workspace at `url`."""
+    seconds, rest = ts_key(ts)
+    link = f"{url}/archives/{quote(channel)}/p{seconds}{rest:06d}"
+    if thread_ts is None or thread_ts == ts:
+        return link
+    return f"{link}?{urlencode({'thread_ts': thread_ts, 'cid': channel})}"
+
+
+def workspace_url(connection: Connection, team: str) -> str:
+    """The workspace's own address, or Slack's where it is not known."""
+    t = tables.workspaces
+    return connection.scalar(select(t.c.url).where(t.c.team == team)) or "https://slack.com"
+
+
+def counts(connection: Connection) -> Counts:
+    """How much there is now."""
+    t = tables.messages
+    threads = select(t.c.team, t.c.channel, t.c.thread_ts).where(t.c.thread_ts.is_not(None)).distinct()
+    return Counts(
+        messages=_count(connection, tables.messages),
+        threads=connection.scalar(select(func.count()).select_from(threads.subquery())) or 0,
+        users=_count(connection, tables.users),
+        channels=_count(connection, tables.channels),
+    )
+
+
+def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:
+    t = tables.messages
+    return select(*_MESSAGE).where(t.c.team == team, t.c.channel == channel)
+
+
+def _records(rows: Iterable[AnyRow], names: Names) -> Iterator[Message]:
+    for team, channel, ts, author, text, kind, user, thread_ts in rows:
+        speaker = MessageKind(kind)
+        known = names.get((team, user)) if user else None
+        # A bot may post under a name of its own each time; a person's name is the one of today.
+        name = author or known if speaker is MessageKind.BOT else known or author
+        yield Message(team, channel, ts, name or "Slack", text, speaker, user, thread_ts)
+
+
+def _channel(row: AnyRow, names: Names) -> Channel:
+    kind = ChannelKind(row.kind)
+    members = tuple(row.members)
+    name = row.name
+    if kind is ChannelKind.IM and members:
+        name = " and ".join(sorted(names.get((row.team, member), member) for member in members))
+    return Channel(row.team, row.id, name, kind, members, row.archived)
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0

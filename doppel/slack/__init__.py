@@ -1,0 +1,1 @@
+"""Slack's shapes, translated to our records."""

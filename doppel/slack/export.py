@@ -1,0 +1,269 @@
+"""A workspace's export, ZIP or folder, read one day file at a time.
+
+    users.json                       people
+    channels.json groups.json        public and private channels
+    mpims.json dms.json              group and direct conversations
+    general/2024-05-31.json          a day of a channel; a direct conversation's folder is named by its id
+
+Exports are untidy: folders that no list names, canvases among the days, broken files. What can't be used is counted in
+`skipped`, under a reason, and the rest is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from doppel.errors import BadInputError
+from doppel.records import Channel, ChannelKind, ts_key
+from doppel.slack.markup import Raw, clean
+from doppel.slack.members import channel_of, text_of, user_of
+from doppel.slack.messages import timestamp
+from doppel.slack.source import Source, open_source
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the bytes there are."""
+
+PLACEHOLDER = "name:"
+"""Begins the id of a channel that no list of the export gives an id for."""
+UNKNOWN_TEAM = "local"
+"""Begins the team id of an export that names no team."""
+
+_LISTS = {
+    "channels.json": ChannelKind.PUBLIC,
+    "groups.json": ChannelKind.PRIVATE,
+    "mpims.json": ChannelKind.MPIM,
+    "dms.json": ChannelKind.IM,
+}
+_NOT_MESSAGES = {"canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists", "org_users"}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
+_ID = re.compile(r"[CDG][A-Z0-9]{8,}")
+_WORKSPACE_LINK = re.compile(r"https://([a-z0-9][a-z0-9.-]*)\.slack\.com/")
+_NOT_WORKSPACES = {"api", "app", "edgeapi", "files", "get", "hooks", "join", "my", "slack", "status", "www"}
+
+
+def open_export(path: Path) -> Export:
+    """The export at `path`; raises BadInputError if it is none or mustn't be read. Use it as a context manager."""
+    source = open_source(path)
+    try:
+        return Export(path, source)
+    except BaseException:
+        source.close()
+        raise
+
+
+class Export:
+    """One export. `skipped` counts by reason what can't be used; it and `url` are complete after `messages()`."""
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.path = path
+        self.skipped: Counter[str] = Counter()
+        self._source = source
+        self._hosts: Counter[str] = Counter()
+        self._files = {parts: parts for parts in source.files if not _is_junk(parts)}
+        root = _root(path, self._files)
+        self._files = {parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root}
+        self._days = self._find_days()
+        members = self._list("users.json")
+        self.team_is_known = True
+        self.team = self._find_team(members)
+        self.users = tuple(user_of(member, self.team) for member in members)
+        self._folders = self._find_channels()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ZIP."""
+        self._source.close()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels of the lists, and those that only have a folder: kind UNKNOWN, a placeholder for an id."""
+        return tuple({channel.id: channel for channel in self._folders.values()}.values())
+
+    @property
+    def url(self) -> str:
+        """The workspace's address as Slack itself wrote it beside files, or "" where it didn't."""
+        return f"https://{self._hosts.most_common(1)[0][0]}.slack.com" if self._hosts else ""
+
+    @cached_property
+    def as_of(self) -> str:
+        """The newest message's timestamp, "0" without any: tells a later export from an earlier one."""
+        newest_first = sorted({parts[-1] for days in self._days.values() for parts in days}, reverse=True)
+        for name in newest_first:
+            found = [
+                ts for days in self._days.values() for parts in days if parts[-1] == name for ts in self._ts(parts)
+            ]
+            if found:
+                return max(found, key=ts_key)
+        return "0"
+
+    def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
+        """Every message as Slack wrote it, with its channel: channel by channel, day by day."""
+        total = sum(self._size(parts) for days in self._days.values() for parts in days)
+        done = 0
+        for folder, days in self._days.items():
+            channel = self._folders[folder]
+            for parts in days:
+                for raw in self._entries(parts):
+                    if self._is_message(raw):
+                        self._note_host(raw)
+                        yield channel, raw
+                done += self._size(parts)
+                if progress:
+                    progress(done, total)
+
+    def _find_days(self) -> dict[str, list[tuple[str, ...]]]:
+        days: dict[str, list[tuple[str, ...]]] = {}
+        for parts in sorted(self._files):
+            if len(parts) == 2 and _DAY.fullmatch(parts[1]):
+                days.setdefault(parts[0], []).append(parts)
+            elif len(parts) == 2 and parts[1].startswith("canvas") and parts[1].endswith(".json"):
+                self._skip_canvases(parts)
+            elif len(parts) > 1 or (
+                parts[0] not in {"users.json", *_LISTS} and Path(parts[0]).stem not in _NOT_MESSAGES
+            ):
+                self.skipped["other file"] += 1
+        return days
+
+    def _skip_canvases(self, parts: tuple[str, ...]) -> None:
+        canvases = self._load(parts)
+        for canvas in canvases if isinstance(canvases, list) else []:
+            self.skipped["canvas"] += 1
+            if isinstance(canvas, dict):
+                self._note_links(canvas)
+
+    def _find_team(self, members: list[Raw]) -> str:
+        teams = _known(text_of(member, "team_id") for member in members)
+        if not teams:
+            read = (raw for days in self._days.values() for parts in days for raw in self._load_list(parts))
+            teams = _known(text_of(raw, "team") for raw in read if isinstance(raw, dict))
+        if teams:
+            return teams.most_common(1)[0][0]
+        self.team_is_known = False
+        return UNKNOWN_TEAM
+
+    def _find_channels(self) -> dict[str, Channel]:
+        """Folder -> channel; a listed channel without a folder stands under its id."""
+        present = [name for name in _LISTS if (name,) in self._files]
+        if not present:
+            self.skipped["channels.json missing"] += 1
+        listed = [channel_of(raw, self.team, _LISTS[name]) for name in present for raw in self._list(name)]
+        by_name = {channel.name: channel for channel in reversed(listed)} | {channel.id: channel for channel in listed}
+        folders = {folder: by_name.get(folder) or self._unlisted(folder) for folder in self._days}
+        return {channel.id: channel for channel in listed} | folders
+
+    def _unlisted(self, folder: str) -> Channel:
+        channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + clean(folder)
+        return Channel(self.team, channel_id, clean(folder), ChannelKind.UNKNOWN)
+
+    def _list(self, name: str) -> list[Raw]:
+        """The entries of a list that have an id; the list counts as skipped where it is missing or broken."""
+        if (name,) not in self._files:
+            self.skipped[f"{name} missing"] += 1
+            return []
+        entries = self._load((name,))
+        if not isinstance(entries, list):
+            self.skipped[f"{name} broken"] += 1
+            return []
+        usable: list[Raw] = [entry for entry in entries if isinstance(entry, dict) and text_of(entry, "id")]
+        self.skipped["no id"] += len(entries) - len(usable)
+        return usable
+
+    def _entries(self, parts: tuple[str, ...]) -> list[Any]:
+        entries = self._load(parts)
+        if isinstance(entries, list):
+            return entries
+        self.skipped["broken day file"] += 1
+        return []
+
+    def _load_list(self, parts: tuple[str, ...]) -> list[Any]:
+        entries = self._load(parts)
+        return entries if isinstance(entries, list) else []
+
+    def _load(self, parts: tuple[str, ...]) -> Any:
+        """A file's JSON, None where it is none; bytes that aren't UTF-8 are replaced rather than the file lost."""
+        data = self._source.read(self._files[parts])
+        try:
+            return json.loads(data.decode("utf-8-sig", errors="replace"))
+        except (ValueError, RecursionError):
+            return None
+
+    def _ts(self, parts: tuple[str, ...]) -> Iterator[str]:
+        for raw in self._load_list(parts):
+            ts = timestamp(raw.get("ts")) if isinstance(raw, dict) else None
+            if ts:
+                yield ts
+
+    def _is_message(self, raw: Any) -> bool:
+        if not isinstance(raw, dict):
+            self.skipped["no message"] += 1
+        elif raw.get("ts") in (None, ""):
+            self.skipped["no ts"] += 1
+        elif timestamp(raw["ts"]) is None:
+            self.skipped["bad ts"] += 1
+        else:
+            return True
+        return False
+
+    def _note_host(self, raw: Raw) -> None:
+        """Files, and messages that Slack quotes under a link to them, carry the workspace's own address."""
+        for file in _dicts(raw.get("files")):
+            self._note_links(file)
+        for attachment in _dicts(raw.get("attachments")):
+            if attachment.get("is_msg_unfurl") and attachment.get("channel_team") == self.team:
+                self._note_link(attachment.get("from_url"))
+
+    def _note_links(self, file: Raw) -> None:
+        for key in ("permalink", "url_static_preview"):
+            self._note_link(file.get(key))
+
+    def _note_link(self, url: object) -> None:
+        match = _WORKSPACE_LINK.match(url) if isinstance(url, str) else None
+        if match and match[1] not in _NOT_WORKSPACES:
+            self._hosts[match[1]] += 1
+
+    def _size(self, parts: tuple[str, ...]) -> int:
+        return self._source.files[self._files[parts]]
+
+
+def _is_junk(parts: tuple[str, ...]) -> bool:
+    """What macOS and Windows leave in folders and ZIPs."""
+    return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1] == "Thumbs.db"
+
+
+def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+    """The folder that holds the lists, or else the channels' folders, however deeply it is wrapped."""
+    roots = {parts[:-1] for parts in files if parts[-1] in _LISTS}
+    roots = roots or {parts[:-2] for parts in files if len(parts) > 1 and _DAY.fullmatch(parts[-1])}
+    if not roots:
+        raise BadInputError(
+            f"{path.name or path} is no Slack export: it holds neither channels.json nor days of a channel; "
+            "give the ZIP that Slack's export page hands out, or its unpacked folder."
+        )
+    depth = min(map(len, roots))
+    shallowest = [root for root in roots if len(root) == depth]
+    if len(shallowest) > 1:
+        names = ", ".join(sorted("/".join(root) for root in shallowest))
+        raise BadInputError(f"{path.name} holds several exports ({names}); import them one by one.")
+    return shallowest[0]
+
+
+def _known(teams: Iterable[str]) -> Counter[str]:
+    return Counter(team for team in teams if team)
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

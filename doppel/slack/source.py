@@ -1,0 +1,169 @@
+"""Where the files of an export are, a ZIP or a folder, with everything refused that is unsafe to read."""
+
+from __future__ import annotations
+
+import lzma
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from doppel.errors import BadInputError
+
+MAX_ENTRY_BYTES = 256 * 2**20
+"""Largest file that is read; a real day of one channel is far below it."""
+MAX_RATIO = 200
+"""Strongest compression that is believed; Slack's JSON stays below 50."""
+RATIO_FREE_BYTES = 8 * 2**20
+"""Up to here any compression is fine."""
+
+_UTF8_NAME = 0x800
+_ENCRYPTED = 0x1
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+
+
+class Source(Protocol):
+    """The files of an export: path parts -> size in bytes."""
+
+    files: dict[tuple[str, ...], int]
+
+    def read(self, file: tuple[str, ...]) -> bytes:
+        """All bytes of one file; raises BadInputError if it is damaged or too large."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def open_source(path: Path) -> Source:
+    """The files of the ZIP or folder at `path`; raises BadInputError for what can't or mustn't be read."""
+    try:
+        return FolderSource(path) if path.is_dir() else ZipSource(path)
+    except FileNotFoundError:
+        raise BadInputError(f"There is nothing at {path}; give the path of a Slack export (ZIP or folder).") from None
+    except OSError as error:
+        raise BadInputError(f"Can't read {path} ({error.strerror}); check its permissions.") from error
+
+
+class FolderSource:
+    """An export that was unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = {file.relative_to(path).parts: file.stat().st_size for file in _walk(path)}
+
+    def read(self, file: tuple[str, ...]) -> bytes:
+        """All bytes of one file."""
+        if self.files[file] > MAX_ENTRY_BYTES:
+            raise _too_large("/".join(file))
+        try:
+            return self.path.joinpath(*file).read_bytes()
+        except OSError as error:
+            name = "/".join(file)
+            raise BadInputError(f"Can't read {name} of the export ({error.strerror}); check the folder.") from error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ZipSource:
+    """An export as Slack hands it out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._zip = _open_zip(path)
+        try:
+            self._infos = {_parts(_name(info)): info for info in self._zip.infolist() if not info.is_dir()}
+            _check(path, self._zip.infolist())
+        except BaseException:
+            self._zip.close()
+            raise
+        self.files = {parts: info.file_size for parts, info in self._infos.items()}
+
+    def read(self, file: tuple[str, ...]) -> bytes:
+        """All bytes of one entry; never more than its header says, whatever the data unpacks to."""
+        try:
+            with self._zip.open(self._infos[file]) as entry:
+                # Given a number, zipfile unpacks no more than that at once; left to itself it trusts the data.
+                return entry.read(self.files[file] + 1)
+        except (*_READ_ERRORS, OSError) as error:
+            raise BadInputError(
+                f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
+            ) from error
+
+    def close(self) -> None:
+        """Close the ZIP."""
+        self._zip.close()
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    for entry in sorted(path.iterdir()):
+        if entry.is_symlink():
+            raise BadInputError(f"The export holds a link ({entry.name}), which Slack never writes; remove it.")
+        if entry.is_dir():
+            yield from _walk(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except _READ_ERRORS as error:
+        with path.open("rb") as file:
+            cut_off = file.read(4) == b"PK\x03\x04"
+        if cut_off:
+            raise BadInputError(f"{path.name} is cut off or damaged; download the export again.") from error
+        raise BadInputError(
+            f"{path.name} is no ZIP; give the ZIP that Slack's export page hands out, or its unpacked folder."
+        ) from error
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The entry's name; one without the UTF-8 flag was decoded as cp437, though most tools write UTF-8."""
+    if "\0" in info.orig_filename:
+        raise _unsafe(info.filename)
+    name = info.orig_filename
+    if not info.flag_bits & _UTF8_NAME:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            return name
+    return name
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0][1:2] == ":":
+        raise _unsafe(name)
+    return path.parts
+
+
+def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    for info in infos:
+        _parts(_name(info))
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise BadInputError(f"The ZIP holds a link ({info.filename}), which Slack never writes; it is not read.")
+        if info.flag_bits & _ENCRYPTED:
+            raise BadInputError("The ZIP is encrypted; unpack it with its password and import the folder.")
+        if info.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * info.compress_size):
+            raise _bomb()
+        if info.file_size > MAX_ENTRY_BYTES and info.filename.endswith(".json"):
+            raise _too_large(info.filename)
+    if sum(info.file_size for info in infos) > max(RATIO_FREE_BYTES, MAX_RATIO * path.stat().st_size):
+        raise _bomb()
+
+
+def _unsafe(name: str) -> BadInputError:
+    return BadInputError(f"The ZIP holds an entry outside of itself ({name!r}), so it is not read; get it from Slack.")
+
+
+def _bomb() -> BadInputError:
+    return BadInputError("The ZIP unpacks to far more than an export does, so it is not read; get it from Slack again.")
+
+
+def _too_large(name: str) -> BadInputError:
+    limit = MAX_ENTRY_BYTES // 2**20
+    return BadInputError(f"{name} is larger than {limit} MiB, which no day of a channel is; take it out of the export.")

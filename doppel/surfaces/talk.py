@@ -1,0 +1,144 @@
+"""One reader's conversation with one persona: what was asked and answered, and the answer that is being written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from doppel.access import ReadPolicy
+from doppel.errors import DoppelError
+from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
+from doppel.surfaces.terminal import ASKER
+
+log = logging.getLogger(__name__)
+
+STOPPED = "Stopped."
+SILENT = "The model wrote nothing; ask again, or in other words."
+UNEXPECTED = "Something went wrong; ask again, and if it happens once more, see the log."
+FRAME_SECONDS = 0.03
+
+
+class ReplyEngine(Protocol):
+    """What the web chat needs of the engine."""
+
+    async def personas(self) -> list[Persona]: ...
+
+    async def persona(self, name: str) -> Persona: ...
+
+    def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
+
+
+@dataclass
+class Exchange:
+    """A question and its answer, as far as it is written.
+
+    `sources` is None until they are looked up; `trouble` is a sentence about why the answer ends where it does.
+    """
+
+    question: str
+    persona: Persona
+    sources: tuple[Passage, ...] | None = None
+    notes: tuple[str, ...] = ()
+    text: str = ""
+    trouble: str = ""
+    open: bool = True
+    finished: bool = False
+    liked: bool | None = None
+
+    def take(self, event: ReplyEvent) -> None:
+        """Add what the engine tells."""
+        match event:
+            case SourcesFound(sources=sources, notes=notes):
+                self.sources, self.notes = sources, notes
+            case TextDelta(text=text):
+                self.text += text
+            case Finished(reply=reply):
+                self.persona, self.text, self.sources, self.notes = reply.persona, reply.text, reply.sources, reply.notes
+                self.finished = True
+                self.trouble = "" if reply.text else SILENT
+
+    def close(self) -> None:
+        """Nothing more will come; what is neither finished nor in trouble was stopped."""
+        self.open = False
+        if not self.finished and not self.trouble:
+            self.notes += (STOPPED,)
+
+
+@dataclass
+class Talk:
+    """A conversation; at most one answer is being written in it. `people` can be asked, None before a look."""
+
+    people: list[Persona] | None = None
+    persona: Persona | None = None
+    exchanges: list[Exchange] = field(default_factory=list)
+    _writing: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def known(self, user_id: str) -> Persona | None:
+        """One of the people who can be asked."""
+        return next((person for person in self.people or () if person.user_id == user_id), None)
+
+    def stop(self) -> None:
+        """End the answer that is being written, if there is one; what it says so far stays."""
+        if self._writing:
+            self._writing.cancel()
+
+    def restart(self, persona: Persona | None) -> None:
+        """Begin a new conversation, with `persona`."""
+        self.stop()
+        self.persona, self.exchanges = persona, []
+
+    def turns(self) -> list[Turn]:
+        """What was said and answered, for the engine; a question without an answer is left out, but for the last."""
+        turns: list[Turn] = []
+        for exchange in self.exchanges:
+            if exchange.text or exchange.open:
+                turns.append(Turn(ASKER, exchange.question))
+            if exchange.text:
+                turns.append(Turn(exchange.persona.name, exchange.text, by_persona=True))
+        return turns
+
+    async def ask(self, engine: ReplyEngine, question: str, place: ReadPolicy) -> AsyncGenerator[Exchange, None]:
+        """Ask, and yield the exchange once at the start and then whenever it has changed, until it is closed.
+
+        Every error becomes the exchange's trouble. Closing the iterator stops the answer.
+        """
+        assert self.persona is not None
+        exchange = Exchange(question, self.persona)
+        self.exchanges.append(exchange)
+        changed = asyncio.Event()
+        self._writing = task = asyncio.create_task(_write(engine, exchange, self.turns(), place, changed))
+        # A task that is stopped before its first step runs no line of its own.
+        task.add_done_callback(lambda _: exchange.close())
+        task.add_done_callback(lambda _: changed.set())
+        try:
+            while not task.done():
+                yield exchange
+                await changed.wait()
+                changed.clear()
+                # A fast model changes it far more often than anyone can read.
+                await asyncio.sleep(FRAME_SECONDS)
+            yield exchange
+        finally:
+            task.cancel()
+
+
+async def _write(
+    engine: ReplyEngine, exchange: Exchange, turns: Sequence[Turn], place: ReadPolicy, changed: asyncio.Event
+) -> None:
+    try:
+        persona = await engine.persona(exchange.persona.user_id)
+        async for event in engine.reply(persona, turns, place):
+            exchange.take(event)
+            changed.set()
+    except DoppelError as error:
+        exchange.trouble = str(error)
+    except Exception:
+        log.exception("An answer failed.")
+        exchange.trouble = UNEXPECTED

@@ -1,0 +1,68 @@
+"""The chat in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from doppel.access import OPERATOR, ReadPolicy
+from doppel.errors import DoppelError, InferenceError
+from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
+
+ASKER = "Colleague"
+GOODBYES = {"exit", "quit"}
+
+Write = Callable[[str], None]
+
+
+class ReplyEngine(Protocol):
+    """What the chat needs of the engine."""
+
+    def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
+
+
+async def ask(engine: ReplyEngine, persona: Persona, turns: Sequence[Turn], write: Write) -> Reply:
+    """One answer, written as it comes, with its sources behind it."""
+    async for event in engine.reply(persona, turns, OPERATOR):
+        match event:
+            case SourcesFound(notes=notes):
+                for note in notes:
+                    write(f"({note})\n")
+                write(f"{persona.name} (AI): ")
+            case TextDelta(text=text):
+                write(text)
+            case Finished(reply=reply):
+                write("\n" + _sources(reply.sources))
+                return reply
+    raise InferenceError("The answer broke off; ask again.")
+
+
+async def converse(engine: ReplyEngine, persona: Persona, read: Callable[[], str], write: Write) -> None:
+    """Questions and answers until the reader says exit; an error is told and the conversation goes on.
+
+    `read` raises EOFError at the end of the input.
+    """
+    turns: list[Turn] = []
+    while True:
+        try:
+            text = (await asyncio.to_thread(read)).strip()
+        except EOFError:
+            return
+        if text.casefold() in GOODBYES:
+            return
+        if not text:
+            continue
+        question = Turn(ASKER, text)
+        try:
+            reply = await ask(engine, persona, [*turns, question], write)
+        except DoppelError as error:
+            write(f"\n{error}\n")
+            continue
+        turns += [question, Turn(persona.name, reply.text, by_persona=True)]
+
+
+def _sources(sources: Sequence[Passage]) -> str:
+    if not sources:
+        return "No sources found.\n"
+    return "Sources:\n" + "".join(f"  #{s.channel_name}  {s.permalink}\n" for s in sources)

@@ -1,0 +1,84 @@
+"""Conversations to chunks: at most 1000 characters, cut between messages. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+from doppel.prompt import line
+from doppel.records import Chunk, Conversation, Message
+
+CHUNK_CHARS = 1000
+NAME_CHARS = 80
+"""Slack's own limit; a longer name must not eat the room of what was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A line of a chunk: a whole message, or part `number` of one that is too long."""
+
+    message: Message
+    number: int
+    line: str
+
+
+def chunk(conversation: Conversation) -> list[Chunk]:
+    """The chunks of a conversation, in order: "Name: text" lines, as many to a chunk as fit into 1000 characters.
+
+    Filled from the front, so what is said later changes the last chunk or adds chunks, and leaves the others alone.
+    Only a message that is longer than a chunk is split, at paragraphs, lines or words; each part repeats the name, and
+    white space at the cuts is dropped.
+    """
+    return [_chunk(conversation, pieces) for pieces in _packed(conversation)]
+
+
+def _packed(conversation: Conversation) -> Iterator[list[_Piece]]:
+    packed: list[_Piece] = []
+    size = 0
+    for piece in (piece for message in conversation.messages for piece in _pieces(message)):
+        if packed and size + 1 + len(piece.line) > CHUNK_CHARS:
+            yield packed
+            packed, size = [], 0
+        size += len(piece.line) + bool(packed)
+        packed.append(piece)
+    if packed:
+        yield packed
+
+
+def _pieces(message: Message) -> list[_Piece]:
+    name = message.author[:NAME_CHARS]
+    room = CHUNK_CHARS - len(line(name, ""))
+    parts = [message.text] if len(message.text) <= room else _splitter(room).split_text(message.text)
+    return [_Piece(message, number, line(name, part)) for number, part in enumerate(parts)]
+
+
+@lru_cache
+def _splitter(size: int) -> RecursiveCharacterTextSplitter:
+    return RecursiveCharacterTextSplitter(chunk_size=size, chunk_overlap=0)
+
+
+def _chunk(conversation: Conversation, pieces: list[_Piece]) -> Chunk:
+    first, last = pieces[0].message, pieces[-1].message
+    text = "\n".join(piece.line for piece in pieces)
+    place = (conversation.team, conversation.channel, conversation.thread_ts or "", first.ts, last.ts)
+    return Chunk(
+        id=text_hash("\n".join((*place, str(pieces[0].number), text))),
+        team=conversation.team,
+        channel=conversation.channel,
+        thread_ts=conversation.thread_ts,
+        first_ts=first.ts,
+        last_ts=last.ts,
+        conversation_first_ts=conversation.first_ts,
+        conversation_last_ts=conversation.last_ts,
+        authors=tuple(dict.fromkeys(piece.message.author for piece in pieces)),
+        text=text,
+    )
+
+
+def text_hash(text: str) -> str:
+    """32 hexadecimal digits by which equal texts are known."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,134 @@
+"""From a question to the conversations that may answer it, within what may be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Protocol
+
+from doppel.access import ChannelKey
+from doppel.artifacts import VersionedFolder
+from doppel.errors import ArtifactError
+from doppel.prompt import line
+from doppel.records import Channel, Chunk, Conversation, Hit, Passage, ts_key
+from indexing.chunk import chunk
+from indexing.embed import Embedder
+from indexing.vectors import FaissVectorStore
+
+
+class ConversationSource(Protocol):
+    """What is read of the archive."""
+
+    def channels(self) -> Iterable[Channel]:
+        """All channels."""
+        ...
+
+    def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
+        """A conversation as it stands now; without messages where they are gone."""
+        ...
+
+    def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None) -> str:
+        """The address of a message in Slack."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    name: str
+    store: FaissVectorStore
+
+
+class IndexRetriever:
+    """Searches the current version of an index, and takes up a newer one as soon as it is published.
+
+    Safe to call from several threads; a search that is under way ends in the version it began in.
+    """
+
+    def __init__(self, folder: VersionedFolder, embedder: Embedder, archive: ConversationSource) -> None:
+        """Nothing is loaded before the first search."""
+        self._folder = folder
+        self._embedder = embedder
+        self._archive = archive
+        self._loaded: _Loaded | None = None
+        self._lock = Lock()
+
+    def search(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Hit]:
+        """The best `k` chunks of `channels`, best first. Raises ArtifactError without a sound index."""
+        store = self._store()
+        return store.nearest(self._embedder.encode_query(query), channels, k)
+
+    def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]:
+        """The conversations around the best `k` chunks of `channels`, best first, each once.
+
+        They are read from the archive as it stands: what was deleted after the index was built is not in them. Raises
+        ArtifactError without a sound index.
+        """
+        best: dict[tuple[str, str, str], Hit] = {}
+        for hit in self.search(query, channels, k):
+            best.setdefault(_conversation_key(hit.chunk), hit)
+        names = {(c.team, c.id): c.name for c in self._archive.channels()}
+        found = (self._passage(hit, names) for hit in best.values())
+        return [passage for passage in found if passage]
+
+    def _passage(self, hit: Hit, names: dict[ChannelKey, str]) -> Passage | None:
+        cut = hit.chunk
+        place = (cut.team, cut.channel)
+        conversation = self._archive.conversation(
+            *place, cut.thread_ts, cut.conversation_first_ts, cut.conversation_last_ts
+        )
+        start, stop = focus = _focus(conversation, cut)
+        if start == stop:
+            return None
+        lines = tuple(line(message.author, message.text) for message in conversation.messages)
+        return Passage(
+            channel_name=names.get(place, cut.channel),
+            thread_ts=cut.thread_ts,
+            first_ts=conversation.first_ts,
+            last_ts=conversation.last_ts,
+            lines=lines,
+            focus=focus,
+            quote=_quote(conversation, cut, lines[start:stop]),
+            permalink=self._archive.permalink(place, conversation.messages[start].ts, cut.thread_ts),
+            score=hit.score,
+        )
+
+    def _store(self) -> FaissVectorStore:
+        """The current version's store, loaded anew where CURRENT names another than before."""
+        with self._lock:
+            while self._loaded is None or self._loaded.name != self._folder.current_name():
+                name = self._folder.current_name()
+                try:
+                    self._loaded = self._load(name)
+                except ArtifactError:
+                    # While it was read, newer versions may have come and pushed it out.
+                    if name == self._folder.current_name():
+                        raise
+            return self._loaded.store
+
+    def _load(self, name: str | None) -> _Loaded:
+        if name is None:
+            raise ArtifactError("There is no index yet; run `doppel reindex`.")
+        version = self._folder.load(name)
+        if version.info.get("model") != self._embedder.model_id:
+            raise ArtifactError(
+                f"The index was built with another embedding model ({version.info.get('model')}); run `doppel reindex`."
+            )
+        return _Loaded(name, FaissVectorStore.published(self._folder, version, self._embedder))
+
+
+def _conversation_key(cut: Chunk) -> tuple[str, str, str]:
+    return cut.team, cut.channel, cut.thread_ts or cut.conversation_first_ts
+
+
+def _focus(conversation: Conversation, cut: Chunk) -> tuple[int, int]:
+    """The range of the messages that the chunk covers; empty where all of them are gone."""
+    first, last = ts_key(cut.first_ts), ts_key(cut.last_ts)
+    covered = [i for i, message in enumerate(conversation.messages) if first <= ts_key(message.ts) <= last]
+    return (covered[0], covered[-1] + 1) if covered else (0, 0)
+
+
+def _quote(conversation: Conversation, cut: Chunk, lines: tuple[str, ...]) -> str:
+    """The chunk's text, or what its messages say now if they were edited since."""
+    unchanged = any(cut.id == now.id for now in chunk(conversation))
+    return cut.text if unchanged else "\n".join(lines)

@@ -1,0 +1,82 @@
+"""An engine that answers from a script, for tests of the surfaces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from doppel.access import ReadPolicy
+from doppel.errors import UnknownUserError
+from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A step of a script: until the event is set, or for some seconds."""
+
+    until: asyncio.Event | float
+
+
+Step = ReplyEvent | Wait | Exception
+"""An exception is raised where it stands."""
+
+Script = Callable[[Persona, Sequence[Turn]], Sequence[Step]]
+
+
+def passage(
+    quote: str = "Erik: Kafka was too much for three people.",
+    channel: str = "engineering",
+    ts: str = "1741600000.000100",
+    context: Sequence[str] = (),
+) -> Passage:
+    """A thread in which `quote` was said after `context`."""
+    lines = (*context, *quote.split("\n"))
+    link = f"https://acme.slack.com/archives/C1/p{ts.replace('.', '')}"
+    return Passage(channel, None, ts, ts, lines, (len(context), len(lines)), quote, link, 0.7)
+
+
+def answer(
+    persona: Persona, text: str, sources: Sequence[Passage] = (), notes: Sequence[str] = (), pause: float = 0
+) -> list[Step]:
+    """The script of an answer that goes well, word by word."""
+    found, told = tuple(sources), tuple(notes)
+    words = [word + " " for word in text.split(" ")]
+    said: list[Step] = [step for word in words for step in (Wait(pause), TextDelta(word))]
+    reply = Reply(persona, text.strip(), found, 100, len(words), 0.1, 0.2, told)
+    return [SourcesFound(found, told), *said, Finished(reply)]
+
+
+class FakeEngine:
+    """Answers by `script`; `asked` remembers each question's persona, turns and place, `stopped` each broken answer."""
+
+    def __init__(self, people: Sequence[Persona], script: Script | None = None) -> None:
+        self.people = list(people)
+        self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
+        self.asked: list[tuple[Persona, tuple[Turn, ...], ReadPolicy]] = []
+        self.stopped = 0
+
+    async def personas(self) -> list[Persona]:
+        return list(self.people)
+
+    async def persona(self, name: str) -> Persona:
+        found = [p for p in self.people if name in (p.user_id, p.handle, p.name)]
+        if not found:
+            raise UnknownUserError(f"Nobody is called {name}.")
+        return found[0]
+
+    async def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
+        self.asked.append((persona, tuple(turns), place))
+        try:
+            for step in self.script(persona, turns):
+                if isinstance(step, Exception):
+                    raise step
+                if not isinstance(step, Wait):
+                    yield step
+                elif isinstance(step.until, asyncio.Event):
+                    await step.until.wait()
+                else:
+                    await asyncio.sleep(step.until)
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise

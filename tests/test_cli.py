@@ -1,0 +1,141 @@
+"""The command line's contract: names, exit codes, one JSON object, one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end import ROOT, SAMPLE, doppel
+
+COMMANDS = {
+    "import": {"messages", "added", "updated", "unchanged", "skipped", "users", "channels", "threads", "seconds"},
+    "reindex": {"conversations", "chunks", "embedded", "reused", "removed", "version", "seconds"},
+    "search": {"results", "seconds"},
+}
+HIT = {"text", "channel", "thread_ts", "first_ts", "last_ts", "authors", "score", "permalink"}
+
+
+def app(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "app.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the sample workspace imported."""
+    folder = tmp_path_factory.mktemp("cli")
+    assert doppel(folder, "import", str(SAMPLE)).status == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["import", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
+    + [f"consent {word}" for word in ("grant", "revoke", "list")]
+    + [f"adapters {word}" for word in ("list", "rollback", "export")],
+)
+def test_every_command_has_help_with_the_shared_options(command: str) -> None:
+    done = app(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+    assert "--data-dir" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["search"], ["search", "x", "-k", "0"], ["chat"], ["--nope"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert app(*arguments).returncode == 2
+
+
+def test_the_data_folder_may_be_named_before_or_behind_the_command(data: Path) -> None:
+    before = app("--data-dir", str(data), "--json", "personas")
+    behind = app("personas", "--data-dir", str(data), "--json")
+    assert json.loads(before.stdout) == json.loads(behind.stdout) == {"personas": []}
+
+
+def test_results_carry_the_promised_names(tmp_path: Path) -> None:
+    for command, arguments in (("import", [str(SAMPLE)]), ("reindex", []), ("search", ["kafka", "-k", "2"])):
+        done = doppel(tmp_path, command, *arguments)
+        assert done.status == 0, done.stderr
+        assert set(done.data) == COMMANDS[command]
+    assert all(set(hit) >= HIT for hit in done.data["results"])
+
+
+def test_an_unknown_name_lists_the_nearest(data: Path) -> None:
+    done = doppel(data, "consent", "grant", "innes")
+    assert done.status == 1
+    assert "ines" in done.data["error"]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_consent_ledger_keeps_every_word(data: Path) -> None:
+    doppel(data, "consent", "grant", "henrik", "--by", "pilar")
+    doppel(data, "consent", "revoke", "Henrik Dahl", "--by", "henrik")
+    rows = doppel(data, "consent", "list", "henrik").data["consents"]
+    assert [(r["what"], r["by"]) for r in rows] == [("grant", "pilar"), ("revoke", "henrik")]
+    assert all(r["when"].startswith("20") for r in rows)
+
+
+def test_a_failed_command_says_one_sentence_on_stderr_and_prints_one_object(tmp_path: Path) -> None:
+    (tmp_path / "not.zip").write_text("hello")
+    done = doppel(tmp_path / "data", "import", str(tmp_path / "not.zip"))
+    assert done.status == 1
+    assert list(done.data) == ["error"]
+    assert "Traceback" not in done.stderr
+    assert done.data["error"] in " ".join(done.stderr.split())
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    done = doppel(tmp_path, "doctor", environ={"DOPPEL_BASEMODEL": "x"})
+    assert done.status == 1
+    assert "DOPPEL_BASEMODEL" in done.data["error"]
+
+
+def test_a_base_model_that_is_not_there_is_one_sentence(data: Path) -> None:
+    doppel(data, "consent", "grant", "ines", "--by", "tests")
+    environ = {"DOPPEL_BASE_MODEL": "no-such/model", "HF_HUB_OFFLINE": "1"}
+    done = doppel(data, "train", "--user", "ines", environ=environ)
+    assert done.status == 1
+    assert "no-such/model" in done.data["error"]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_adapter_that_vllm_could_not_load_is_refused_before_training(data: Path) -> None:
+    doppel(data, "consent", "grant", "ines", "--by", "tests")
+    done = doppel(data, "train", "--user", "ines", environ={"DOPPEL_LORA_OPTIONS": '{"use_dora": true}'})
+    assert done.status == 1
+    assert "DoRA" in done.data["error"]
+
+
+def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    checks = {c["name"]: c for c in doppel(tmp_path, "doctor").data["checks"]}
+    assert set(checks) >= {"packages", "vllm", "processor", "memory", "disk", "archive", "index", "server"}
+    assert checks["packages"]["ok"]
+    assert not checks["archive"]["ok"]
+    assert "doppel import" in checks["archive"]["detail"]
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_a_log(tmp_path: Path) -> None:
+    code = (
+        "import app, doppel.archive.archive as archive\n"
+        "def burst(*a, **k): raise RuntimeError('boom')\n"
+        "archive.Archive.open = burst\n"
+        "app.app()"
+    )
+    command = [sys.executable, "-c", code, "personas", "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "boom" in (tmp_path / "logs" / "doppel.log").read_text()
+
+
+def test_a_server_that_cannot_start_is_one_sentence(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    doppel(data, "consent", "grant", "ines", "--by", "tests")
+    environ = {"DOPPEL_VLLM_URL": "http://127.0.0.1:9/v1"}
+    done = doppel(data, "chat", "--persona", "ines", "-m", "hello", environ=environ)
+    assert done.status == 1
+    assert "No vLLM server answers at http://127.0.0.1:9/v1" in done.data["error"]
