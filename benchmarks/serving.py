@@ -61,7 +61,7 @@ async def measure(client: InferenceClient, adapter: Adapter, prompt: list[int]) 
     """Seconds to the first token, and tokens a second after it."""
     started, first = time.perf_counter(), 0.0
     tokens = 0
-    async for piece in client.stream(prompt, adapter, Sampling(ANSWER_TOKENS, 1.0, 1.0, end_id=-1)):
+    async for piece in client.stream(prompt, adapter, Sampling(ANSWER_TOKENS, 1.0, 1.0, end_id=None)):
         first = first or time.perf_counter()
         tokens = piece.tokens
     return first - started, (tokens - 1) / (time.perf_counter() - first)

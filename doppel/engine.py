@@ -168,4 +168,10 @@ class Engine:
 
     def _sampling(self) -> Sampling:
         settings = self._settings
-        return Sampling(settings.answer_tokens, settings.temperature, settings.top_p, self._tokenizer.end_id)
+        return Sampling(
+            settings.answer_tokens,
+            settings.temperature,
+            settings.top_p,
+            self._tokenizer.end_id,
+            settings.frequency_penalty,
+        )

@@ -34,6 +34,11 @@ class Endpoint:
         """The server's address without /v1."""
         return self.url.rstrip("/").removesuffix("/v1")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The key, where there is one; an empty one is no legal header."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -45,13 +50,13 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is drawn; `end_id` is the token that ends it."""
+    """How an answer is drawn; `end_id` is the token that ends it, None lets it run to `max_tokens`."""
 
     max_tokens: int
     temperature: float
     top_p: float
-    end_id: int
-    repetition_penalty: float = 1.0
+    end_id: int | None
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class InferenceClient:
         self.endpoint = endpoint
         self._ready = ready
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx2.AsyncClient(timeout=timeout, headers={"Authorization": f"Bearer {endpoint.api_key}"})
+        self._http = httpx2.AsyncClient(timeout=timeout, headers=endpoint.headers)
         self._openai = AsyncOpenAI(
             base_url=endpoint.url, api_key=endpoint.api_key or "none", max_retries=0, http_client=self._http
         )
@@ -101,7 +106,8 @@ class InferenceClient:
                 top_p=sampling.top_p,
                 stream=True,
                 stream_options={"include_usage": True, "continuous_usage_stats": True},
-                extra_body={"stop_token_ids": [sampling.end_id], "repetition_penalty": sampling.repetition_penalty},
+                frequency_penalty=sampling.frequency_penalty,
+                extra_body={"ignore_eos": True} if sampling.end_id is None else {"stop_token_ids": [sampling.end_id]},
             )
             finished = False
             async for chunk in chunks:
@@ -164,9 +170,8 @@ class InferenceClient:
 
 async def is_healthy(endpoint: Endpoint, seconds: float = 2.0) -> bool:
     """Whether a server answers there and takes the key."""
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     try:
-        async with httpx2.AsyncClient(timeout=seconds, headers=headers) as http:
+        async with httpx2.AsyncClient(timeout=seconds, headers=endpoint.headers) as http:
             return (await http.get(f"{endpoint.root}/v1/models")).is_success
     except httpx2.HTTPError:
         return False
@@ -175,9 +180,8 @@ async def is_healthy(endpoint: Endpoint, seconds: float = 2.0) -> bool:
 async def served_model(url: str, api_key: str) -> str:
     """The base model's name on a server that is not ours. Raises InferenceError where none answers."""
     endpoint = Endpoint(url, api_key, "")
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        async with httpx2.AsyncClient(timeout=CONNECT_SECONDS, headers=headers) as http:
+        async with httpx2.AsyncClient(timeout=CONNECT_SECONDS, headers=endpoint.headers) as http:
             response = await http.get(f"{endpoint.root}/v1/models")
             response.raise_for_status()
             models = response.json()["data"]
@@ -189,6 +193,8 @@ async def served_model(url: str, api_key: str) -> str:
 def _inference_error(error: Exception, tokens: int) -> InferenceError:
     if isinstance(error, APIStatusError):
         return InferenceError(f"The vLLM server refused the request: {_said(error.response)}.")
+    if not tokens and isinstance(error, APIError) and not isinstance(error, APIConnectionError):
+        return InferenceError(f"The vLLM server refused the request: {error.message.splitlines()[0].rstrip('.')}.")
     if tokens or not isinstance(error, APIConnectionError | httpx2.ConnectError):
         return _broken_off()
     return InferenceError("The vLLM server doesn't answer; if it is starting, try again in a minute, else see its log.")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Playwright, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -42,3 +42,20 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+async def ask_in_browser(url: str, persona: str, question: str) -> tuple[str, list[str]]:
+    """Ask one question on the web chat at `url` as a reader does; the answer's text and the sources' links."""
+    async with chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(url)
+        await expect(page.get_by_label("Whom to ask")).to_have_value(persona)
+        box = page.get_by_label("Your question")
+        await box.fill(question)
+        await box.press("Enter")
+        await expect(page.get_by_test_id("bot").first).to_contain_text("Written by an AI", timeout=90_000)
+        await expect(page.get_by_role("button", name="Stop")).to_be_hidden(timeout=90_000)
+        links = page.get_by_role("region", name="Sources").get_by_role("link")
+        return await page.get_by_test_id("bot").first.inner_text(), [
+            str(await link.get_attribute("href")) for link in await links.all()
+        ]

@@ -27,6 +27,7 @@ from doppel.prompt import render
 from doppel.records import Finished, SourcesFound, TextDelta, Turn
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
+from tests.browser import ask_in_browser
 from tests.end_to_end import FEW_STEPS, PERSONA, ROOT, SAMPLE, Deployment, doppel
 from training.train import gather
 
@@ -196,9 +197,7 @@ def test_nobody_answers_without_consent(deployment: Deployment) -> None:
 
 
 async def test_the_chat_page_answers_in_a_browser(deployment: Deployment) -> None:
-    from tests.browser import ask_in_browser
-
-    answer, links = await asyncio.to_thread(ask_in_browser, f"http://127.0.0.1:{deployment.port}", PERSONA, QUESTION)
+    answer, links = await ask_in_browser(f"http://127.0.0.1:{deployment.port}", PERSONA, QUESTION)
     assert answer.strip()
     assert links
     assert all(link.startswith("https://haulbeck.slack.com/archives/") for link in links)
@@ -242,7 +241,7 @@ async def test_vllm_that_dies_in_mid_answer_is_a_sentence_and_comes_back(
     prompt = render("ines", [Turn("Jun", "tell me a long story")], tokenizer, 256).ids
 
     async def kill_at_the_third_token() -> None:
-        async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=-1)):
+        async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=None)):
             if piece.tokens == 3:
                 _kill_vllm(deployment)
 

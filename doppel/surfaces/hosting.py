@@ -57,16 +57,16 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
     Raises BusyError for a port in use and ConfigError for an address that can't be had.
     """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"There is no port {port}; choose one from 1024 to 65535 with --port.")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _port_error(error, host, port) from None
 
 
-def _port_error(error: OSError | OverflowError, host: str, port: int) -> BusyError | ConfigError:
-    if isinstance(error, OverflowError):
-        return ConfigError(f"There is no port {port}; choose one from 1024 to 65535 with --port.")
+def _port_error(error: OSError, host: str, port: int) -> BusyError | ConfigError:
     if error.errno == errno.EADDRINUSE:
         return BusyError(
             f"Port {port} on {host} is in use; stop the program that uses it, or choose another with --port."
@@ -77,17 +77,28 @@ def _port_error(error: OSError | OverflowError, host: str, port: int) -> BusyErr
 
 
 async def serve(app: FastAPI, listening: socket.socket, on_ready: Callable[[], None] | None = None) -> None:
-    """Serve `app` on the socket of `reserve_port` until SIGINT or SIGTERM; `on_ready` is called once it answers."""
+    """Serve `app` on the socket of `reserve_port` until SIGINT or SIGTERM, or until it is cancelled.
+
+    `on_ready` is called once it answers.
+    """
     server = _Server(app, on_ready)
     with _signals(server.stop):
-        await server.serve(sockets=[listening])
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            server.stop()
+            await serving
 
 
 class _Server(uvicorn.Server):
     """Uvicorn that leaves signals to `serve`: its own handlers raise them again, past the caller's cleaning up."""
 
     def __init__(self, app: FastAPI, on_ready: Callable[[], None] | None) -> None:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        self._streams = _EndingStreams(app)
+        config = uvicorn.Config(
+            self._streams, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+        )
         super().__init__(config)
         self._on_ready = on_ready
 
@@ -101,8 +112,49 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     def stop(self) -> None:
-        """End gracefully; told twice, at once."""
-        self.force_exit, self.should_exit = self.should_exit, True
+        """End gracefully."""
+        self.should_exit = True
+        self._streams.end()
+
+
+class _EndingStreams:
+    """ASGI middleware that ends event streams at the end: a browser keeps them open for as long as its page is."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._open: set[asyncio.Task[Any]] = set()
+        self._ended = False
+
+    def end(self) -> None:
+        """End those that are open."""
+        self._ended = True
+        for task in self._open:
+            task.cancel()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def watched(message: Any) -> None:
+            if message["type"] == "http.response.start" and _is_stream(message):
+                self._open.add(task)
+            elif message["type"] == "http.response.body" and not message.get("more_body"):
+                self._open.discard(task)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+            if task in self._open:
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._open.discard(task)
+
+
+def _is_stream(message: Any) -> bool:
+    return any(name == b"content-type" and b"text/event-stream" in value for name, value in message["headers"])
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
-from urllib.parse import urlsplit
 
 from doppel.records import Passage, Persona, ts_seconds
 from doppel.surfaces.talk import Exchange
@@ -28,13 +28,29 @@ def text_html(text: str) -> str:
     )
 
 
+def messages(exchanges: Sequence[Exchange]) -> list[dict[str, str]]:
+    """A conversation as Gradio shows it: a question and its answer are two messages."""
+    shown = []
+    for exchange in exchanges:
+        shown.append({"role": "user", "content": text_html(exchange.question)})
+        shown.append({"role": "assistant", "content": answer_html(exchange)})
+    return shown
+
+
+def choices(people: Sequence[Persona]) -> list[tuple[str, str]]:
+    """Names to choose from, with the handle where two people have the same."""
+    names = Counter(person.name for person in people)
+    return [(f"{p.name} (@{p.handle})" if names[p.name] > 1 else p.name, p.user_id) for p in people]
+
+
 def answer_html(exchange: Exchange) -> str:
     """An answer under its label, as far as it is written, with what the reader should know about it."""
     name = exchange.persona.name
     label = f'<span class="byline">Written by an AI in the manner of {escape(name)}, not by {escape(name)}</span>'
     body = text_html(exchange.text) or (f'<span class="waiting">{_waiting(exchange)}</span>' if exchange.open else "")
     notes = "".join(f'<span class="note">{_lines(note)}</span>' for note in exchange.notes)
-    trouble = f'<span class="trouble">{_lines(exchange.trouble)}</span>' if exchange.trouble else ""
+    kind = "trouble" if exchange.text else "trouble alone"
+    trouble = f'<span class="{kind}">{_lines(exchange.trouble)}</span>' if exchange.trouble else ""
     return label + body + notes + trouble
 
 
@@ -100,16 +116,14 @@ def _source(source: Passage) -> str:
         f"<details><summary>All {len(source.lines)} messages</summary>{_quote(source.lines)}</details>" if rest else ""
     )
     people = ", ".join(escape(author) for author in _authors(source.lines))
-    return (
-        f"{_link(source)}<p class=\"who\">{people}</p>{_quote(quoted[:QUOTED_LINES])}{thread}"
-    )
+    return f'{_link(source)}<p class="who">{people}</p>{_quote(quoted[:QUOTED_LINES])}{thread}'
 
 
 def _link(source: Passage) -> str:
     channel = escape(source.channel_name if " " in source.channel_name else f"#{source.channel_name}")
     day = datetime.fromtimestamp(ts_seconds(source.first_ts), UTC)
     title = f'<b>{channel}</b> <time datetime="{day:%Y-%m-%d}">{day.day} {day:%b %Y}</time>'
-    if urlsplit(source.permalink).scheme not in ("http", "https"):
+    if not source.permalink.startswith(("https://", "http://")):
         return f'<span class="where">{title}</span>'
     return (
         f'<a class="where" href="{escape(source.permalink)}" target="_blank" rel="noopener noreferrer">{title}'

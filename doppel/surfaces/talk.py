@@ -56,7 +56,8 @@ class Exchange:
             case TextDelta(text=text):
                 self.text += text
             case Finished(reply=reply):
-                self.persona, self.text, self.sources, self.notes = reply.persona, reply.text, reply.sources, reply.notes
+                self.persona, self.text = reply.persona, reply.text
+                self.sources, self.notes = reply.sources, reply.notes
                 self.finished = True
                 self.trouble = "" if reply.text else SILENT
 
@@ -67,7 +68,7 @@ class Exchange:
             self.notes += (STOPPED,)
 
 
-@dataclass
+@dataclass(eq=False)
 class Talk:
     """A conversation; at most one answer is being written in it. `people` can be asked, None before a look."""
 
@@ -88,6 +89,12 @@ class Talk:
         """End the answer that is being written, if there is one; what it says so far stays."""
         if self._writing:
             self._writing.cancel()
+
+    async def end(self) -> None:
+        """Stop, and wait until the engine has let go."""
+        self.stop()
+        if self._writing:
+            await asyncio.wait([self._writing])
 
     def restart(self, persona: Persona | None) -> None:
         """Begin a new conversation, with `persona`."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,25 +17,12 @@ from doppel.errors import DoppelError
 from doppel.records import Persona
 from doppel.surfaces import markup
 from doppel.surfaces.hosting import OwnHostOnly
-from doppel.surfaces.talk import UNEXPECTED, Exchange, ReplyEngine, Talk
+from doppel.surfaces.talk import UNEXPECTED, ReplyEngine, Talk
 
 log = logging.getLogger(__name__)
 
 READERS_AT_ONCE = 500
-STYLESHEET = Path(__file__).with_name("web.css")
-ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Ccircle cx='12' cy='16' "
-    "r='9' fill='%230f766e'/%3E%3Ccircle cx='20' cy='16' r='8' fill='none' stroke='%230f766e' stroke-width='2.5' "
-    "stroke-dasharray='3 2.4'/%3E%3C/svg%3E"
-)
-# Gradio writes a message's HTML into its label for screen readers, which read the message itself well.
-HEAD = f"""<link rel="icon" href="{ICON}">
-<meta name="color-scheme" content="light dark">
-<script>
-new MutationObserver(() => document.querySelectorAll("#chat [data-testid][aria-label]").forEach(
-    (message) => message.removeAttribute("aria-label")
-)).observe(document, {{subtree: true, childList: true, attributeFilter: ["aria-label"]}});
-</script>"""
+HERE = Path(__file__).parent
 # Where there is no mouse, focus would open a keyboard over the page.
 FOCUS = "() => matchMedia('(hover: hover)').matches && document.querySelector('#question textarea').focus()"
 PLACEHOLDER = (
@@ -70,16 +56,22 @@ def build_app(
     What may be read is `place`; `status` is a sentence about the model server, or nothing. People and status are
     looked up again every `refresh_seconds`.
     """
-    app = FastAPI(title="Doppel", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(OwnHostOnly)
     page = _Page(engine, feedback, place, status, examples, refresh_seconds)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await page.end()
+
+    app = FastAPI(title="Doppel", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(OwnHostOnly)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page.blocks,
         path="/",
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=STYLESHEET,
-        head=HEAD,
+        css_paths=HERE / "web.css",
+        head_paths=HERE / "web_head.html",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -106,6 +98,7 @@ class _Page:
         self._feedback = feedback
         self._place = place
         self._status = status
+        self._answering: set[Talk] = set()
         with gr.Blocks(title="Doppel", analytics_enabled=False, fill_width=True) as self.blocks:
             self._talk = gr.State(Talk())
             self._lay_out(examples)
@@ -123,31 +116,9 @@ class _Page:
             self._new = gr.Button("New conversation", elem_id="new", size="sm", min_width=0)
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="talk", min_width=0):
-                self._chat = gr.Chatbot(
-                    label="Conversation",
-                    elem_id="chat",
-                    show_label=False,
-                    height=None,
-                    layout="bubble",
-                    buttons=[],
-                    render_markdown=False,
-                    latex_delimiters=[],
-                    allow_tags=False,
-                    allow_file_downloads=False,
-                    placeholder=PLACEHOLDER,
-                    examples=[{"text": question} for question in examples] or None,
-                )
+                self._chat = _chatbot(examples)
                 with gr.Row(elem_id="ask"):
-                    self._box = gr.Textbox(
-                        label="Your question",
-                        show_label=False,
-                        placeholder="Ask a question …",
-                        elem_id="question",
-                        max_lines=6,
-                        autofocus=True,
-                        container=False,
-                        min_width=0,
-                    )
+                    self._box = _question()
                     self._send = gr.Button("Send", variant="primary", elem_id="send", min_width=0)
                     self._stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False, min_width=0)
             with gr.Column(elem_id="side", min_width=0):
@@ -155,8 +126,7 @@ class _Page:
 
     def _wire(self, timer: gr.Timer) -> None:
         answer: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # Only answers go through Gradio's queue: it has one stream for a page, and closes it when the first of several
-        # events in it is done, so that an answer which began while another event ended would never be shown.
+        # What is done at once must not wait in line behind answers.
         quick = {**answer, "queue": False}
         people = [self._who, self._about, self._news, self._chat, self._sources]
         everything = [*people, self._box, self._send, self._stop]
@@ -190,7 +160,7 @@ class _Page:
         talk.persona = now or talk.persona
         updates = {self._about: markup.persona_html(now)} if now else self._begin(talk, next(iter(talk.people), None))
         value = talk.persona.user_id if talk.persona else None
-        return updates | {self._who: gr.update(choices=choices(talk.people), value=value)}
+        return updates | {self._who: gr.update(choices=markup.choices(talk.people), value=value)}
 
     async def _choose(self, talk: Talk, user_id: str) -> Updates:
         return self._begin(talk, talk.known(user_id))
@@ -217,6 +187,8 @@ class _Page:
             yield {self._box: ""}
             async for updates in self._answer(talk, question):
                 yield updates
+        else:
+            yield self._nothing()
 
     async def _ask_example(self, talk: Talk, chosen: gr.SelectData) -> AsyncIterator[Updates]:
         async for updates in self._ask(talk, chosen.value["text"]):
@@ -226,22 +198,43 @@ class _Page:
         if talk.exchanges and not talk.busy:
             async for updates in self._answer(talk, talk.exchanges.pop().question):
                 yield updates
+        else:
+            yield self._nothing()
+
+    def _nothing(self) -> Updates:
+        """Leaves the page as it is: Gradio takes a generator that yields nothing for a fault."""
+        return {self._news: gr.skip()}
 
     async def _answer(self, talk: Talk, question: str) -> AsyncIterator[Updates]:
-        yield self._buttons(busy=True)
         listed: object = None
-        async with aclosing(talk.ask(self._engine, question, self._place)) as states:
-            async for exchange in states:
-                thumbs = [{True: "Like", False: "Dislike", None: None}[e.liked] for e in talk.exchanges]
-                updates: Updates = {self._chat: gr.update(value=messages(talk.exchanges), feedback_value=thumbs)}
-                if exchange.sources is not listed:
-                    listed = exchange.sources
-                    updates[self._sources] = markup.sources_html(talk.exchanges)
-                yield updates
-        yield self._buttons(busy=talk.busy)
+        self._answering.add(talk)
+        try:
+            async with aclosing(talk.ask(self._engine, question, self._place)) as states:
+                async for exchange in states:
+                    updates = self._shown(talk)
+                    if exchange.sources is not listed:
+                        listed = exchange.sources
+                        updates[self._sources] = markup.sources_html(talk.exchanges)
+                    yield updates
+        finally:
+            self._answering.discard(talk)
 
-    def _buttons(self, busy: bool) -> Updates:
-        return {self._send: gr.update(visible=not busy), self._stop: gr.update(visible=busy)}
+    async def end(self) -> None:
+        """Stop every answer."""
+        await asyncio.gather(*(talk.end() for talk in self._answering))
+
+    def _shown(self, talk: Talk) -> Updates:
+        """The conversation as it stands.
+
+        The properties are the same every time: Gradio sends differences, and its page applies them in place, so that
+        a property which is there once and not the next time may be gone before the page has read it.
+        """
+        thumbs = [{True: "Like", False: "Dislike", None: None}[exchange.liked] for exchange in talk.exchanges]
+        return {
+            self._chat: gr.update(value=markup.messages(talk.exchanges), feedback_value=thumbs),
+            self._send: gr.update(visible=not talk.busy),
+            self._stop: gr.update(visible=talk.busy),
+        }
 
     async def _halt(self, talk: Talk) -> None:
         talk.stop()
@@ -262,6 +255,36 @@ class _Page:
         return ""
 
 
+def _chatbot(examples: Sequence[str]) -> Any:
+    return gr.Chatbot(
+        label="Conversation",
+        elem_id="chat",
+        show_label=False,
+        height=None,
+        layout="bubble",
+        buttons=[],
+        render_markdown=False,
+        latex_delimiters=[],
+        allow_tags=False,
+        allow_file_downloads=False,
+        placeholder=PLACEHOLDER,
+        examples=[{"text": question} for question in examples] or None,
+    )
+
+
+def _question() -> Any:
+    return gr.Textbox(
+        label="Your question",
+        elem_id="question",
+        show_label=False,
+        placeholder="Ask a question …",
+        max_lines=6,
+        autofocus=True,
+        container=False,
+        min_width=0,
+    )
+
+
 def _html(content: str = "", **options: Any) -> Any:
     return gr.HTML(content, apply_default_css=False, js_on_load=None, **options)
 
@@ -272,18 +295,3 @@ def sentence(error: Exception) -> str:
         return str(error)
     log.error("The web chat failed.", exc_info=error)
     return UNEXPECTED
-
-
-def messages(exchanges: Sequence[Exchange]) -> list[dict[str, str]]:
-    """A conversation as Gradio shows it: a question and its answer are two messages."""
-    shown = []
-    for exchange in exchanges:
-        shown.append({"role": "user", "content": markup.text_html(exchange.question)})
-        shown.append({"role": "assistant", "content": markup.answer_html(exchange)})
-    return shown
-
-
-def choices(people: Sequence[Persona]) -> list[tuple[str, str]]:
-    """Names to choose from, with the handle where two people have the same."""
-    names = Counter(person.name for person in people)
-    return [(f"{p.name} (@{p.handle})" if names[p.name] > 1 else p.name, p.user_id) for p in people]

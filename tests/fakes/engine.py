@@ -51,6 +51,10 @@ class FakeEngine:
     """Answers by `script`; `asked` remembers each question's persona, turns and place, `stopped` each broken answer."""
 
     def __init__(self, people: Sequence[Persona], script: Script | None = None) -> None:
+        self.reset(people, script)
+
+    def reset(self, people: Sequence[Persona], script: Script | None = None) -> None:
+        """Begin anew; without a script it answers "About" and the question."""
         self.people = list(people)
         self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
         self.asked: list[tuple[Persona, tuple[Turn, ...], ReadPolicy]] = []
