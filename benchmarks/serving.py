@@ -13,12 +13,14 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -32,9 +34,26 @@ ANSWER_TOKENS = 48
 VARIANTS = {"vllm": "", "doppel": "doppel_cpu_lora"}
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server and its process group, which is stopped while the other is measured: a waiting vLLM worker spins."""
+
+    endpoint: Endpoint
+    group: int
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """While this is open, the server runs."""
+        os.killpg(self.group, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.killpg(self.group, signal.SIGSTOP)
+
+
 @asynccontextmanager
-async def server(model: Path, plugin: str, log: Path) -> AsyncIterator[Endpoint]:
-    """A vLLM server with or without the plugin."""
+async def server(model: Path, plugin: str, log: Path) -> AsyncIterator[Server]:
+    """A vLLM server with or without the plugin, paused."""
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048", "--enforce-eager"]
     options += ["--enable-lora", "--max-lora-rank", "64", "--no-enable-prefix-caching"]
@@ -45,15 +64,18 @@ async def server(model: Path, plugin: str, log: Path) -> AsyncIterator[Endpoint]
             | {"VLLM_PLUGINS": plugin, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
             stdout=file,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", "", str(model))
     try:
         while not await is_healthy(endpoint):
             assert process.poll() is None, log.read_text()
             await asyncio.sleep(1)
-        yield endpoint
+        found = Server(endpoint, process.pid)
+        os.killpg(found.group, signal.SIGSTOP)
+        yield found
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -73,15 +95,16 @@ async def run(adapter: Path, model: Path, rounds: int) -> list[dict[str, object]
     async with (
         server(model, VARIANTS["vllm"], Path("/tmp/serving-vllm.log")) as theirs,
         server(model, VARIANTS["doppel"], Path("/tmp/serving-doppel.log")) as ours,
-        InferenceClient(theirs) as their_client,
-        InferenceClient(ours) as our_client,
+        InferenceClient(theirs.endpoint) as their_client,
+        InferenceClient(ours.endpoint) as our_client,
     ):
-        clients = {"vllm": their_client, "doppel": our_client}
+        clients = {"vllm": (theirs, their_client), "doppel": (ours, our_client)}
         for number in range(rounds + 1):
             for length in PROMPTS:
                 prompt = [5 + (7919 * (number * length + i)) % 40_000 for i in range(length)]
-                for name, client in clients.items():
-                    first, rate = await measure(client, Adapter("benchmark", adapter), prompt)
+                for name, (running, client) in clients.items():
+                    with running.awake():
+                        first, rate = await measure(client, Adapter("benchmark", adapter), prompt)
                     if number:
                         rows.append(
                             {"variant": name, "prompt": length, "first_token": first, "tokens_per_second": rate}

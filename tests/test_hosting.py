@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -15,6 +16,7 @@ from doppel.surfaces.hosting import reserve_port
 from tests.browser import chromium
 from tests.web_reader import Reader
 
+ROOT = Path(__file__).parents[1]
 SERVED = """
 import asyncio
 from doppel.surfaces.hosting import reserve_port, serve
@@ -32,7 +34,7 @@ asyncio.run(main())
 
 
 async def test_a_signal_ends_it_soon_with_an_answer_open() -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVED, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVED, stdout=PIPE, stderr=PIPE, cwd=ROOT)
     assert process.stdout is not None
     url = f"http://127.0.0.1:{int(await process.stdout.readline())}/"
     async with chromium() as browser:

@@ -104,7 +104,7 @@ def test_every_setting_is_documented() -> None:
     assert set(re.findall(r"`(DOPPEL_\w+)`", text)) == {PREFIX + name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         assert f"| `{PREFIX}{name.upper()}` |" in text
-        assert field.description in text
+        assert str(field.description) in text
 
 
 def test_every_command_is_in_the_readme() -> None:
