@@ -66,7 +66,8 @@ class Run:
 
         from doppel.errors import BusyError
 
-        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.settings.run_dir.mkdir(exist_ok=True)
         try:
             with FileLock(self.settings.run_dir / f"{what}.lock", timeout=0):
                 yield
@@ -241,14 +242,15 @@ def train_(
     run: Run, user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")]
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
+    from doppel.access import require_consent
     from doppel.base_model import base_model_path
 
     with run.archive() as archive:
         person = archive.find_user(user)
-        from training.train import require_consent, train
-
-        require_consent(person, archive)
+        require_consent(person, archive.consent_records(person))
         base = base_model_path(run.settings, run.console.say)
+        from training.train import train
+
         with run.console.progress(f"Training {person.name}") as update:
             report = train(
                 person,
@@ -277,16 +279,20 @@ def chat_(
     """Ask a doppelganger in the terminal; leave with exit or Ctrl-C."""
     if message is None and run.console.as_json:
         raise typer.BadParameter("--json goes with -m.")
+    from doppel.access import require_consent
+
     with run.archive() as archive:
-        return asyncio.run(_chat(run, archive, persona, message))
+        person = archive.find_user(persona)
+        require_consent(person, archive.consent_records(person))
+        return asyncio.run(_chat(run, archive, person, message))
 
 
-async def _chat(run: Run, archive: Archive, name: str, message: str | None) -> Result:
+async def _chat(run: Run, archive: Archive, person: User, message: str | None) -> Result:
     from doppel.records import Turn
     from doppel.surfaces.terminal import ASKER, ask, converse
 
     async with _engine(run, archive) as (engine, server):
-        persona = await engine.persona(name)
+        persona = await engine.persona(person.id)
         await server.wait_ready()
         if message is None:
             run.console.say(f"You talk to an AI in the manner of {persona.name}. exit or Ctrl-C ends.")

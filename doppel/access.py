@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from doppel.errors import ConfigError
-from doppel.records import Channel, ChannelKind
+from doppel.errors import ConfigError, ConsentError
+from doppel.records import Channel, ChannelKind, User
 
 ChannelKey = tuple[str, str]
 """(team, channel id)."""
@@ -36,6 +36,15 @@ def has_consent(records: Iterable[ConsentRecord]) -> bool:
     """Whether the newest of one person's `records`, oldest first, grants."""
     newest = deque(records, maxlen=1)
     return bool(newest) and newest[0].action is ConsentAction.GRANT
+
+
+def require_consent(user: User, records: Iterable[ConsentRecord]) -> None:
+    """Raise ConsentError unless the newest of the person's `records`, oldest first, grants."""
+    if not has_consent(records):
+        raise ConsentError(
+            f"{user.name} has not agreed to a doppelganger; once they have, record it with "
+            f"`doppel consent grant {user.id}`."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent
+from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent, require_consent
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.artifacts import Version
 from doppel.config import Settings
-from doppel.errors import ConsentError, NotReadableError
+from doppel.errors import NotReadableError
 from doppel.inference import Adapter, InferenceClient, Sampling
 from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
@@ -121,11 +121,7 @@ class Engine:
         return sorted(found, key=lambda p: (p.version is None, p.name.casefold()))
 
     def _persona(self, user: User) -> Persona:
-        if not has_consent(self._archive.consent_records(user)):
-            raise ConsentError(
-                f"{user.name} has not agreed to a doppelganger; once they have, record it with "
-                f"`doppel consent grant {user.id}`."
-            )
+        require_consent(user, self._archive.consent_records(user))
         return self._as_persona(user)
 
     def _as_persona(self, user: User) -> Persona:

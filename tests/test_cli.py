@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from doppel.server import free_port
 from tests.end_to_end import ROOT, SAMPLE, doppel
 
 COMMANDS = {
@@ -132,8 +133,15 @@ def test_what_nobody_foresaw_is_a_sentence_and_a_log(tmp_path: Path) -> None:
     assert "boom" in (tmp_path / "logs" / "doppel.log").read_text()
 
 
-def test_a_server_that_cannot_start_is_one_sentence(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
+def test_a_vllm_that_cannot_start_ends_serve_with_one_sentence(data: Path) -> None:
+    done = doppel(data, "serve", "--port", str(free_port()), environ={"DOPPEL_VLLM_OPTIONS": '["--no-such-option"]'})
+    assert done.status == 1
+    assert "vLLM did not start" in done.data["error"]
+    assert "vllm.log" in done.data["error"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_one_sentence(data: Path) -> None:
     doppel(data, "consent", "grant", "ines", "--by", "tests")
     environ = {"DOPPEL_VLLM_URL": "http://127.0.0.1:9/v1"}
     done = doppel(data, "chat", "--persona", "ines", "-m", "hello", environ=environ)

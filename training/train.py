@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent
+from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, require_consent
 from doppel.adapters import AdapterStore
 from doppel.artifacts import Writer, write_atomic
 from doppel.base_model import ChatTokenizer
@@ -95,7 +95,7 @@ def train(
     with an adapter that vLLM can't load, BusyError while another process trains the same person.
     """
     started = time.monotonic()
-    require_consent(user, archive)
+    require_consent(user, archive.consent_records(user))
     check_loadable(settings)
     tokenizer = ChatTokenizer(base_path)
     material = gather(user, archive, settings, tokenizer)
@@ -122,15 +122,6 @@ def train(
         tokens_per_second=tuned.tokens_per_second,
         seconds=time.monotonic() - started,
     )
-
-
-def require_consent(user: User, archive: Source) -> None:
-    """Raise ConsentError unless the person's newest word is yes."""
-    if not has_consent(archive.consent_records(user)):
-        raise ConsentError(
-            f"{user.name} has not agreed to a doppelganger; once they have, record it with "
-            f"`doppel consent grant {user.id}`."
-        )
 
 
 def check_loadable(settings: Settings) -> None:
@@ -182,7 +173,7 @@ def _train(
     """Fine-tune, and the NLL of the base model and of the adapter on all held-out examples."""
 
     def watch(step: int, steps: int, loss: float | None) -> None:
-        require_consent(user, archive)
+        require_consent(user, archive.consent_records(user))
         progress(step, steps, loss)
 
     device = choose_device(settings)
@@ -217,7 +208,7 @@ def _publish(
     writer: Writer,
 ) -> tuple[str | None, str]:
     """The new version's name, or None, and why."""
-    require_consent(user, archive)
+    require_consent(user, archive.consent_records(user))
     work = writer.folder.root / "work"
     if adapter_nll >= base_nll:
         shutil.rmtree(work)
