@@ -13,6 +13,9 @@ APP = [sys.executable, str(ROOT / "app.py")]
 WORKSPACE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
 
+SHORT_TRAINING = "1.5"
+"""Passes over the examples: fewer than by default, to keep the first run within ten minutes on two cores."""
+
 TO_TRY = """
 Three things to try:
   1. In the web chat at http://127.0.0.1:7860, ask ines: why did we drop Kafka?
@@ -30,6 +33,7 @@ def main() -> None:
     step("2/4 Indexing it (half a minute the first time, seconds after)", "reindex")
     if serving_version() is None:
         step("3/4 Recording that the fictional Ines agreed", "consent", "grant", PERSONA, "--by", "make demo")
+        os.environ.setdefault("DOPPEL_TRAIN_EPOCHS", SHORT_TRAINING)
         step("    Training her adapter on the CPU (about five minutes on 2 cores, once)", "train", "--user", PERSONA)
     else:
         print("3/4 The adapter of Ines is trained already.", flush=True)
