@@ -171,8 +171,19 @@ def test_a_channel_that_is_listed_only_at_times_is_one(archive: Archive, order: 
     later.say("outreach", "1700000003.1", "four")
     for i in order:
         take_in(archive, (listed, unlisted, later)[i])
-    assert [(c.id, c.kind) for c in archive.channels() if c.name == "outreach"] == [("C2", ChannelKind.PUBLIC)]
+    assert [(c.id, c.kind) for c in archive.channels() if c.name == "outreach"] == [("C2", ChannelKind.UNKNOWN)]
     assert [(m.channel, m.text) for m in archive.messages()] == [("C2", t) for t in ("one", "two", "three", "four")]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_newest_export_says_who_may_read_a_channel(archive: Archive, order: tuple[int, ...]) -> None:
+    listed, unlisted, listed_again = (small_team_lists() for _ in range(3))
+    listed.channel("C2", "outreach").say("outreach", "1700000000.1", "one")
+    unlisted.say("outreach", "1700000001.1", "two")
+    listed_again.channel("C2", "outreach").say("outreach", "1700000002.1", "three")
+    for i in order:
+        take_in(archive, (listed, unlisted, listed_again)[i])
+    assert [(c.id, c.kind) for c in archive.channels() if c.name == "outreach"] == [("C2", ChannelKind.PUBLIC)]
 
 
 def test_a_renamed_channel_keeps_its_id_and_mentions_follow(archive: Archive) -> None:

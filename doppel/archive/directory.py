@@ -96,19 +96,22 @@ def _merge_channels(
     t = tables.channels
     stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
+    delisted: dict[str, int] = {}
     for channel in listed.values():
         if PLACEHOLDER + channel.name in stored:
             _rekey(connection, team, PLACEHOLDER + channel.name, channel.id)
+            delisted[channel.id] = stored[PLACEHOLDER + channel.name].as_of
     real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}
     ids = {channel.id: channel.id for channel in listed.values()}
     unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
     ids |= {channel.id: real.get(channel.name, channel.id) for channel in unlisted}
     guesses = [_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
     changed = merge_rows(connection, t, team, [_values(team, channel) for channel in listed.values()], as_of)
-    delisted = [id_ for id_ in ids.values() if id_ in stored and id_ not in listed and as_of > stored[id_].as_of]
-    unknown = update(t).where(t.c.team == team, t.c.id.in_(delisted))
-    connection.execute(unknown.values(kind=ChannelKind.UNKNOWN, as_of=as_of))
-    return ids, changed | merge_rows(connection, t, team, guesses, UNSEEN)
+    delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
+    for id_, seen in delisted.items():
+        older = update(t).where(t.c.team == team, t.c.id == id_, t.c.as_of < seen)
+        connection.execute(older.values(kind=ChannelKind.UNKNOWN, as_of=seen))
+    return ids, changed | merge_rows(connection, t, team, guesses, as_of)
 
 
 def _rekey(connection: Connection, team: str, placeholder: str, channel: str) -> None:
