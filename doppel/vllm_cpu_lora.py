@@ -3,7 +3,7 @@
 vLLM's CPU backend copies an adapter's matrices once for every token of a batch (vllm/lora/ops/torch_ops), so a long
 prompt waits seconds for its first token. Here the tokens of one adapter are multiplied together. vLLM loads this
 through the entry point `vllm.general_plugins` in each of its processes; the CUDA backend has kernels of its own and
-never calls what is replaced here. `benchmarks/serving.py` measures the difference.
+never calls what is replaced here.
 """
 
 from __future__ import annotations
