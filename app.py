@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from doppel.engine import Engine
     from doppel.records import Persona, User
     from doppel.server import ModelServer
+    from indexing.embed import SentenceEmbedder
     from indexing.retrieve import IndexRetriever
 
 app = typer.Typer(help="Doppel: answers as a colleague would, from your team's Slack.", add_completion=False)
@@ -86,13 +87,17 @@ class Run:
 
         return VersionedFolder(self.settings.index_dir, "index", "build it with `doppel reindex --full`")
 
+    def embedder(self) -> SentenceEmbedder:
+        """The embedding model of the settings."""
+        from indexing.embed import SentenceEmbedder
+
+        return SentenceEmbedder(self.settings.embedding_model, self.settings.device)
+
     def retriever(self, archive: Archive) -> IndexRetriever:
         """The search over the index."""
-        from indexing.embed import SentenceEmbedder
         from indexing.retrieve import IndexRetriever
 
-        embedder = SentenceEmbedder(self.settings.embedding_model, self.settings.device)
-        return IndexRetriever(self.index(), embedder, archive)
+        return IndexRetriever(self.index(), self.embedder(), archive)
 
 
 def command(group: typer.Typer, name: str) -> Callable[[Callable[..., Result]], Callable[..., None]]:
@@ -158,10 +163,9 @@ def import_(
 @command(app, "reindex")
 def reindex_(run: Run, full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False) -> Result:
     """Bring the search index up to date with the archive."""
-    from indexing.embed import SentenceEmbedder
     from indexing.reindex import reindex
 
-    embedder = SentenceEmbedder(run.settings.embedding_model, run.settings.device)
+    embedder = run.embedder()
     keep = run.settings.keep_versions
     with run.archive() as archive, run.console.progress("Indexing") as update:
         report = reindex(archive, run.index(), embedder, full=full, keep=keep, progress=update)

@@ -74,7 +74,7 @@ class Material:
 
     def fingerprint(self, settings: Settings, base_model: str) -> str:
         """What a checkpoint must share with this run for the run to go on from it."""
-        relevant = {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(("train_", "lora_"))}
+        relevant = _training_settings(settings)
         parts = [base_model, relevant, settings.learning_rate, settings.seed, settings.load_in_4bit]
         parts += [[asdict(e) for e in self.train], [asdict(e) for e in self.watched]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -227,12 +227,17 @@ def _publish(
         "held_out": len(material.held_out),
         "base_nll": base_nll,
         "adapter_nll": adapter_nll,
-        "settings": {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(("train_", "lora_"))},
+        "settings": _training_settings(settings),
     }
     version = writer.publish(draft, info)
     writer.prune(settings.keep_versions)
     shutil.rmtree(work)
     return version.name, "The adapter predicts the held-out answers better than the base model."
+
+
+def _training_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that shape an adapter, as plain JSON."""
+    return {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(("train_", "lora_"))}
 
 
 def _write_log(log: Sequence[dict[str, Any]], path: Path) -> None:
