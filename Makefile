@@ -1,4 +1,4 @@
-# make setup | demo | test | lock: see README.md
+# make setup | demo | check | test | lock: see README.md
 VENV := .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo check test lock clean
 
 setup: $(STAMP)
 
@@ -25,10 +25,12 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 demo: setup
 	@DOPPEL_DATA_DIR="$(DEMO_DATA)" $(VENV)/bin/python examples/demo.py $(ARGS)
 
-lint: setup
+# The gate: lint and format, types, and the rules of who imports whom and of what is documented.
+check: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q tests/test_structure.py
 
-test: lint
+test: check
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 # Both locks from pyproject.toml. Needs uv; PyTorch's CPU index (or UV_FIND_LINKS) for the first.

@@ -1,0 +1,66 @@
+"""What a team said: taken in, indexed and searched."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.run import Run, command
+from doppel.console import Result
+
+app = typer.Typer()
+
+
+@command(app, "import")
+def import_(
+    run: Run, path: Annotated[Path, typer.Argument(metavar="PATH", help="A Slack export: a ZIP or a folder.")]
+) -> Result:
+    """Read a Slack export into the archive."""
+    from doppel.slack.export import open_export
+
+    with open_export(path) as export, run.archive() as archive, run.console.progress("Importing") as update:
+        report = archive.import_export(export, update)
+    rate = (report.added + report.updated + report.unchanged) / max(report.seconds, 1e-9)
+    text = (
+        f"{report.messages} messages in the archive: {report.added} added, {report.updated} updated, "
+        f"{report.unchanged} unchanged, in {report.seconds:.1f} s ({rate:.0f} a second).\n"
+        f"{report.users} people, {report.channels} channels, {report.threads} threads."
+    )
+    skipped = "".join(f"\nSkipped {count}: {reason}" for reason, count in report.skipped.items())
+    return Result(asdict(report), text + skipped)
+
+
+@command(app, "reindex")
+def reindex_(run: Run, full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False) -> Result:
+    """Bring the search index up to date with the archive."""
+    from indexing.reindex import reindex
+
+    embedder = run.embedder()
+    keep = run.settings.keep_versions
+    with run.archive() as archive, run.console.progress("Indexing") as update:
+        report = reindex(archive, run.index(), embedder, full=full, keep=keep, progress=update)
+    text = (
+        f"{report.conversations} conversations in {report.chunks} chunks: {report.embedded} embedded, "
+        f"{report.reused} reused, {report.removed} removed, in {report.seconds:.1f} s. Version {report.version}."
+    )
+    return Result(asdict(report), text)
+
+
+@command(app, "search")
+def search_(
+    run: Run,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many chunks.")] = 5,
+) -> Result:
+    """Find what was said; the operator of this machine may read every channel."""
+    from indexing.search import search_rows
+
+    started = time.monotonic()
+    with run.archive() as archive:
+        found = search_rows(run.retriever(archive), archive, query, k)
+    text = "\n\n".join(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}\n{r['text']}" for r in found)
+    return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")

@@ -1,0 +1,174 @@
+"""Who agreed, who is trained, and which version serves."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.run import Run, UserName, command
+from doppel.console import Result
+
+if TYPE_CHECKING:
+    from doppel.records import User
+
+app = typer.Typer()
+consent_app = typer.Typer(help="Who agreed to a doppelganger.", no_args_is_help=True)
+adapters_app = typer.Typer(help="The trained adapters and which version serves.", no_args_is_help=True)
+app.add_typer(consent_app, name="consent")
+app.add_typer(adapters_app, name="adapters")
+
+By = Annotated[str, typer.Option("--by", help="Who enters this; your login if left out.")]
+
+
+@command(consent_app, "grant")
+def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
+    """Record that USER agreed to a doppelganger."""
+    from doppel import consent
+
+    with run.archive() as archive:
+        person = archive.find_user(user)
+        record = consent.grant(archive, person, by or getpass.getuser())
+    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.handle}")
+
+
+@command(consent_app, "revoke")
+def consent_revoke(run: Run, user: UserName, by: By = "") -> Result:
+    """Record that USER withdrew, stop the persona and delete the adapter."""
+    from doppel import consent
+    from doppel.adapters import adapter_name
+    from doppel.server import forget_adapters
+
+    with run.archive() as archive:
+        person = archive.find_user(user)
+        record, gone = consent.revoke(archive, run.adapters(), person, by or getpass.getuser())
+    asyncio.run(forget_adapters(run.settings, [adapter_name(person, version) for version in gone]))
+    text = f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted."
+    return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
+
+
+@command(consent_app, "list")
+def consent_list(
+    run: Run, user: Annotated[str | None, typer.Argument(metavar="[USER]", help="One person only.")] = None
+) -> Result:
+    """Show who said what, when, and who entered it."""
+    with run.archive() as archive:
+        people = {(u.team, u.id): u for u in archive.users()}
+        records = archive.consent_records(archive.find_user(user) if user else None)
+    rows = [_consent_row(record, people[record.team, record.user_id]) for record in records]
+    text = "\n".join(f"{r['when']}  {r['what']:6}  {r['who']} ({r['user_id']}), entered by {r['by']}" for r in rows)
+    return Result({"consents": rows}, text or "Nobody has agreed yet.")
+
+
+def _consent_row(record: Any, user: User) -> dict[str, Any]:
+    return {
+        "who": user.name,
+        "user_id": user.id,
+        "what": record.action.value,
+        "when": record.at,
+        "by": record.by,
+    }
+
+
+@command(app, "train")
+def train_(
+    run: Run, user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")]
+) -> Result:
+    """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
+    from doppel.access import require_consent
+    from doppel.base_model import base_model_path
+
+    with run.archive() as archive:
+        person = archive.find_user(user)
+        require_consent(person, archive.consent_records(person))
+        base = base_model_path(run.settings, run.console.say)
+        from training.train import train
+
+        with run.console.progress(f"Training {person.name}") as update:
+            report = train(
+                person,
+                archive,
+                run.adapters(),
+                run.settings,
+                base,
+                run.console.say,
+                lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
+            )
+    text = (
+        f"{report.persona}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with "
+        f"it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
+        f"({report.tokens_per_second:.0f} tokens a second).\n"
+        f"{f'Published as {report.version}.' if report.published else 'Not published.'} {report.reason}"
+    )
+    return Result(asdict(report), text)
+
+
+@command(app, "personas")
+def personas_(run: Run) -> Result:
+    """Show who can be asked, and which adapter version answers."""
+    from doppel.access import has_consent
+
+    with run.archive() as archive:
+        agreed = [user for user in archive.users() if has_consent(archive.consent_records(user))]
+    trained = {row["user_id"]: row for row in run.adapters().overview(agreed) if row["serving"]}
+    rows = [
+        {"persona": user.name, "user_id": user.id, "handle": user.handle, "version": None} | trained.get(user.id, {})
+        for user in agreed
+    ]
+    text = "\n".join(f"{row['persona']} ({row['user_id']}): {row['version'] or 'no adapter yet'}" for row in rows)
+    return Result({"personas": rows}, text or "Nobody yet: record who agreed with `doppel consent grant USER`.")
+
+
+@command(adapters_app, "list")
+def adapters_list(run: Run) -> Result:
+    """Show every version that is there."""
+    with run.archive() as archive:
+        rows = run.adapters().overview(archive.users())
+    text = "\n".join(
+        f"{'*' if row['serving'] else ' '} {row['persona']}  {row['version']}  {row['created']}  "
+        f"{row['base_nll']:.3f} -> {row['adapter_nll']:.3f}"
+        for row in rows
+    )
+    return Result({"adapters": rows}, text or "No adapter yet: train one with `doppel train --user USER`.")
+
+
+@command(adapters_app, "rollback")
+def adapters_rollback(
+    run: Run,
+    user: UserName,
+    to: Annotated[
+        str | None, typer.Option("--to", help="A version; the one before the serving one if left out.")
+    ] = None,
+) -> Result:
+    """Let an earlier version serve; a running server takes it up at once."""
+    with run.archive() as archive:
+        person = archive.find_user(user)
+    before, now = run.adapters().roll_back(person, to)
+    data = {"persona": person.name, "user_id": person.id, "from": before, "version": now}
+    return Result(data, f"{person.name}: {now} serves, {before} did.")
+
+
+@command(adapters_app, "export")
+def adapters_export(
+    run: Run,
+    user: UserName,
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    merged: Annotated[bool, typer.Option("--merged", help="A full model instead of an adapter.")] = False,
+) -> Result:
+    """Write the serving adapter as a PEFT folder, or merged into the base model."""
+    from doppel.base_model import base_model_path
+    from training.export import export_adapter, export_merged
+
+    with run.archive() as archive:
+        person = archive.find_user(user)
+    version = run.adapters().require(person)
+    if merged:
+        export_merged(version, base_model_path(run.settings, run.console.say), target)
+    else:
+        export_adapter(version, target)
+    data = {"persona": person.name, "version": version.name, "merged": merged, "path": str(target.resolve())}
+    return Result(data, f"Wrote {version.name} of {person.name} to {target}.")
