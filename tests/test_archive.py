@@ -390,6 +390,16 @@ def test_the_file_is_its_owners_alone(archive: Archive) -> None:
     assert stat.S_IMODE(archive.path.parent.stat().st_mode) == 0o700
 
 
+def test_the_revision_grows_with_every_change_and_only_then(archive: Archive) -> None:
+    assert archive.revision() == 0
+    take_in(archive, small_team())
+    first = archive.revision()
+    take_in(archive, small_team())
+    assert archive.revision() == first > 0
+    take_in(archive, small_team().say("general", "1800000000.1", "Later."))
+    assert archive.revision() > first
+
+
 def test_the_migrations_lead_to_the_tables(archive: Archive) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))

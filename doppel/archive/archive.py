@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy import Engine
 
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
-from doppel.archive import ledger, people, reading
+from doppel.archive import changes, ledger, people, reading
 from doppel.archive.database import exclusive, open_engine, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.importing import ImportReport, import_export
@@ -91,6 +91,11 @@ class Archive:
     def find_user(self, name: str) -> User:
         """The person with that Slack id, handle, display or real name; raises UnknownUserError with the nearest."""
         return people.find_user(self.users(), name)
+
+    def revision(self) -> int:
+        """A number that grows with every change: while it stays, an index of the archive is up to date."""
+        with reads(self._engine, self.path) as connection:
+            return changes.revision(connection)
 
     def counts(self) -> Counts:
         """How much there is."""

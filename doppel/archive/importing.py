@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from doppel.archive import tables
+from doppel.archive.changes import note_change
 from doppel.archive.directory import UNSEEN, Directory, merge_directory, merge_rows, read_directory
 from doppel.archive.ledger import now
 from doppel.archive.reading import AnyRow, counts, micros
@@ -69,6 +70,8 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
         skipped={reason: count for reason, count in sorted(export.skipped.items()) if count},
         seconds=round(monotonic() - started, 3),
     )
+    if changed or merger.added or merger.updated:
+        note_change(connection, directory.team)
     _log(connection, directory.team, export, report)
     return report
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration, known without importing Alembic."""
 
 metadata = MetaData()
@@ -103,4 +103,40 @@ imports = Table(
     Column("as_of", BigInteger, nullable=False),
     Column("counts", JSON, nullable=False),
     sqlite_autoincrement=True,
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("team", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+)
+
+# How far a channel has been read through Slack's API, in microseconds. From `low` to `high` everything was read;
+# NULL before the first page. A later run reads down from `walk_top` and is at `walk_low`, until it meets `high`.
+sync_channels = Table(
+    "sync_channels",
+    metadata,
+    Column("team", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("low", BigInteger),
+    Column("high", BigInteger),
+    Column("walk_low", BigInteger),
+    Column("walk_top", BigInteger),
+    Column("members_at", BigInteger, nullable=False),
+    Column("num_members", Integer),
+    Column("looked_at", BigInteger, nullable=False),
+)
+
+# Threads met on the way: replies are known up to `latest` and read up to `fetched`.
+sync_threads = Table(
+    "sync_threads",
+    metadata,
+    Column("team", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("thread_ts", Text, primary_key=True),
+    Column("latest", BigInteger, nullable=False),
+    Column("fetched", BigInteger, nullable=False),
+    Column("looked_at", BigInteger, nullable=False),
+    Index("sync_threads_by_latest", "team", "channel", "latest"),
 )

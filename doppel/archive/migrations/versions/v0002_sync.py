@@ -1,0 +1,40 @@
+"""How far Slack's API was read, and a number that grows with every change."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "changes",
+        sa.Column("team", sa.Text(), primary_key=True),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "sync_channels",
+        sa.Column("team", sa.Text(), primary_key=True),
+        sa.Column("channel", sa.Text(), primary_key=True),
+        sa.Column("low", sa.BigInteger()),
+        sa.Column("high", sa.BigInteger()),
+        sa.Column("walk_low", sa.BigInteger()),
+        sa.Column("walk_top", sa.BigInteger()),
+        sa.Column("members_at", sa.BigInteger(), nullable=False),
+        sa.Column("num_members", sa.Integer()),
+        sa.Column("looked_at", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "sync_threads",
+        sa.Column("team", sa.Text(), primary_key=True),
+        sa.Column("channel", sa.Text(), primary_key=True),
+        sa.Column("thread_ts", sa.Text(), primary_key=True),
+        sa.Column("latest", sa.BigInteger(), nullable=False),
+        sa.Column("fetched", sa.BigInteger(), nullable=False),
+        sa.Column("looked_at", sa.BigInteger(), nullable=False),
+    )
+    op.create_index("sync_threads_by_latest", "sync_threads", ["team", "channel", "latest"])
