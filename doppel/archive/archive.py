@@ -16,6 +16,7 @@ from doppel.archive.database import reading as reads
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.ledger import Feedback
 from doppel.archive.reading import Counts
+from doppel.archive.syncing import SyncStore
 from doppel.records import Channel, Conversation, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -49,6 +50,10 @@ class Archive:
         """Take in an export, whole or not at all; raises BusyError while another process imports."""
         with exclusive(self.path), writing(self._engine, self.path) as connection:
             return import_export(connection, export, progress)
+
+    def syncing(self) -> SyncStore:
+        """The archive as a sync of Slack's API writes it."""
+        return SyncStore(self._engine, self.path)
 
     def users(self) -> list[User]:
         """People and bots, by team and id."""
