@@ -10,9 +10,14 @@ import pytest
 from tests.end_to_end import Deployment
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard the tests try."""
+    parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("DOPPEL_")]:
+    for name in [name for name in os.environ if name.startswith(("DOPPEL_", "SLACK_"))]:
         monkeypatch.delenv(name)
 
 

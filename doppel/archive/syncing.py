@@ -36,7 +36,7 @@ WAIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far one channel was read; see `tables.sync_channels`. `members_at` and `looked_at` are 0 before the first."""
+    """How far one channel was read; see `tables.sync_channels`. `members_at` is 0 before they were read."""
 
     channel: str
     low: int | None = None
@@ -45,7 +45,6 @@ class Cursor:
     walk_top: int | None = None
     members_at: int = 0
     num_members: int | None = None
-    looked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,8 @@ class SyncStore:
             if gone:
                 deleted = self._delete(connection, cursor.channel, _top_level(), gone, raws, as_of)
                 taken = replace(taken, deleted=deleted)
-            self._put(connection, tables.sync_channels, {"channel": cursor.channel}, asdict(cursor))
+            places = {name: getattr(cursor, name) for name in ("low", "high", "walk_low", "walk_top")}
+            self._put(connection, tables.sync_channels, {"channel": cursor.channel}, places)
             unread = [self._note_thread(connection, cursor.channel, raw) for raw in raws if _has_replies(raw)]
             self._note(connection, taken)
         return taken, [thread for thread in unread if thread.fetched < thread.latest]
@@ -228,7 +228,7 @@ class SyncStore:
         where = [table.c[name] == value for name, value in key.items()]
         changed = connection.execute(update(table).where(table.c.team == self.team, *where).values(**values))
         if not changed.rowcount:
-            defaults = {"members_at": 0, "looked_at": 0} if table is tables.sync_channels else {}
+            defaults = {"members_at": 0} if table is tables.sync_channels else {}
             connection.execute(insert(table).values({"team": self.team, **key, **defaults, **values}))
 
     def _note(self, connection: Connection, taken: Taken) -> None:

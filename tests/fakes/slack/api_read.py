@@ -107,8 +107,11 @@ def conversations_history(call: Call) -> Json:
     """https://docs.slack.dev/reference/methods/conversations.history"""
     log = call.readable().log
     keys, following = newest_first(log.history, _window(call), _page_size(call), _message_cursor(call))
+    hidden = call.slack.behaviour.hides_before
+    shown = [log[key] for key in keys if float(log[key]["ts"]) >= hidden]
     return {
-        "messages": [_message(call, log[key]) for key in keys],
+        "messages": [_message(call, raw) for raw in shown],
+        **({"is_limited": True} if hidden else {}),
         "has_more": following is not None,
         "pin_count": 0,
         "channel_actions_ts": None,

@@ -27,6 +27,7 @@ class Behaviour:
     parent_on_every_page: conversations.replies puts the parent before every page, and before those cut by `oldest`.
     short_pages: pages of messages hold half of what they could, which Slack allows itself.
     token_rotation: tokens from OAuth expire and come with a refresh token.
+    hides_before: a workspace without a plan: history holds nothing older than this timestamp, and says is_limited.
     stream_seconds: how long chat.appendStream works after chat.startStream, in seconds before scaling.
     """
 
@@ -35,4 +36,5 @@ class Behaviour:
     parent_on_every_page: bool = False
     short_pages: bool = False
     token_rotation: bool = False
+    hides_before: float = 0
     stream_seconds: float = 300
