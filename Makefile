@@ -1,4 +1,4 @@
-# make setup | demo | check | test | lock: see README.md
+# make setup | demo | check | test | bench | lock: see README.md
 VENV := .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
 
-.PHONY: setup demo check test lock clean
+.PHONY: setup demo check test bench lock clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ check: setup
 
 test: check
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+# One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
+bench: setup
+	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training or serving)) $(ARGS)
 
 # Both locks from pyproject.toml. Needs uv; PyTorch's CPU index (or UV_FIND_LINKS) for the first.
 LOCK := uv pip compile -q pyproject.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
