@@ -388,7 +388,7 @@ def test_held_to_fifteen_messages_a_minute_it_says_so_and_estimates_the_end(arch
         report = sync(slack, archive, said, note)
         assert max(call.status for call in slack.calls) == 429
         refused = sum(call.status == 429 for call in slack.calls)
-        assert refused < len(slack.calls) / 2
+        assert refused < len(slack.calls) * 0.7
     took = time.monotonic() - started
     assert archive.counts().messages == 1089
     assert report.rate_limited_seconds > took / 2

@@ -108,7 +108,7 @@ def conversations_history(call: Call) -> Json:
     log = call.readable().log
     keys, following = newest_first(log.history, _window(call), _page_size(call), _message_cursor(call))
     hidden = call.slack.behaviour.hides_before
-    shown = [log[key] for key in keys if float(log[key]["ts"]) >= hidden]
+    shown = [log[key] for key in keys if not hidden or float(log[key]["ts"]) >= hidden]
     return {
         "messages": [_message(call, raw) for raw in shown],
         **({"is_limited": True} if hidden else {}),
