@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -32,6 +33,7 @@ def main() -> None:
 
 
 def _shown(value: object) -> str:
+    value = value.get_secret_value() if isinstance(value, SecretStr) else value
     return "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 

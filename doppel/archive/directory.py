@@ -78,7 +78,8 @@ def _merge_team(connection: Connection, export: Export) -> str:
 def _team_with(connection: Connection, channel_ids: Iterable[str]) -> str | None:
     """A workspace of the archive that has one of these channels; Slack's ids are unique, placeholders are not."""
     t, wanted = tables.channels, {id_ for id_ in channel_ids if not id_.startswith(PLACEHOLDER)}
-    return next((row.team for row in connection.execute(select(t.c.team, t.c.id)) if row.id in wanted), None)
+    rows = connection.execute(select(t.c.team, t.c.id).order_by(t.c.team, t.c.id))
+    return next((row.team for row in rows if row.id in wanted), None)
 
 
 def _retag(connection: Connection, team: str) -> None:
@@ -94,7 +95,7 @@ def _merge_channels(
     A channel that a later export no longer lists keeps its id and name, but from then on who may read it is unknown.
     """
     t = tables.channels
-    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of))}
+    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
     delisted: dict[str, int] = {}
     for channel in listed.values():
