@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from commands.run import Run, command
-from doppel.console import Result
+from doppel.console import Result, duration
 
 app = typer.Typer()
 
@@ -64,3 +65,47 @@ def search_(
         found = search_rows(run.retriever(archive), archive, query, k)
     text = "\n\n".join(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}\n{r['text']}" for r in found)
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
+
+
+@command(app, "sync")
+def sync_(
+    run: Run,
+    channel: Annotated[list[str] | None, typer.Option("--channel", help="Only this channel; may be repeated.")] = None,
+    since: Annotated[
+        str, typer.Option("--since", metavar="DATE", help="Nothing said before, such as 2025-01-31.")
+    ] = "",
+    join: Annotated[bool, typer.Option("--join", help="Join the public channels that the bot is not in.")] = False,
+) -> Result:
+    """Read Slack itself into the archive: everything at first, then what is new."""
+    from doppel.slack.api import SlackApi
+    from doppel.slack.budget import StoppableClock
+    from doppel.sync.sync import Options, Sync, SyncProgress
+
+    clock, settings = StoppableClock(), run.settings
+    options = Options(tuple(channel or ()), _micros(since), join, settings.sync_horizon_days)
+    api = SlackApi(settings.slack_bot_token.get_secret_value(), settings.slack_api_url, clock)
+    with run.exclusively("sync"), run.archive() as archive, run.console.progress("Syncing") as update:
+
+        def tell(now: SyncProgress) -> None:
+            left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
+            done = f"{now.channels_done} of {now.channels} channels, {now.messages_per_second:.0f} messages a second"
+            update(now.calls_done, now.calls, note=done + left)
+
+        report = Sync(api, archive.syncing(), options, clock, run.console.say, tell).run()
+    text = (
+        f"{report.channels} channels, {report.messages} messages read: {report.added} added, {report.updated} updated, "
+        f"{report.deleted} deleted, with {report.pages} pages in {duration(report.seconds)} "
+        f"({duration(report.rate_limited_seconds)} of it waiting for Slack)."
+    )
+    return Result(asdict(report), text)
+
+
+def _micros(date: str) -> int:
+    """A date (ISO 8601; UTC unless it says otherwise) as microseconds since the epoch, 0 for none."""
+    if not date:
+        return 0
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        raise typer.BadParameter(f"{date} is no date; write it as 2025-01-31.") from None
+    return max(round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1_000_000), 0)

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from doppel.config import PREFIX, Settings
+from doppel.config import Settings, variable
 
 HEAD = """# Settings
 
@@ -28,12 +28,13 @@ def main() -> None:
     rows = []
     for name, field in Settings.model_fields.items():
         default = "the platform's data folder" if field.default is PydanticUndefined else _shown(field.default)
-        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |\n")
+        rows.append(f"| `{variable(name)}` | {default} | {field.description} |\n")
     Path(__file__).with_name("settings.md").write_text(HEAD + "".join(rows), encoding="utf-8")
 
 
 def _shown(value: object) -> str:
-    value = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     return "empty" if value == "" else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 

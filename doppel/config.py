@@ -1,4 +1,7 @@
-"""Settings: one frozen object from the environment (`DOPPEL_…`) and a `.env` file. Unknown keys fail, all at once."""
+"""Settings: one frozen object from the environment (`DOPPEL_…`, `SLACK_…`) and a `.env` file.
+
+Unknown keys fail, all at once.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,15 @@ class Settings(BaseModel):
         default=[], description='More arguments of the managed vLLM server as JSON, such as ["--max-num-seqs", "8"].'
     )
     vllm_start_seconds: float = Field(default=600, gt=0, description="How long the managed server may take to start.")
+    slack_bot_token: SecretStr = Field(
+        default=SecretStr(""), description="The bot token (xoxb-…) of your Slack app, for `doppel sync`."
+    )
+    slack_api_url: str = Field(
+        default="https://slack.com/api/", description="The address of Slack's Web API, or of an emulator of it."
+    )
+    sync_horizon_days: float = Field(
+        default=7.0, ge=0, description="How many days back a sync looks again for edits, deletions and late replies."
+    )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 
     @field_validator("database_url")
@@ -143,8 +155,15 @@ def load_settings(environ: Mapping[str, str] = os.environ, dotenv: Path | None =
         raise ConfigError(" ".join(_fault(fault) for fault in error.errors())) from None
 
 
+def variable(field: str) -> str:
+    """The environment variable of a setting; what every Slack app calls SLACK_… is called so here too."""
+    return field.upper() if field.startswith("slack_") else PREFIX + field.upper()
+
+
 def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:
-    return {k[len(PREFIX) :].lower(): v for k, v in pairs.items() if k.startswith(PREFIX) and v is not None}
+    ours = {k[len(PREFIX) :].lower(): v for k, v in pairs.items() if k.startswith(PREFIX) and v is not None}
+    slack = {name: pairs.get(variable(name)) for name in Settings.model_fields if name.startswith("slack_")}
+    return ours | {name: value for name, value in slack.items() if value is not None}
 
 
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +178,7 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(fault: Any) -> str:
-    name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
+    name = variable("_".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         return f"{name} is no setting of Doppel; see docs/settings.md."
     if fault["type"] == "value_error":

@@ -109,6 +109,15 @@ class Console:
         sys.exit(status)
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own chatter off the terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

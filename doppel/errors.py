@@ -11,6 +11,8 @@ DoppelError
 ├── ConsentError           the person has not agreed
 ├── NotReadableError       what would be needed may not be read here
 ├── TrainingError          too few examples, settings that vLLM can't load
+├── SlackError             Slack refused a call, or can't be reached
+│   └── SlackTokenError    the token is missing, wrong or revoked: nothing goes on
 └── InferenceError         the vLLM server can't be reached, started or made to answer
 """
 
@@ -59,6 +61,18 @@ class NotReadableError(DoppelError):
 
 class TrainingError(DoppelError):
     """Training can't start or can't go on."""
+
+
+class SlackError(DoppelError):
+    """Slack refused a call, or can't be reached; `code` is Slack's own word for it."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SlackTokenError(SlackError):
+    """The token is missing, wrong or revoked."""
 
 
 class InferenceError(DoppelError):

@@ -19,6 +19,8 @@ from tests.postgres import SERVER, PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where archives are, and how hard the tests try."""
+    parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
     parser.addoption(
         "--database",
         choices=("sqlite", "postgres", "both"),
@@ -71,7 +73,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("DOPPEL_")]:
+    for name in [name for name in os.environ if name.startswith(("DOPPEL_", "SLACK_"))]:
         monkeypatch.delenv(name)
 
 

@@ -44,6 +44,11 @@ def environment(data_dir: Path) -> dict[str, str]:
     return FEW_STEPS | {"DOPPEL_DATA_DIR": str(data_dir)} | database
 
 
+def archive_at(data_dir: Path) -> Path | str:
+    """Where the archive of a data folder is."""
+    return load_settings(environment(data_dir)).archive_at
+
+
 def doppel(data_dir: Path, *arguments: str, environ: dict[str, str] | None = None) -> Done:
     """Run one command with --json and read its one object."""
     done = subprocess.run(

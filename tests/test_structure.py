@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from doppel.config import PREFIX, Settings
+from doppel.config import Settings, variable
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [
@@ -31,6 +31,7 @@ OWNERS = {
     "openai": {"doppel/inference.py"},
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
+    "slack_sdk": {"doppel/slack/api.py"},
     "typer": {"app.py", "commands/data.py", "commands/personas.py", "commands/run.py", "commands/talk.py"},
 }
 
@@ -104,9 +105,9 @@ def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, .
 
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`(DOPPEL_\w+)`", text)) == {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(r"`((?:DOPPEL|SLACK)_\w+)`", text)) == set(map(variable, Settings.model_fields))
     for name, field in Settings.model_fields.items():
-        assert f"| `{PREFIX}{name.upper()}` |" in text
+        assert f"| `{variable(name)}` |" in text
         assert str(field.description) in text
 
 

@@ -17,6 +17,7 @@ from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
+from doppel.archive.syncing import SyncStore
 from doppel.records import Channel, Conversation, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -54,6 +55,10 @@ class Archive:
         """Take in an export, whole or not at all; raises BusyError while another process imports."""
         with exclusive(self.place), writing(self._engine, self.place) as connection:
             return import_export(connection, export, progress)
+
+    def syncing(self) -> SyncStore:
+        """The archive as a sync of Slack's API writes it."""
+        return SyncStore(self._engine, self.place)
 
     def users(self) -> list[User]:
         """People and bots, by team and id."""

@@ -32,7 +32,8 @@ class Directory:
 
 def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
     """Take in people and channels; returns them and the ids that read differently now."""
-    team, as_of = _merge_team(connection, export), micros(export.as_of)
+    as_of = micros(export.as_of)
+    team = merge_team(connection, export.team if export.team_is_known else None, export.channels)
     people = [asdict(user) | {"team": team} for user in export.users]
     changed = merge_rows(connection, tables.users, team, people, as_of)
     channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
@@ -63,11 +64,11 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
     return differing | {row["id"] for row in added}
 
 
-def _merge_team(connection: Connection, export: Export) -> str:
-    """The export's team. One that names none, or was first met so, is known by the channels it shares."""
+def merge_team(connection: Connection, named: str | None, channels: Iterable[Channel]) -> str:
+    """The team as it is `named`. One without a name, or first met so, is known by the channels it shares."""
     known = set(connection.scalars(select(tables.workspaces.c.team)))
-    akin = _team_with(connection, [channel.id for channel in export.channels])
-    team = export.team if export.team_is_known else akin or UNKNOWN_TEAM
+    akin = _team_with(connection, [channel.id for channel in channels])
+    team = named or akin or UNKNOWN_TEAM
     if team not in known and akin == UNKNOWN_TEAM:
         _retag(connection, team)
     elif team not in known:
@@ -97,22 +98,28 @@ def _merge_channels(
     t = tables.channels
     stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
-    delisted: dict[str, int] = {}
-    for channel in listed.values():
-        if PLACEHOLDER + channel.name in stored:
-            _rekey(connection, team, PLACEHOLDER + channel.name, channel.id)
-            delisted[channel.id] = stored[PLACEHOLDER + channel.name].as_of
+    delisted = {id_: stored[placeholder].as_of for id_, placeholder in rekey_named(connection, team, listed.values())}
     real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}
     ids = {channel.id: channel.id for channel in listed.values()}
     unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
     ids |= {channel.id: real.get(channel.name, channel.id) for channel in unlisted}
-    guesses = [_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
-    changed = merge_rows(connection, t, team, [_values(team, channel) for channel in listed.values()], as_of)
+    guesses = [channel_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
+    changed = merge_rows(connection, t, team, [channel_values(team, channel) for channel in listed.values()], as_of)
     delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
     for id_, seen in delisted.items():
         older = update(t).where(t.c.team == team, t.c.id == id_, t.c.as_of < seen)
         connection.execute(older.values(kind=ChannelKind.UNKNOWN, as_of=seen))
     return ids, changed | merge_rows(connection, t, team, guesses, as_of)
+
+
+def rekey_named(connection: Connection, team: str, channels: Iterable[Channel]) -> list[tuple[str, str]]:
+    """Give those their ids of which only the name was known; returns the new and the old ones."""
+    t = tables.channels
+    known = set(connection.scalars(select(t.c.id).where(t.c.team == team, t.c.id.startswith(PLACEHOLDER))))
+    found = [(channel.id, PLACEHOLDER + channel.name) for channel in channels if PLACEHOLDER + channel.name in known]
+    for channel, placeholder in found:
+        _rekey(connection, team, placeholder, channel)
+    return found
 
 
 def _rekey(connection: Connection, team: str, placeholder: str, channel: str) -> None:
@@ -127,5 +134,5 @@ def _rekey(connection: Connection, team: str, placeholder: str, channel: str) ->
     )
 
 
-def _values(team: str, channel: Channel) -> Values:
+def channel_values(team: str, channel: Channel) -> Values:
     return asdict(channel) | {"team": team, "members": list(channel.members)}

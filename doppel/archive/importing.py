@@ -6,33 +6,21 @@ again changes nothing, a later export adds and updates, and an older one doesn't
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from time import monotonic
-from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
-from doppel.archive.directory import UNSEEN, Directory, merge_directory, merge_rows, read_directory
+from doppel.archive.directory import merge_directory
 from doppel.archive.ledger import now
-from doppel.archive.reading import AnyRow, counts, micros
+from doppel.archive.merging import Merger, merge_authors
+from doppel.archive.reading import counts, micros
 from doppel.archive.rendering import render_again
-from doppel.records import Channel, MessageKind, User
 from doppel.slack.export import Export, Progress
-from doppel.slack.markup import Raw, clean
-from doppel.slack.messages import translate
-
-_BATCH = 500
-_DELETED = 2**62
-"""`edited` of a tombstone: a deletion is the last that happens to a message."""
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
-
-Values = dict[str, Any]
+from doppel.slack.markup import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +43,10 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
     started = monotonic()
     directory, changed = merge_directory(connection, export)
     render_again(connection, directory, changed)
-    merger = _Merger(connection, export, directory)
-    for _, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
-        rows = merger.rows(of_channel)
-        while batch := list(islice(rows, _BATCH)):
-            merger.merge(batch)
-    _merge_authors(connection, directory)
+    merger = Merger(connection, directory, micros(export.as_of), export.skipped)
+    for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
+        merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
+    merge_authors(connection, directory)
     _merge_url(connection, directory.team, export)
     report = ImportReport(
         **asdict(counts(connection)),
@@ -70,105 +56,10 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
         skipped={reason: count for reason, count in sorted(export.skipped.items()) if count},
         seconds=round(monotonic() - started, 3),
     )
-    if changed or merger.added or merger.updated:
+    if changed or merger.changed:
         note_change(connection, directory.team)
     _log(connection, directory.team, export, report)
     return report
-
-
-@dataclass(slots=True)
-class _Merger:
-    """Merges messages, a batch of one channel at a time, and counts what became of them."""
-
-    connection: Connection
-    export: Export
-    directory: Directory
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-
-    def rows(self, found: Iterable[tuple[Channel, Raw]]) -> Iterator[Values]:
-        as_of = micros(self.export.as_of)
-        for channel, raw in found:
-            try:
-                row = _row(raw, self.directory, self.directory.channel_ids[channel.id])
-            except RecursionError:
-                row = None
-            if row is None:
-                self.export.skipped["nested too deep"] += 1
-            else:
-                yield row | {"as_of": as_of}
-
-    def merge(self, batch: list[Values]) -> None:
-        t, incoming = tables.messages, _unique(batch)
-        stored = self._stored(incoming)
-        added = [row for ts, row in incoming.items() if ts not in stored]
-        differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
-        newer = [_keyed(row) for row, old in differing if (row["edited"], row["as_of"]) > (old.edited, old.as_of)]
-        same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
-        seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
-        if added:
-            self.connection.execute(insert(t), added)
-        if newer:
-            self.connection.execute(_REPLACE, newer)
-        if seen:
-            self.connection.execute(_SEEN, seen)
-        self.export.skipped["duplicate"] += len(batch) - len(incoming)
-        self.added += len(added)
-        self.updated += len(newer)
-        self.unchanged += len(incoming) - len(added) - len(newer)
-
-    def _stored(self, incoming: dict[str, Values]) -> dict[str, AnyRow]:
-        t, first = tables.messages, next(iter(incoming.values()))
-        query = select(t.c.ts, t.c.raw, t.c.edited, t.c.as_of).where(t.c.team == first["team"])
-        query = query.where(t.c.channel == first["channel"], t.c.ts.in_(list(incoming)))
-        return {row.ts: row for row in self.connection.execute(query)}
-
-
-_KEY = and_(*(tables.messages.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")))
-_REPLACE = update(tables.messages).where(_KEY).values({c.name: bindparam(c.name) for c in tables.messages.c})
-_SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
-
-
-def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
-    message = translate(raw, directory.team, channel, directory.names, directory.bots)
-    if message is None:
-        return None
-    edited = micros(message.edited) if message.edited else 0
-    return {name: getattr(message.record, name) for name in _FIELDS} | {
-        "at": micros(message.record.ts),
-        "subtype": message.subtype,
-        "edited": _DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(_encode(raw)),
-    }
-
-
-def _keyed(row: Values) -> Values:
-    return row | {f"key_{name}": row[name] for name in ("team", "channel", "ts")}
-
-
-def _unique(batch: list[Values]) -> dict[str, Values]:
-    """By timestamp; of a message that is there twice, the one edited last."""
-    incoming: dict[str, Values] = {}
-    for row in batch:
-        if row["ts"] not in incoming or row["edited"] > incoming[row["ts"]]["edited"]:
-            incoming[row["ts"]] = row
-    return incoming
-
-
-def _merge_authors(connection: Connection, directory: Directory) -> None:
-    """People whom no list names, such as guests of another workspace, go by what their messages say."""
-    t = tables.messages
-    human = (t.c.team == directory.team, t.c.kind == MessageKind.HUMAN)
-    authors = set(connection.scalars(select(t.c.user).where(*human, t.c.user.is_not(None)).distinct()))
-    unlisted = sorted(authors - directory.names.users.keys())
-    newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
-    newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
-    found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
-    people = [asdict(User(directory.team, user, "", display_name=name)) for user, name in found.items()]
-    merge_rows(connection, tables.users, directory.team, people, UNSEEN)
-    named = {user for user, name in found.items() if name != user}
-    render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
 
 
 def _merge_url(connection: Connection, team: str, export: Export) -> None:

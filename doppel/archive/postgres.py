@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class PostgresDatabase:
 
     def engine(self) -> Engine:
         """An engine with a few connections; each is tried before it is used again."""
-        engine = create_engine(self.url, connect_args=self._options, pool_pre_ping=True)
+        engine = create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True)
         event.listen(engine, "connect", _require_utf8)
         return engine
 
@@ -88,8 +89,7 @@ class PostgresDatabase:
     @contextmanager
     def exclusive(self, seconds: float) -> Iterator[None]:
         """An advisory lock on a connection of its own, which the server frees if this process ends."""
-        engine = create_engine(self.url, connect_args=self._options, poolclass=NullPool)
-        connection = engine.connect()
+        connection = _unpooled(self).connect()
         try:
             _lock_import(connection, seconds)
             yield
@@ -116,7 +116,8 @@ class PostgresDatabase:
                 connection.execute(select(func.setval(sequence, func.max(column))))
 
     @property
-    def _options(self) -> dict[str, Any]:
+    def connect_args(self) -> dict[str, Any]:
+        """What every connection is opened with, unless the URL says otherwise."""
         return {key: value for key, value in _CONNECT.items() if key not in self.url.query}
 
     def _refused(self, reason: str) -> DoppelError:
@@ -125,6 +126,12 @@ class PostgresDatabase:
         if f'database "{self._name}" does not exist' in reason:
             return ArchiveError(f"{self} does not exist; create the database with `createdb {self._name}`.")
         return ArchiveError(f"Can't reach {self} ({reason}); is it running, and is DOPPEL_DATABASE_URL right?")
+
+
+@functools.lru_cache
+def _unpooled(at: PostgresDatabase) -> Engine:
+    """An engine that keeps no connections; it is kept because the first question to an engine costs several."""
+    return create_engine(at.url, connect_args=at.connect_args, poolclass=NullPool)
 
 
 def _lock(connection: Connection, number: int, seconds: float) -> None:

@@ -128,7 +128,6 @@ sync_channels = Table(
     Column("walk_top", BigInteger),
     Column("members_at", BigInteger, nullable=False),
     Column("num_members", Integer),
-    Column("looked_at", BigInteger, nullable=False),
 )
 
 # Threads met on the way: replies are known up to `latest` and read up to `fetched`.

@@ -28,7 +28,6 @@ def upgrade() -> None:
         sa.Column("walk_top", sa.BigInteger()),
         sa.Column("members_at", sa.BigInteger(), nullable=False),
         sa.Column("num_members", sa.Integer()),
-        sa.Column("looked_at", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "sync_threads",

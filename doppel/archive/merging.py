@@ -1,0 +1,154 @@
+"""Messages into the archive, wherever they come from: one row for each (team, channel, ts), the newest word wins."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
+
+from doppel.archive import tables
+from doppel.archive.directory import UNSEEN, Directory, merge_rows, read_directory
+from doppel.archive.reading import AnyRow, micros
+from doppel.archive.rendering import render_again
+from doppel.records import MessageKind, User
+from doppel.slack.markup import Raw, clean
+from doppel.slack.messages import translate
+
+DELETED = 2**62
+"""`edited` of a tombstone: a deletion is the last that happens to a message."""
+_BATCH = 500
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
+
+Values = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Merger:
+    """Merges messages in the transaction of `connection`, and counts what became of them.
+
+    `as_of` says, in microseconds, when Slack said so; `skipped` counts by reason what can't be used.
+    """
+
+    connection: Connection
+    directory: Directory
+    as_of: int
+    skipped: Counter[str] = field(default_factory=Counter)
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def take(self, channel: str, raws: Iterable[Raw]) -> None:
+        """Messages of one channel, as Slack wrote them."""
+        rows = self._rows(channel, raws)
+        while batch := list(islice(rows, _BATCH)):
+            self._merge(batch)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the archive says anything new now."""
+        return bool(self.added or self.updated)
+
+    def _rows(self, channel: str, raws: Iterable[Raw]) -> Iterator[Values]:
+        for raw in raws:
+            try:
+                row = _row(raw, self.directory, channel)
+            except RecursionError:
+                row = None
+            if row is None:
+                self.skipped["nested too deep"] += 1
+            else:
+                yield row | {"as_of": self.as_of}
+
+    def _merge(self, batch: list[Values]) -> None:
+        t, incoming = tables.messages, _unique(batch)
+        stored = self._stored(incoming)
+        added = [row for ts, row in incoming.items() if ts not in stored]
+        differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
+        newer = [_keyed(row) for row, old in differing if (row["edited"], row["as_of"]) > (old.edited, old.as_of)]
+        same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
+        seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
+        if added:
+            self.connection.execute(insert(t), added)
+        if newer:
+            self.connection.execute(_REPLACE, newer)
+        if seen:
+            self.connection.execute(_SEEN, seen)
+        self.skipped["duplicate"] += len(batch) - len(incoming)
+        self.added += len(added)
+        self.updated += len(newer)
+        self.unchanged += len(incoming) - len(added) - len(newer)
+
+    def _stored(self, incoming: dict[str, Values]) -> dict[str, AnyRow]:
+        t, first = tables.messages, next(iter(incoming.values()))
+        query = select(t.c.ts, t.c.raw, t.c.edited, t.c.as_of).where(t.c.team == first["team"])
+        query = query.where(t.c.channel == first["channel"], t.c.ts.in_(list(incoming)))
+        return {row.ts: row for row in self.connection.execute(query)}
+
+
+_KEY = and_(*(tables.messages.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")))
+_REPLACE = update(tables.messages).where(_KEY).values({c.name: bindparam(c.name) for c in tables.messages.c})
+_SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
+
+
+def merge_authors(connection: Connection, directory: Directory) -> None:
+    """People whom no list names, such as guests of another workspace, go by what their messages say."""
+    t = tables.messages
+    human = (t.c.team == directory.team, t.c.kind == MessageKind.HUMAN)
+    authors = set(connection.scalars(select(t.c.user).where(*human, t.c.user.is_not(None)).distinct()))
+    unlisted = sorted(authors - directory.names.users.keys())
+    newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
+    newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
+    found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
+    people = [asdict(User(directory.team, user, "", display_name=name)) for user, name in found.items()]
+    merge_rows(connection, tables.users, directory.team, people, UNSEEN)
+    named = {user for user, name in found.items() if name != user}
+    render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
+
+
+def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
+    """Remove what messages said, for good; returns how many there were."""
+    gone = [
+        {
+            "key_team": team,
+            "key_channel": channel,
+            "key_ts": ts,
+            "raw": _encode({"subtype": "tombstone", "ts": ts, "type": "message"}),
+        }
+        for ts in stamps
+    ]
+    values = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
+    statement = update(tables.messages).where(_KEY, tables.messages.c.edited < DELETED)
+    statement = statement.values(**values, edited=DELETED, as_of=as_of, raw=bindparam("raw"))
+    return sum(connection.execute(statement, row).rowcount for row in gone)
+
+
+def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
+    message = translate(raw, directory.team, channel, directory.names, directory.bots)
+    if message is None:
+        return None
+    edited = micros(message.edited) if message.edited else 0
+    return {name: getattr(message.record, name) for name in _FIELDS} | {
+        "at": micros(message.record.ts),
+        "subtype": message.subtype,
+        "edited": DELETED if message.subtype == "tombstone" else edited,
+        "raw": clean(_encode(raw)),
+    }
+
+
+def _keyed(row: Values) -> Values:
+    return row | {f"key_{name}": row[name] for name in ("team", "channel", "ts")}
+
+
+def _unique(batch: list[Values]) -> dict[str, Values]:
+    """By timestamp; of a message that is there twice, the one edited last."""
+    incoming: dict[str, Values] = {}
+    for row in batch:
+        if row["ts"] not in incoming or row["edited"] > incoming[row["ts"]]["edited"]:
+            incoming[row["ts"]] = row
+    return incoming

@@ -1,0 +1,150 @@
+"""Slack's Web API, called politely: under a shared budget, again after what passes by itself, with errors as sentences.
+
+Methods and errors: https://docs.slack.dev/reference/methods
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
+
+from doppel.errors import SlackError, SlackTokenError
+from doppel.slack.budget import Budget, Clock
+
+TIMEOUT_SECONDS = 30
+MAX_TRIES = 12
+MAX_WAIT_SECONDS = 900.0
+"""How long one call may be put off by refusals and failures, beyond what the budget makes it wait."""
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 60.0
+DEFAULT_RETRY_AFTER = 30.0
+
+_PASSING = {"fatal_error", "internal_error", "request_timeout", "service_unavailable", "ratelimited"}
+_TOKEN = {
+    "account_inactive": "The account of the Slack token was deactivated",
+    "invalid_auth": "Slack does not know the token",
+    "not_authed": "There is no Slack token",
+    "token_expired": "The Slack token has expired",
+    "token_revoked": "The Slack token was revoked",
+    "team_access_not_granted": "The Slack token is not for this workspace",
+}
+_SENTENCES = {
+    "channel_not_found": "The app can't see it; invite the bot.",
+    "is_archived": "It is archived.",
+    "not_in_channel": "The bot is not in it; invite it, or join public channels with --join.",
+    "method_not_supported_for_channel_type": "Slack gives the app nothing of such a channel.",
+}
+
+_NOT_JSON = "it answered with something else than JSON"
+
+Json = dict[str, Any]
+
+
+class SlackApi:
+    """The Web API with one bot token; safe from several threads."""
+
+    def __init__(self, token: str, base_url: str, clock: Clock) -> None:
+        if not token:
+            raise SlackTokenError("There is no Slack token; put the bot's token (xoxb-…) into SLACK_BOT_TOKEN.")
+        self.budget = Budget(clock)
+        self.calls = 0
+        self._clock, self._random = clock, random.Random()
+        # The library's logger may quote answers, and so what people said.
+        logger = logging.getLogger("doppel.slack.api")
+        logger.disabled = True
+        self._client = WebClient(
+            token, base_url=f"{base_url.rstrip('/')}/", timeout=TIMEOUT_SECONDS, retry_handlers=[], logger=logger
+        )
+
+    def call(self, method: str, **params: Any) -> Json:
+        """Slack's answer to `method`. Raises SlackError, or SlackTokenError where no further call can work."""
+        given = {key: value for key, value in params.items() if value is not None}
+        put_off, outcome = 0.0, _Setback("it did not answer", 0.0)
+        for attempt in range(MAX_TRIES):
+            answer = self._attempt(method, given, attempt)
+            if not isinstance(answer, _Setback):
+                return answer
+            outcome, put_off = answer, put_off + answer.seconds
+            if put_off > MAX_WAIT_SECONDS:
+                break
+            if not answer.refused:
+                self._clock.sleep(answer.seconds)
+        raise SlackError(
+            f"Slack could not be reached for {method} ({outcome.failure}); try again later, it goes on from here."
+        )
+
+    def pages(self, method: str, key: str, **params: Any) -> Iterator[list[Any]]:
+        """The lists under `key` of every page of `method`."""
+        cursor: str | None = None
+        while True:
+            answer = self.call(method, **params, cursor=cursor)
+            yield answer.get(key) or []
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
+            if cursor is None:
+                return
+
+    def _attempt(self, method: str, params: Json, attempt: int) -> Json | _Setback:
+        """One call; the budget itself waits after a refusal."""
+        self.budget.acquire(method)
+        self.calls += 1
+        pause = min(FIRST_BACKOFF_SECONDS * 2**attempt, MAX_BACKOFF_SECONDS) * (0.5 + self._random.random() / 2)
+        try:
+            answer = self._client.api_call(method, params=params).data
+        except SlackApiError as error:
+            _raise_lasting(method, error.response)
+            if error.response.status_code == 429:
+                retry_after = _retry_after(error.response)
+                self.budget.refuse(method, retry_after)
+                return _Setback("it allows no more calls now", retry_after, refused=True)
+            return _Setback(_failure(error.response), pause)
+        except (OSError, http.client.HTTPException, SlackClientError, ValueError) as error:
+            return _Setback(f"{type(error).__name__}: {error}", pause)
+        return answer if isinstance(answer, dict) else _Setback(_NOT_JSON, pause)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setback:
+    """A call that came to nothing but may be tried again after `seconds`."""
+
+    failure: str
+    seconds: float
+    refused: bool = False
+
+
+def _raise_lasting(method: str, response: SlackResponse) -> None:
+    """Raise what no further try would change."""
+    code = str(response.get("error", "")) if isinstance(response.data, dict) else ""
+    if response.status_code == 429 or response.status_code >= 500 or not code or code in _PASSING or " " in code:
+        return
+    if code in _TOKEN:
+        raise SlackTokenError(f"{_TOKEN[code]}; put a valid one into SLACK_BOT_TOKEN.", code)
+    if code == "missing_scope":
+        needed = response.get("needed") or "a scope"
+        raise SlackError(
+            f"The Slack app lacks {needed} for {method}; add it under OAuth & Permissions and install the app again.",
+            code,
+        )
+    raise SlackError(_SENTENCES.get(code, f"Slack refused {method} ({code})."), code)
+
+
+def _failure(response: SlackResponse) -> str:
+    if response.status_code != 200:
+        return f"it answered with status {response.status_code}"
+    code = str(response.get("error", "")) if isinstance(response.data, dict) else ""
+    return code if code in _PASSING else _NOT_JSON
+
+
+def _retry_after(response: SlackResponse) -> float:
+    headers = {key.lower(): value for key, value in response.headers.items()}
+    try:
+        return max(float(headers["retry-after"]), 0.0)
+    except (KeyError, ValueError):
+        return DEFAULT_RETRY_AFTER

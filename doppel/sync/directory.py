@@ -1,0 +1,88 @@
+"""Who and what there is: the workspace, its people, and the channels to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from doppel.errors import BadInputError, SlackError
+from doppel.records import Channel, ChannelKind, User
+from doppel.slack.api import Json, SlackApi
+from doppel.slack.members import channel_of, text_of, user_of
+
+PAGE = 200
+PUBLIC, PRIVATE = "public_channel", "private_channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What Slack lists beside a channel; `created` is microseconds since the epoch."""
+
+    created: int
+    is_member: bool
+    num_members: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What Slack lists now; `channels` are those that are wanted."""
+
+    team: str
+    url: str
+    users: tuple[User, ...]
+    all_channels: tuple[Channel, ...]
+    channels: tuple[Channel, ...]
+    facts: dict[str, Facts]
+
+
+def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None]) -> Listed:
+    """Ask Slack for them; `wanted` are names or ids of channels, all if there are none.
+
+    Raises SlackError, BadInputError where nothing is called so.
+    """
+    identity = api.call("auth.test")
+    team = text_of(identity, "team_id")
+    users = tuple(user_of(raw, team) for page in api.pages("users.list", "members", limit=PAGE) for raw in page)
+    raws = {text_of(raw, "id"): raw for raw in _channels(api, warn)}
+    channels = tuple(channel_of(raw, team, ChannelKind.PUBLIC) for raw in raws.values())
+    facts = {id_: _facts(raw) for id_, raw in raws.items()}
+    return Listed(team, text_of(identity, "url"), users, channels, _wanted(channels, wanted), facts)
+
+
+def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
+    """Public channels and the private ones that the bot is in; without the right to the latter, the former."""
+    try:
+        return _list(api, f"{PUBLIC},{PRIVATE}")
+    except SlackError as error:
+        if error.code != "missing_scope":
+            raise
+        found = _list(api, PUBLIC)
+        warn(f"Private channels are left out: {error}")
+        return found
+
+
+def _list(api: SlackApi, types: str) -> list[Json]:
+    pages = api.pages("conversations.list", "channels", types=types, limit=PAGE)
+    return [raw for page in pages for raw in page if isinstance(raw, dict) and text_of(raw, "id")]
+
+
+def _wanted(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel, ...]:
+    if not names:
+        return tuple(channels)
+    by_name = {channel.name: channel for channel in channels} | {channel.id: channel for channel in channels}
+    for name in names:
+        if name.removeprefix("#") not in by_name:
+            near = get_close_matches(name.removeprefix("#"), by_name, n=3)
+            hint = f"; the nearest are {', '.join(near)}" if near else "; a private channel must have the bot in it"
+            raise BadInputError(f'Slack shows the app no channel "{name}"{hint}.')
+    return tuple(dict.fromkeys(by_name[name.removeprefix("#")] for name in names))
+
+
+def _facts(raw: Json) -> Facts:
+    created, members = raw.get("created"), raw.get("num_members")
+    return Facts(
+        created=created * 1_000_000 if isinstance(created, int) else 0,
+        is_member=bool(raw.get("is_member")),
+        num_members=members if isinstance(members, int) else None,
+    )

@@ -1,0 +1,349 @@
+"""One sync: everybody and every channel, then each channel's history and each thread's replies, side by side.
+
+Every page goes into the archive together with the place it was read to, so a sync can be killed anywhere: the next one
+goes on there and repeats no more than the page that was lost. Threads that were active within the horizon are looked at
+again, the livelier the more often; a reply to an older thread, and an edit of an older message, comes only by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from doppel.archive.reading import micros
+from doppel.archive.syncing import Cursor, Gone, SyncStore, Taken, Thread
+from doppel.errors import SlackError, SlackTokenError
+from doppel.records import Channel
+from doppel.slack.api import Json, SlackApi
+from doppel.slack.budget import Clock
+from doppel.slack.messages import timestamp
+from doppel.sync.directory import Listed, read_listed
+from doppel.sync.forecast import Pace, Stretch, calls_left, seconds_left
+from doppel.sync.lanes import Lane
+from doppel.sync.walk import Step, after_page, gone_range, next_step
+
+PAGE = 999
+"""Messages asked for in one call; Slack gives some apps fewer."""
+LANE_THREADS = 4
+DAY = 86_400_000_000
+LOOK_AGAIN_SHARE = 0.1
+"""A thread is looked at again once it was left alone for this share of the time since its last reply."""
+LOOK_AGAIN_LEAST = 60_000_000
+POLL_SECONDS = 0.1
+SHOWN = 5
+SLOW_MESSAGES_A_MINUTE = 100
+
+HISTORY, REPLIES, MEMBERS = "conversations.history", "conversations.replies", "conversations.members"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to sync. `since` is microseconds since the epoch, `channels` are names or ids, all of them if empty."""
+
+    channels: tuple[str, ...] = ()
+    since: int = 0
+    join: bool = False
+    horizon_days: float = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """How far a sync is. `seconds_left` is None until there is something to reckon from."""
+
+    channels_done: int
+    channels: int
+    messages: int
+    calls_done: int
+    calls: int
+    messages_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did. `messages` were read, `pages` are calls for messages; `warnings` say what was left out."""
+
+    channels: int
+    messages: int
+    added: int
+    updated: int
+    deleted: int
+    pages: int
+    calls: int
+    rate_limited_seconds: float
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    messages: int = 0
+    added: int = 0
+    updated: int = 0
+    deleted: int = 0
+    threads: int = 0
+    unread: int = 0
+    page_size: int = PAGE
+    calls: dict[str, int] = field(default_factory=lambda: {HISTORY: 0, REPLIES: 0})
+    warnings: list[str] = field(default_factory=list)
+    refusals: dict[str, dict[str, None]] = field(default_factory=dict)
+
+
+class Sync:
+    """One run; `say` gets sentences for the user, `progress` is called several times a second."""
+
+    def __init__(
+        self,
+        api: SlackApi,
+        store: SyncStore,
+        options: Options,
+        clock: Clock,
+        say: Callable[[str], None],
+        progress: Callable[[SyncProgress], None],
+    ) -> None:
+        self._api, self._store, self._options, self._clock = api, store, options, clock
+        self._say, self._progress = say, progress
+        self._tally, self._lock = _Tally(), Lock()
+        self._started = clock.monotonic()
+        self._stretches: dict[str, Stretch] = {}
+        self._names: dict[str, str] = {}
+        self._fresh: set[str] = set()
+        self._told_pace = False
+        self._lanes = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
+
+    def run(self) -> SyncReport:
+        """Sync. Raises SlackTokenError, SlackError where nothing can be read, BadInputError for an unknown channel."""
+        try:
+            listed = read_listed(self._api, self._options.channels, self._warn)
+            self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, self._now())
+            self._plan(listed)
+            self._work(len(listed.channels))
+            self._store.finish()
+            self._tell_refusals()
+        except BaseException:
+            self._clock.stop()
+            raise
+        finally:
+            for lane in self._lanes.values():
+                lane.close()
+        return self._report(len(listed.channels))
+
+    def _plan(self, listed: Listed) -> None:
+        cursors = self._store.cursors()
+        self._names = {channel.id: channel.name for channel in listed.channels}
+        for channel in listed.channels:
+            cursor = cursors.get(channel.id, Cursor(channel.id))
+            facts = listed.facts[channel.id]
+            top = self._now() if cursor.low is None else cursor.low
+            self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
+            if facts.num_members != cursor.num_members or self._now() - cursor.members_at > DAY:
+                due = replace(cursor, num_members=facts.num_members, members_at=self._now())
+                self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
+            self._put(HISTORY, float("-inf"), channel.id, partial(self._begin, channel, facts.is_member, cursor))
+        unread = self._store.unread_threads(self._names)
+        self._add_threads(unread)
+        self._look_again({(thread.channel, thread.thread_ts) for thread in unread})
+
+    def _look_again(self, waiting: set[tuple[str, str]]) -> None:
+        now = self._now()
+        for thread in self._store.recent_threads(self._names, self._horizon()):
+            due = thread.looked_at + max(LOOK_AGAIN_LEAST, LOOK_AGAIN_SHARE * (now - thread.latest))
+            if now >= due and (thread.channel, thread.thread_ts) not in waiting:
+                again = replace(thread, fetched=micros(thread.thread_ts))
+                self._tally.unread += 1
+                self._put(REPLIES, -thread.latest, thread.channel, partial(self._read_replies, again, None, now))
+
+    def _begin(self, channel: Channel, is_member: bool, cursor: Cursor) -> None:
+        if self._options.join and not is_member and not channel.archived:
+            self._api.call("conversations.join", channel=channel.id)
+        self._read_page(cursor)
+
+    def _read_page(self, cursor: Cursor) -> None:
+        """One page, and the next one queued: of all channels the one that lies least far back comes first."""
+        stretch = self._stretches[cursor.channel]
+        step = next_step(cursor, self._options.since, self._horizon(), cursor.channel in self._fresh)
+        if step is None:
+            stretch.done = True
+            return
+        asked_at = self._now()
+        answer = self._ask(HISTORY, cursor.channel, step)
+        raws, more = _messages(answer), bool(answer.get("has_more"))
+        stamps = [micros(str(raw["ts"])) for raw in raws]
+        newest, oldest = max(stamps, default=None), min(stamps, default=None)
+        if step.latest is None:
+            self._fresh.add(cursor.channel)
+        # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
+        gone = None if answer.get("is_limited") else gone_range(step, oldest, more, asked_at)
+        after = after_page(cursor, step, newest, oldest, more)
+        taken, unread = self._store.take_history(after, raws, asked_at, gone)
+        self._count(HISTORY, raws, taken, len(raws) if more else 0)
+        self._sweep(stretch, after, step, len(raws))
+        self._add_threads(unread)
+        self._put(HISTORY, -(after.walk_low or after.low or 0), after.channel, partial(self._read_page, after))
+
+    def _read_replies(self, thread: Thread, after: int | None, looking_since: int | None) -> None:
+        """One page of replies after `after`; the whole thread with `looking_since`, when what it lacks was deleted."""
+        asked_at, low = self._now(), thread.fetched if after is None else after
+        try:
+            answer = self._ask_replies(thread, low)
+        except SlackError as error:
+            if error.code != "thread_not_found":
+                raise
+            self._store.forget_thread(thread)
+            self._done_with_thread()
+            return
+        raws, more = _messages(answer), bool(answer.get("has_more"))
+        newest = max([low, *(micros(str(raw["ts"])) for raw in raws)])
+        more = more and newest > low
+        gone = Gone(low + 1, newest if more else asked_at, looking_since) if looking_since else None
+        fetched = newest if more else max(newest, thread.latest)
+        latest = max(thread.latest, newest)
+        seen = replace(thread, fetched=fetched, latest=latest, looked_at=thread.looked_at if more else asked_at)
+        self._count(REPLIES, raws, self._store.take_replies(seen, raws, asked_at, gone), 0)
+        if more:
+            task = partial(self._read_replies, seen, newest, looking_since)
+            self._put(REPLIES, -thread.latest, thread.channel, task)
+        else:
+            self._done_with_thread()
+
+    def _read_members(self, cursor: Cursor) -> None:
+        pages = self._api.pages(MEMBERS, "members", channel=cursor.channel, limit=PAGE)
+        self._store.take_members(cursor, [member for page in pages for member in page if isinstance(member, str)])
+
+    def _ask(self, method: str, channel: str, step: Step) -> Json:
+        latest = None if step.latest is None else _ts(step.latest)
+        oldest = _ts(step.oldest - 1) if step.oldest else None
+        return self._api.call(method, channel=channel, latest=latest, oldest=oldest, limit=PAGE)
+
+    def _ask_replies(self, thread: Thread, low: int) -> Json:
+        return self._api.call(REPLIES, channel=thread.channel, ts=thread.thread_ts, oldest=_ts(low), limit=PAGE)
+
+    def _add_threads(self, threads: Sequence[Thread]) -> None:
+        with self._lock:
+            self._tally.threads += len(threads)
+            self._tally.unread += len(threads)
+        for thread in threads:
+            self._put(REPLIES, -thread.latest, thread.channel, partial(self._read_replies, thread, None, None))
+
+    def _put(self, method: str, priority: float, channel: str, task: Callable[[], None]) -> None:
+        """Queue a call; what Slack refuses for one channel is a warning, and the rest goes on."""
+
+        def guarded() -> None:
+            try:
+                task()
+            except SlackTokenError:
+                raise
+            except SlackError as error:
+                self._refused(method, channel, error)
+
+        self._lanes[method].put(priority, guarded)
+
+    def _refused(self, method: str, channel: str, error: SlackError) -> None:
+        if method == REPLIES:
+            self._done_with_thread()
+        if method == HISTORY:
+            self._stretches[channel].done = True
+        if method == MEMBERS and error.code == "unknown_method":
+            return
+        with self._lock:
+            self._tally.refusals.setdefault(str(error), {})[self._names[channel]] = None
+
+    def _work(self, channels: int) -> None:
+        while not all(lane.is_idle for lane in self._lanes.values()):
+            failure = next((lane.failure for lane in self._lanes.values() if lane.failure), None)
+            if failure:
+                raise failure
+            self._tell(channels)
+            self._clock.sleep(POLL_SECONDS)
+        failures = [lane.failure for lane in self._lanes.values() if lane.failure]
+        if failures:
+            raise failures[0]
+        self._tell(channels)
+
+    def _tell(self, channels: int) -> None:
+        with self._lock:
+            tally, calls = self._tally, dict(self._tally.calls)
+            pages, threads = calls_left(list(self._stretches.values()), tally.page_size, tally.threads, tally.unread)
+            seconds = max(self._clock.monotonic() - self._started, 1e-6)
+            done = sum(stretch.done for stretch in self._stretches.values())
+            messages = tally.messages
+        paces = [Pace(calls[method], self._api.budget.rate(method), seconds) for method in (HISTORY, REPLIES)]
+        left = seconds_left(pages, paces[0], threads, paces[1]) if messages else None
+        made = sum(calls.values())
+        self._tell_pace(paces[0])
+        self._progress(SyncProgress(done, channels, messages, made, made + pages + threads, messages / seconds, left))
+
+    def _tell_pace(self, history: Pace) -> None:
+        """Say it once where Slack holds the app to a trickle."""
+        size = self._tally.page_size
+        if self._told_pace or history.allowed is None or history.allowed * 60 * size > SLOW_MESSAGES_A_MINUTE:
+            return
+        self._told_pace = True
+        self._say(
+            f"Slack holds this app to {size} messages a call and {history.allowed * 60:.1f} calls a minute; it goes on "
+            "at that pace. An app that your own company made for itself is not held so."
+        )
+
+    def _sweep(self, stretch: Stretch, after: Cursor, step: Step, messages: int) -> None:
+        with self._lock:
+            if not step.again and after.low is not None:
+                stretch.low = max(min(after.low, stretch.top), stretch.floor)
+                stretch.messages += messages
+
+    def _count(self, method: str, raws: Sequence[Json], taken: Taken, full: int) -> None:
+        with self._lock:
+            tally = self._tally
+            tally.calls[method] += 1
+            tally.messages += len(raws)
+            tally.added += taken.added
+            tally.updated += taken.updated
+            tally.deleted += taken.deleted
+            if full:
+                tally.page_size = full
+
+    def _done_with_thread(self) -> None:
+        with self._lock:
+            self._tally.unread -= 1
+
+    def _warn(self, sentence: str) -> None:
+        self._tally.warnings.append(sentence)
+        self._say(sentence)
+
+    def _tell_refusals(self) -> None:
+        for sentence, names in self._tally.refusals.items():
+            shown = ", ".join(f"#{name}" for name in list(names)[:SHOWN])
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            self._warn(f"Left out {shown}{more}: {sentence}")
+
+    def _report(self, channels: int) -> SyncReport:
+        tally = self._tally
+        return SyncReport(
+            channels=channels,
+            messages=tally.messages,
+            added=tally.added,
+            updated=tally.updated,
+            deleted=tally.deleted,
+            pages=sum(tally.calls.values()),
+            calls=self._api.calls,
+            rate_limited_seconds=round(self._api.budget.waited, 3),
+            seconds=round(self._clock.monotonic() - self._started, 3),
+            warnings=tuple(tally.warnings),
+        )
+
+    def _horizon(self) -> int:
+        return self._now() - round(self._options.horizon_days * DAY)
+
+    def _now(self) -> int:
+        return round(self._clock.time() * 1_000_000)
+
+
+def _messages(answer: Json) -> list[Json]:
+    found: list[Any] = answer.get("messages") or []
+    return [raw for raw in found if isinstance(raw, dict) and timestamp(raw.get("ts"))]
+
+
+def _ts(at: int) -> str:
+    return f"{at // 1_000_000}.{at % 1_000_000:06d}"

@@ -1,0 +1,9 @@
+"""A fake Slack: a real server for tests. See server.py."""
+
+from tests.fakes.slack.faults import Fault, Faults
+from tests.fakes.slack.limits import Limits
+from tests.fakes.slack.server import FakeSlack
+from tests.fakes.slack.settings import App, Behaviour
+from tests.fakes.slack.workspace import Workspace
+
+__all__ = ["App", "Behaviour", "FakeSlack", "Fault", "Faults", "Limits", "Workspace"]

@@ -1,0 +1,77 @@
+"""A sync against the fake Slack, in this process or in one that can be killed, and archives compared row by row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, select
+
+from doppel.archive import Archive, database, tables
+from doppel.slack.api import SlackApi
+from doppel.slack.budget import StoppableClock
+from doppel.sync.sync import Options, Sync, SyncProgress, SyncReport
+from tests.end_to_end import environment
+from tests.fakes.slack import FakeSlack
+
+ROOT = Path(__file__).parent.parent
+COMPARED = (tables.messages, tables.users, tables.channels)
+Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+def sync(
+    slack: FakeSlack,
+    archive: Archive,
+    said: list[str] | None = None,
+    progress: Callable[[SyncProgress], None] = lambda now: None,
+    **options: Any,
+) -> SyncReport:
+    """One sync in this process; what it tells the user is added to `said`."""
+    clock, say = StoppableClock(), (said if said is not None else []).append
+    api = SlackApi(slack.bot_token, slack.api_url, clock)
+    return Sync(api, archive.syncing(), Options(**options), clock, say, progress).run()
+
+
+def start_sync(slack: FakeSlack, data_dir: Path) -> subprocess.Popen[bytes]:
+    """`doppel sync` as a process of its own."""
+    environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url} | environment(data_dir)
+    return subprocess.Popen(
+        [sys.executable, "app.py", "sync", "--json"],
+        cwd=ROOT,
+        env=os.environ | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def rows(archive: Archive, *, without: str = "") -> Rows:
+    """All that is known of people, channels and messages, but for when it was seen; `without` is left out of members.
+
+    A bot is known to Slack's API only, and a direct conversation to an export only.
+    """
+    return {table.name: _of(archive, table, without) for table in COMPARED}
+
+
+def listed_rows(archive: Archive, channels: set[str], bot: str) -> Rows:
+    """`rows` of those channels alone, and of everybody but the bot."""
+    found = rows(archive, without=bot)
+    return {
+        "messages": {key: row for key, row in found["messages"].items() if row["channel"] in channels},
+        "channels": {key: row for key, row in found["channels"].items() if row["id"] in channels},
+        "users": {key: row for key, row in found["users"].items() if row["id"] != bot},
+    }
+
+
+def _of(archive: Archive, table: Table, without: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    keys = [column.name for column in table.primary_key]
+    with database.reading(archive._engine, archive.place) as connection:
+        found = [dict(row._mapping) for row in connection.execute(select(table))]
+    for row in found:
+        del row["as_of"]
+        if "members" in row:
+            row["members"] = sorted(member for member in row["members"] if member != without)
+    return {tuple(row[key] for key in keys): row for row in found}
