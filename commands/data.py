@@ -72,8 +72,9 @@ def sync_(
     run: Run,
     channel: Annotated[list[str] | None, typer.Option("--channel", help="Only this channel; may be repeated.")] = None,
     since: Annotated[
-        str, typer.Option("--since", metavar="DATE", help="Nothing said before, such as 2025-01-31.")
-    ] = "",
+        datetime | None,
+        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Nothing said before this day (UTC)."),
+    ] = None,
     join: Annotated[bool, typer.Option("--join", help="Join the public channels that the bot is not in.")] = False,
 ) -> Result:
     """Read Slack itself into the archive: everything at first, then what is new."""
@@ -82,7 +83,8 @@ def sync_(
     from doppel.sync.sync import Options, Sync, SyncProgress
 
     clock, settings = StoppableClock(), run.settings
-    options = Options(tuple(channel or ()), _micros(since), join, settings.sync_horizon_days)
+    floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
+    options = Options(tuple(channel or ()), floor, join, settings.sync_horizon_days)
     api = SlackApi(settings.slack_bot_token.get_secret_value(), settings.slack_api_url, clock)
     with run.exclusively("sync"), run.archive() as archive, run.console.progress("Syncing") as update:
 
@@ -98,14 +100,3 @@ def sync_(
         f"({duration(report.rate_limited_seconds)} of it waiting for Slack)."
     )
     return Result(asdict(report), text)
-
-
-def _micros(date: str) -> int:
-    """A date (ISO 8601; UTC unless it says otherwise) as microseconds since the epoch, 0 for none."""
-    if not date:
-        return 0
-    try:
-        moment = datetime.fromisoformat(date)
-    except ValueError:
-        raise typer.BadParameter(f"{date} is no date; write it as 2025-01-31.") from None
-    return max(round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1_000_000), 0)

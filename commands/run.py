@@ -111,5 +111,11 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
     quiet_libraries()
     console = Console(as_json)
     load = functools.partial(load_settings, os.environ, Path(".env"), data_dir=data_dir)
+    wrong_usage: typer.BadParameter | None = None
     with console.guarded(lambda: load().logs_dir / "doppel.log"):
-        console.result(body(Run(load(), console), **given))
+        try:
+            console.result(body(Run(load(), console), **given))
+        except typer.BadParameter as error:
+            wrong_usage = error
+    if wrong_usage:
+        raise wrong_usage

@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["import", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
+    ["import", "sync", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
     + [f"adapters {word}" for word in ("list", "rollback", "export")],
 )
@@ -49,7 +49,18 @@ def test_every_command_has_help_with_the_shared_options(command: str) -> None:
     assert "--data-dir" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["search"], ["search", "x", "-k", "0"], ["chat"], ["--nope"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["search"],
+        ["search", "x", "-k", "0"],
+        ["chat"],
+        ["chat", "--persona", "x", "--json"],
+        ["sync", "--since", "yesterday"],
+        ["--nope"],
+    ],
+)
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert app(*arguments).returncode == 2
 

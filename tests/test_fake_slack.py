@@ -438,8 +438,9 @@ def test_what_an_assistant_shows(team: Team, slack: FakeSlack, client: WebClient
     assert slack.homes[team.ada]["type"] == "home"
     modal = {"type": "modal", "title": {"type": "plain_text", "text": "x"}, "blocks": []}
     assert error_of(lambda: client.views_open(trigger_id="1.2", view=modal)) == "invalid_trigger_id"
-    slack.triggers.add("1.2")
-    assert client.views_open(trigger_id="1.2", view=modal)["view"]["id"] in slack.views
+    trigger = slack.new_trigger()
+    assert client.views_open(trigger_id=trigger, view=modal)["view"]["id"] in slack.views
+    assert error_of(lambda: client.views_open(trigger_id=trigger, view=modal)) == "invalid_trigger_id"
 
 
 def test_tokens_and_scopes(team: Team, slack: FakeSlack) -> None:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CLEAN_WINDOWS = 4
+MARGIN = 0.01
+LATENCY_SECONDS = 0.01
+"""Slack counts a call when it arrives: a window is kept to a little longer than it was measured."""
 JITTER = 0.02
 """Share of a wait that is added at random, so that several of us don't come back at the same moment."""
 
@@ -62,7 +65,10 @@ class StoppableClock:
 
 @dataclass(slots=True)
 class _Window:
-    """Calls of one method between two waits. `allowed` calls in `seconds` is what refusals taught; None before."""
+    """Calls of one method between two waits: `allowed` in `seconds`, as refusals taught, or more to try for it.
+
+    `rate` is calls a second that were let through for long. All are None or 0 before the first refusals.
+    """
 
     allowed: int | None = None
     seconds: float = 0.0
@@ -72,17 +78,20 @@ class _Window:
     refused: bool = False
     closed_until: float = 0.0
     last: tuple[int, float] | None = None
+    rate: float | None = None
 
     def open(self, now: float) -> None:
         """Begin anew, after a refusal or a full window. One refusal may be chance; two in a row teach the pace."""
         if self.refused:
-            ended = (max(self.used, 1), now - self.began)
+            ended = (max(self.used, 1), (now - self.began) * (1 + MARGIN) + LATENCY_SECONDS)
             if self.last:
                 self.allowed, self.seconds = max(self.last, ended, key=lambda window: window[0] / window[1])
+                self.rate = self.allowed / self.seconds
             self.last, self.clean = ended, 0
         else:
             self.clean += 1
             if self.allowed is not None and self.clean >= CLEAN_WINDOWS:
+                self.rate = self.allowed / self.seconds
                 self.allowed, self.clean = self.allowed * 2, 0
         self.began, self.used, self.refused = now, 0, False
 
@@ -129,7 +138,7 @@ class Budget:
         """Calls a second that Slack lets through, None while it has refused too few to know."""
         with self._lock:
             window = self._windows.get(method)
-            return window.allowed / window.seconds if window and window.allowed and window.seconds else None
+            return window.rate if window else None
 
     def _try(self, method: str) -> float:
         """Seconds to wait, or 0 for a call that is counted."""

@@ -34,7 +34,8 @@ LOOK_AGAIN_SHARE = 0.1
 LOOK_AGAIN_LEAST = 60_000_000
 POLL_SECONDS = 0.1
 SHOWN = 5
-SLOW_MESSAGES_A_MINUTE = 100
+RESTRICTED_PAGE = 15
+"""Messages a page that Slack gives an app which is distributed outside its Marketplace, once a minute."""
 
 HISTORY, REPLIES, MEMBERS = "conversations.history", "conversations.replies", "conversations.members"
 
@@ -279,7 +280,7 @@ class Sync:
     def _tell_pace(self, history: Pace) -> None:
         """Say it once where Slack holds the app to a trickle."""
         size = self._tally.page_size
-        if self._told_pace or history.allowed is None or history.allowed * 60 * size > SLOW_MESSAGES_A_MINUTE:
+        if self._told_pace or history.allowed is None or size > RESTRICTED_PAGE:
             return
         self._told_pace = True
         self._say(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import threading
+from contextlib import nullcontext
 
-from tests.fakes.slack import App, FakeSlack, Faults, Limits, Workspace
+from tests.fakes.slack import App, FakeSlack, Faults, HttpApp, Limits, Workspace
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -21,6 +22,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--time-scale", type=float, default=1.0, metavar="X", help="a minute lasts 60/X seconds")
     parser.add_argument("--fault-rate", type=float, default=0.0, metavar="R", help="part of the calls that fail")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--events-url", metavar="URL", help="an app's request URL, which then gets the events")
     parser.add_argument("--token", metavar="xoxb-…", help="the bot's token; else a new one")
     return parser.parse_args(argv)
 
@@ -37,7 +39,8 @@ def serve(given: argparse.Namespace) -> FakeSlack:
 def main() -> None:
     """Serve until Ctrl-C."""
     try:
-        with serve(arguments()) as slack:
+        given = arguments()
+        with serve(given) as slack, HttpApp(slack, given.events_url) if given.events_url else nullcontext():
             print(f"# A fake Slack of {slack.workspace.name} ({slack.workspace.team}) listens at {slack.url}")
             print(f"SLACK_API_URL={slack.api_url}")
             print(f"SLACK_BOT_TOKEN={slack.bot_token}")

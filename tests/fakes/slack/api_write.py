@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 from tests.fakes.slack.api_read import Handler
 from tests.fakes.slack.call import FAMILIES, Call, SlackError, open_direct
@@ -109,10 +110,11 @@ def views_publish(call: Call) -> Json:
 
 def views_open(call: Call) -> Json:
     """https://docs.slack.dev/reference/methods/views.open; kept in `views`"""
-    trigger = call.need("trigger_id")
-    if trigger not in call.slack.triggers:
+    expires = call.slack.triggers.pop(call.need("trigger_id"), None)
+    if expires is None:
         raise SlackError("invalid_trigger_id")
-    call.slack.triggers.remove(trigger)
+    if time.monotonic() >= expires:
+        raise SlackError("expired_trigger_id")
     view = _view(call, "modal")
     call.slack.views[view["id"]] = view
     return {"view": view}
@@ -126,6 +128,11 @@ def views_update(call: Call) -> Json:
     view = {**_view(call, "modal"), "id": old["id"]}
     call.slack.views[old["id"]] = view
     return {"view": view}
+
+
+def apps_connections_open(call: Call) -> Json:
+    """https://docs.slack.dev/reference/methods/apps.connections.open"""
+    return {"url": call.slack.sockets.open()}
 
 
 def note_for_assistant(call: Call) -> Json:
@@ -213,6 +220,7 @@ METHODS: dict[str, tuple[Handler, tuple[str, ...]]] = {
     "reactions.remove": (reactions_remove, ("reactions:write",)),
     "conversations.join": (conversations_join, ("channels:join",)),
     "conversations.open": (conversations_open, _WRITE),
+    "apps.connections.open": (apps_connections_open, ("connections:write",)),
     "views.publish": (views_publish, ()),
     "views.open": (views_open, ()),
     "views.update": (views_update, ()),

@@ -9,10 +9,14 @@ limits, the faults, the tokens.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import secrets
 import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,27 +24,44 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from tests.fakes.slack import web_api
 from tests.fakes.slack.call import SlackError
 from tests.fakes.slack.channels import Json
+from tests.fakes.slack.delivery import Delivery, keep_connection
 from tests.fakes.slack.faults import Faults
-from tests.fakes.slack.http import Delivery, keep_connection
 from tests.fakes.slack.limits import Limits
+from tests.fakes.slack.oauth import OAuth
+from tests.fakes.slack.payloads import Payloads
+from tests.fakes.slack.responses import Responses
 from tests.fakes.slack.settings import App, Behaviour
+from tests.fakes.slack.socket_mode import SocketMode
 from tests.fakes.slack.streams import Stream
 from tests.fakes.slack.tokens import SCOPES, Token, TokenKind, TokenState, new_secret
 from tests.fakes.slack.web_api import Logged
 from tests.fakes.slack.workspace import Workspace
 
-_START_SECONDS = 10.0
+_START_SECONDS, _TRIGGER_SECONDS = 10.0, 3.0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told when to end instead of looking ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.end.wait()
 
 
 class FakeSlack:
     """The server. Several workspaces may have the app installed; the first is the one of `bot_token`.
 
-    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id) and `assistant`.
+    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id), `assistant` and `responses`.
+    `sockets` are the app's connections, `payloads` builds what people's doings send, `oauth` installs.
     """
 
     def __init__(
@@ -61,15 +82,18 @@ class FakeSlack:
         self.assistant: list[Json] = []
         self.homes: dict[str, Json] = {}
         self.views: dict[str, Json] = {}
-        self.triggers: set[str] = set()
+        self.triggers: dict[str, float] = {}
         self.streams: dict[tuple[str, str], Stream] = {}
         self.tokens: dict[str, Token] = {}
         self.bot_token = self.add_token("bot", value=bot_token).value
         self.app_token = self.add_token("app").value
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._socket = _listen(port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(self._config())
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="fake-slack", daemon=True)
+        self.sockets, self.responses, self.oauth = SocketMode(self), Responses(self), OAuth(self)
+        self.payloads = Payloads(self)
+        self._server = _Server(self._config())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fake-slack", daemon=True)
 
     @property
     def api_url(self) -> str:
@@ -106,7 +130,9 @@ class FakeSlack:
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
-        self._server.should_exit = self._server.force_exit = True
+        self.sockets.close()
+        self._server.force_exit = True
+        self.on_loop(self._server.end.set)
         self._thread.join()
         self._socket.close()
 
@@ -130,16 +156,49 @@ class FakeSlack:
         """Make a token answer `state` from now on; "active" gives it back."""
         self.tokens[token].state = state
 
+    def uninstall(self, workspace: Workspace | None = None) -> None:
+        """Remove the app from a workspace: its tokens stop working, and the app is told."""
+        place = workspace or self.workspace
+        for token in self.tokens.values():
+            if token.workspace is place and token.kind != "app":
+                token.state = "account_inactive"
+        place.emit({"type": "tokens_revoked", "tokens": {"oauth": [], "bot": [place.bot_user]}})
+        place.emit({"type": "app_uninstalled"})
+
     def count(self, method: str, error: str | None = None) -> int:
         """How often a method was called; with `error`, how often it ended so ("" for well)."""
         return sum(call.method == method and error in (None, call.error) for call in tuple(self.calls))
+
+    def new_trigger(self) -> str:
+        """A trigger_id with which a form can be opened, once, within three seconds (scaled)."""
+        trigger = f"{secrets.randbelow(10**12)}.{secrets.token_hex(8)}"
+        self.triggers[trigger] = time.monotonic() + _TRIGGER_SECONDS / self.time_scale
+        return trigger
+
+    def on_loop(self, work: Callable[[], object]) -> None:
+        """Do something in the server's thread; nothing once it has stopped."""
+        if self._loop is None:
+            raise RuntimeError("The fake Slack was not started.")
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work)
 
     def log_call(self, call: Logged) -> None:
         """Write to the call log."""
         self.calls.append(call)
 
     def _routes(self) -> list[BaseRoute]:
-        return [Route("/api/{method}", self._api, methods=["GET", "POST"])]
+        return [
+            Route("/api/{method}", self._api, methods=["GET", "POST"]),
+            Route("/oauth/v2/authorize", self.oauth.authorize),
+            Route("/openid/connect/authorize", self.oauth.authorize),
+            Route("/openid/connect/keys", self.oauth.keys),
+            Route("/response/{name}", self.responses.serve, methods=["POST"]),
+            WebSocketRoute("/link/", self.sockets.serve),
+        ]
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve([self._socket])
 
     def _config(self) -> uvicorn.Config:
         app = keep_connection(Starlette(routes=self._routes()))
@@ -154,3 +213,12 @@ class FakeSlack:
         except SlackError as error:
             made = web_api.refuse(self, method, error)
         return Delivery(made, self.faults.slow_seconds)
+
+
+def _listen(port: int) -> socket.socket:
+    # asyncio turns Nagle's algorithm off only where the protocol is named; with it an answer takes 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
+    listening.listen(128)
+    return listening

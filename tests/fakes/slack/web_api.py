@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from tests.fakes.slack import api_read, api_write, streams
+from tests.fakes.slack import api_read, api_write, oauth, streams
 from tests.fakes.slack.call import Call, SlackError
 from tests.fakes.slack.channels import Json
 from tests.fakes.slack.faults import Fault
@@ -22,7 +22,7 @@ from tests.fakes.slack.workspace import NotThereError
 if TYPE_CHECKING:
     from tests.fakes.slack.server import FakeSlack
 
-METHODS = api_read.METHODS | api_write.METHODS | streams.METHODS
+METHODS = api_read.METHODS | api_write.METHODS | streams.METHODS | oauth.METHODS
 _WITHOUT_TOKEN = ("api.test", "oauth.v2.access", "openid.connect.token")
 _ONLY_APP_TOKEN = ("apps.connections.open",)
 _ALSO_APP_TOKEN = ("api.test", "auth.test", "auth.revoke")

@@ -1,0 +1,1 @@
+"""How fast Doppel is, each part against a named peer in the same run. See benchmarks/README.md."""

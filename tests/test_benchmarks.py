@@ -1,0 +1,190 @@
+"""The benchmarks' arithmetic, their order and their JSON; and one of them for real, on the sample workspace."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.answers import cut_prompts
+from benchmarks.frame import Benchmark, Contender, Measurement, MeasurementError, Run, Samples, figures, in_turn
+from benchmarks.machine import machine_facts
+from benchmarks.process import in_fresh_process
+from benchmarks.table import table
+from doppel.errors import BadInputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def contender(name: str, *values: float) -> Contender:
+    """One that measures these, one after another."""
+    left: Iterator[float] = iter(values)
+    return Contender(name, lambda: {"things/s": [next(left)]})
+
+
+def benchmark(*contenders: Contender) -> Benchmark:
+    return Benchmark("made-up", "Made up", contenders, {"things": 3}, ("pytest",), ("anything real.",))
+
+
+def run(*contenders: Contender, rounds: int, warmup: int = 0) -> Run:
+    return Run(benchmark(*contenders), rounds, warmup, lambda _: None)
+
+
+def test_contenders_take_turns_and_the_order_turns_round() -> None:
+    a, b = contender("a"), contender("b")
+    assert [(number, c.name) for number, c in in_turn((a, b), 3)] == [
+        (1, "a"),
+        (1, "b"),
+        (2, "b"),
+        (2, "a"),
+        (3, "a"),
+        (3, "b"),
+    ]
+
+
+def test_the_ratio_is_taken_round_by_round_and_warm_up_does_not_count() -> None:
+    measured = run(contender("ours", 1000, 10, 30, 40), contender("peer", 1, 5, 10, 40), rounds=3, warmup=1)
+    measured.measure()
+    result = measured.result({})
+    (figure,) = result.figures
+    assert result.complete
+    assert asdict(figure.contenders["ours"]) == {"median": 30, "min": 10, "max": 40, "count": 3}
+    assert asdict(figure.contenders["peer"]) == {"median": 10, "min": 5, "max": 40, "count": 3}
+    assert asdict(figure.ratios["peer"]) == {"median": 2, "min": 1, "max": 3, "count": 3}
+    assert [m.counted for m in result.measurements] == [False, False, *[True] * 6]
+
+
+def test_several_samples_of_a_measurement_count_once_in_the_ratio() -> None:
+    measured = [
+        Measurement(1, "ours", True, 1.0, {"s": [1.0, 2.0, 9.0]}),
+        Measurement(1, "peer", True, 1.0, {"s": [4.0]}),
+        Measurement(2, "ours", True, 1.0, {"s": [3.0, 3.0, 3.0]}),
+    ]
+    (figure,) = figures(("ours", "peer"), measured)
+    assert (figure.contenders["ours"].median, figure.contenders["ours"].count) == (3.0, 6)
+    assert (figure.ratios["peer"].median, figure.ratios["peer"].count) == (0.5, 1)
+
+
+def test_a_figure_that_a_peer_does_not_have_has_no_ratio() -> None:
+    other = Contender("other", lambda: {"seconds": [1.0]})
+    measured = run(contender("ours", 1), other, rounds=1)
+    measured.measure()
+    found = {figure.name: figure for figure in measured.result({}).figures}
+    assert found["things/s"].ratios == {}
+    assert list(found["seconds"].contenders) == ["other"]
+
+
+@pytest.mark.parametrize(
+    "samples", [{}, {"s": []}, {"s": [0.0]}, {"s": [-1.0]}, {"s": [float("nan")]}, {"s": [1.0, float("inf")]}]
+)
+def test_what_is_no_number_above_zero_is_an_error(samples: Samples) -> None:
+    measured = run(Contender("ours", lambda: samples), rounds=1)
+    with pytest.raises(MeasurementError, match="ours"):
+        measured.measure()
+    assert measured.result({}, "it failed").figures == ()
+
+
+@pytest.mark.parametrize("error", [MeasurementError("no answer"), KeyboardInterrupt()])
+def test_a_run_that_ends_early_keeps_what_it_has_and_says_so(error: BaseException) -> None:
+    def fails() -> Samples:
+        raise error
+
+    measured = run(contender("ours", 10, 20), Contender("peer", fails), rounds=2)
+    with pytest.raises(type(error)):
+        measured.measure()
+    result = measured.result({}, "no answer")
+    assert (result.complete, result.error) == (False, "no answer")
+    assert [m.contender for m in result.measurements] == ["ours"]
+    assert result.figures[0].ratios == {}
+
+
+def test_every_measurement_is_told_as_it_ends() -> None:
+    said: list[str] = []
+    Run(benchmark(contender("ours", 1234.5, 2)), 1, 1, said.append).measure()
+    assert [line.split("  (")[0] for line in said] == ["warm-up  ours: things/s 1,234", "round 1/1  ours: things/s 2"]
+
+
+def test_a_fresh_process_answers_fails_and_ends_as_it_should() -> None:
+    assert in_fresh_process(60, divmod, 7, 3) == (2, 1)
+    with pytest.raises(MeasurementError, match="ZeroDivisionError"):
+        in_fresh_process(60, divmod, 7, 0)
+    with pytest.raises(MeasurementError, match="status 3"):
+        in_fresh_process(60, sys.exit, 3)
+
+
+def test_a_process_that_takes_too_long_is_stopped() -> None:
+    forever: Callable[..., object] = subprocess.run
+    with pytest.raises(MeasurementError, match="longer than 1 s"):
+        in_fresh_process(1, forever, ["sleep", "20"])
+
+
+def test_prompts_are_of_one_length_and_begin_differently() -> None:
+    prompts = cut_prompts(range(100), [[900, 901], [902]], 10)
+    assert prompts == ((900, 901, *range(8)), (902, *range(45, 54)))
+    with pytest.raises(BadInputError, match="100 tokens"):
+        cut_prompts(range(100), [[900]], 101)
+
+
+def test_machine_facts_hold_no_name_and_no_path_of_the_machine() -> None:
+    facts = machine_facts(["pytest", "no-such-library"])
+    assert facts["libraries"] == {"pytest": pytest.__version__, "no-such-library": None}
+    assert facts["cores"] >= 1
+    assert facts["memory_gib"] > 0
+    assert_holds_nothing_private(facts)
+    assert platform.node() not in [word for value in facts.values() for word in str(value).split()]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda p: str(p.name))
+def test_published_results_are_complete_and_hold_nothing_private(path: Path) -> None:
+    published = json.loads(path.read_text(encoding="utf-8"))
+    assert published["complete"] is True
+    assert published["benchmark"] == path.stem
+    assert_holds_nothing_private(published)
+
+
+def test_importing_writes_what_it_promises(tmp_path: Path) -> None:
+    out = tmp_path / "importing.json"
+    command = [sys.executable, "-m", "benchmarks.importing", "--rounds", "1", "--warmup", "0", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert (written["benchmark"], written["complete"], written["error"]) == ("importing", True, None)
+    assert {figure["name"] for figure in written["figures"]} == {"messages/s", "MB/s", "seconds"}
+    assert len(written["measurements"]) == len(written["contenders"]) == 3
+    assert all(m["samples"]["messages/s"][0] > 0 for m in written["measurements"])
+    assert set(written["figures"][0]["ratios"]) == set(written["contenders"][1:])
+    assert {"processor", "cores", "memory_gib", "python", "libraries", "commit"} <= set(written["machine"])
+    assert written["workload"]["messages"] > 1000
+    assert written["does_not_show"]
+    assert all(sentence.split()[-1] in done.stdout for sentence in written["does_not_show"])
+    assert done.stderr.count("round 1/1") == 3
+    assert_holds_nothing_private(written)
+
+
+def test_a_missing_export_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.importing", "--export", str(tmp_path / "none.zip")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "There is nothing at" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_incomplete_result_says_so_in_its_table() -> None:
+    measured = run(contender("ours", 1), rounds=1)
+    measured.measure()
+    machine = machine_facts([])
+    assert "INCOMPLETE" not in str(table(measured.result(machine)).title)
+    assert "INCOMPLETE (interrupted)" in str(table(measured.result(machine, "interrupted")).title)
+
+
+def assert_holds_nothing_private(value: Any) -> None:
+    """No absolute path."""
+    assert not re.search(r"(?<![\w.])/\w", json.dumps(value))
