@@ -32,7 +32,7 @@ OWNERS = {
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
     "slack_sdk": {"doppel/slack/api.py"},
-    "typer": {"app.py", "commands/data.py", "commands/personas.py", "commands/run.py", "commands/talk.py"},
+    "typer": {"app.py"} | {f"commands/{name}.py" for name in ("archive", "data", "personas", "run", "talk")},
 }
 
 

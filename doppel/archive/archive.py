@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, ledger, people, reading
+from doppel.archive.copying import copy_rows
 from doppel.archive.database import exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.importing import ImportReport, import_export
@@ -18,6 +19,7 @@ from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.syncing import SyncStore
+from doppel.errors import BadInputError
 from doppel.records import Channel, Conversation, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -59,6 +61,23 @@ class Archive:
     def syncing(self) -> SyncStore:
         """The archive as a sync of Slack's API writes it."""
         return SyncStore(self._engine, self.place)
+
+    def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
+        """Copy everything into an empty archive, whole or not at all; returns the rows of each table.
+
+        Raises BadInputError where `target` isn't empty, BusyError while another process imports into either.
+        """
+        if target.place == self.place:
+            raise BadInputError(f"{target.place} is the archive itself; name a new database or a new file.")
+        with (
+            exclusive(self.place),
+            exclusive(target.place),
+            reads(self._engine, self.place) as rows,
+            writing(target._engine, target.place) as connection,
+        ):
+            copied = copy_rows(rows, connection, str(target.place), progress)
+            target.place.settle(connection)
+        return copied
 
     def users(self) -> list[User]:
         """People and bots, by team and id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -40,3 +41,9 @@ class Place(Protocol):
 
     def settle(self, connection: Connection) -> None:
         """After rows came in with ids of their own: let new ids go on behind them."""
+
+    def back_up(self, file: Path) -> None:
+        """Write all of it to a new file as of one moment, while others write.
+
+        Raises BadInputError where there is nothing to back up, where `file` exists, or where another tool does that.
+        """

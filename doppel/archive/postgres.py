@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, make_url, select
@@ -114,6 +115,12 @@ class PostgresDatabase:
             if (column := table.autoincrement_column) is not None:
                 sequence = func.pg_get_serial_sequence(table.name, column.name)
                 connection.execute(select(func.setval(sequence, func.max(column))))
+
+    def back_up(self, file: Path) -> None:
+        """Postgres's own tools do that."""
+        raise BadInputError(
+            f"The archive is in {self}: back it up with `pg_dump --format=custom --file={file} {self._name}`."
+        )
 
     @property
     def connect_args(self) -> dict[str, Any]:

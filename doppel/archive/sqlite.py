@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from doppel.archive import place
 from doppel.artifacts import storage_error
-from doppel.errors import ArchiveError, BusyError, DoppelError, StorageError
+from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
 
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -88,6 +88,29 @@ class SqliteFile:
     def settle(self, connection: Connection) -> None:
         """Nothing: AUTOINCREMENT counts on from the highest id."""
 
+    def back_up(self, file: Path) -> None:
+        """Write a copy to a new file, complete before it gets its name; writers don't wait. Raises StorageError."""
+        if not self.path.exists():
+            raise BadInputError(f"There is no archive at {self} yet; import a Slack export first.")
+        if file.exists():
+            raise BadInputError(f"{file} exists; name a new file.")
+        draft = file.with_name(file.name + ".part")
+        draft.unlink(missing_ok=True)
+        create_private(draft)
+        try:
+            _vacuum_into(self.path, draft)
+            draft.replace(file)
+        except sqlite3.Error as error:
+            raise self._not_backed_up(error, file) from error
+        except OSError as error:
+            raise storage_error(error, file) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _not_backed_up(self, error: sqlite3.Error, file: Path) -> Exception:
+        harmed = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return (self if harmed else SqliteFile(file)).mapped(error) or error
+
 
 def create_private(path: Path) -> None:
     """Make the file and the folders above it for their owner alone; raises StorageError."""
@@ -98,6 +121,14 @@ def create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def _vacuum_into(path: Path, draft: Path) -> None:
+    """Write what a reader sees at this moment to `draft`, and to the disk."""
+    with closing(sqlite3.connect(path, timeout=place.BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("VACUUM INTO ?", (str(draft),))
+    with draft.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _on_connect(connection: Any, _record: object) -> None:
