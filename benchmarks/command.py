@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.frame import Benchmark, Result, Run
-from benchmarks.machine import ROOT, machine_facts
+from benchmarks.machine import ROOT, busy_share, machine_facts
 from benchmarks.table import table
 from doppel.artifacts import write_atomic
 from doppel.console import FAILED, INTERRUPTED, quiet_libraries
@@ -56,7 +56,7 @@ def say(text: str) -> None:
 def _run(benchmark: Benchmark, given: Namespace) -> None:
     """Measure, and hand out what was measured however that ends."""
     machine = machine_facts(benchmark.libraries)
-    run = Run(benchmark, given.rounds, given.warmup, say)
+    run = Run(benchmark, given.rounds, given.warmup, say, busy_share)
     try:
         run.measure()
     except KeyboardInterrupt:
@@ -107,7 +107,10 @@ def _work_folder(name: str) -> Iterator[Path]:
     try:
         yield work
     except Exception:
-        say(f"What the failed run left is in {work}.")
+        if any(work.iterdir()):
+            say(f"What the failed run left is in {work}.")
+        else:
+            work.rmdir()
         raise
     except KeyboardInterrupt:
         shutil.rmtree(work)

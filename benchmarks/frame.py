@@ -17,6 +17,9 @@ Samples = Mapping[str, Sequence[float]]
 
 Say = Callable[[str], None]
 
+DISTURBING = 0.1
+"""A share of the cores that others take from which on a figure is not to be trusted."""
+
 RATIO = "the first contender's figure divided by the other's, round by round, of the medians of a round"
 
 
@@ -46,12 +49,16 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One call of one contender; those of warm-up rounds are not counted. `seconds` includes what is not timed."""
+    """One call of one contender; those of warm-up rounds are not counted.
+
+    `seconds` includes what is not timed; `others` is the share of the cores that was busy just before it.
+    """
 
     round: int
     contender: str
     counted: bool
     seconds: float
+    others: float
     samples: dict[str, list[float]]
 
 
@@ -108,6 +115,7 @@ class Run:
     rounds: int
     warmup: int
     say: Say
+    busy: Callable[[], float] = lambda: 0.0
     measurements: list[Measurement] = field(default_factory=list)
     _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _clock: float = field(default_factory=time.perf_counter)
@@ -115,10 +123,10 @@ class Run:
     def measure(self) -> None:
         """Measure every contender once a round, in turn; raises what a measurement raises."""
         for number, contender in in_turn(self.benchmark.contenders, self.warmup + self.rounds):
-            started = time.perf_counter()
+            others, started = self.busy(), time.perf_counter()
             samples = _checked(contender.name, contender.measure())
             seconds = time.perf_counter() - started
-            measurement = Measurement(number, contender.name, number > self.warmup, seconds, samples)
+            measurement = Measurement(number, contender.name, number > self.warmup, seconds, others, samples)
             self.measurements.append(measurement)
             self.say(self._line(measurement))
 
@@ -146,7 +154,8 @@ class Run:
     def _line(self, measured: Measurement) -> str:
         said = ", ".join(f"{name} {short(median(values))}" for name, values in measured.samples.items())
         kind = f"round {measured.round - self.warmup}/{self.rounds}" if measured.counted else "warm-up"
-        return f"{kind}  {measured.contender}: {said}  ({measured.seconds:.1f} s in all)"
+        disturbed = f", others took {measured.others:.0%} of the cores" if measured.others >= DISTURBING else ""
+        return f"{kind}  {measured.contender}: {said}  ({measured.seconds:.1f} s in all{disturbed})"
 
 
 def in_turn(contenders: Sequence[Contender], rounds: int) -> Iterator[tuple[int, Contender]]:
@@ -159,7 +168,8 @@ def in_turn(contenders: Sequence[Contender], rounds: int) -> Iterator[tuple[int,
 def figures(names: Sequence[str], measurements: Sequence[Measurement]) -> Iterator[Figure]:
     """What the counted measurements come to, `names` being the contenders, ours first."""
     counted = [m for m in measurements if m.counted]
-    for figure in dict.fromkeys(key for m in counted for key in m.samples):
+    in_order = sorted(counted, key=lambda m: names.index(m.contender))
+    for figure in dict.fromkeys(key for m in in_order for key in m.samples):
         values = {name: _by_round(name, figure, counted) for name in names}
         spreads = {name: Spread.of([v for vs in found.values() for v in vs]) for name, found in values.items() if found}
         ratios = {peer: _ratios(values[names[0]], values[peer]) for peer in names[1:]}

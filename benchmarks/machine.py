@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parent.parent
+BUSY_SECONDS = 0.5
 
 
 def machine_facts(libraries: Iterable[str]) -> dict[str, Any]:
@@ -30,6 +31,11 @@ def machine_facts(libraries: Iterable[str]) -> dict[str, Any]:
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "changed_since_commit": _is_changed(),
     }
+
+
+def busy_share() -> float:
+    """The share of all cores that is busy now, while whoever asks is idle."""
+    return psutil.cpu_percent(interval=BUSY_SECONDS) / 100
 
 
 def _processor() -> str:

@@ -31,11 +31,11 @@ def _title(result: Result) -> str:
 
 
 def _caption(result: Result) -> str:
-    machine = result.machine
+    machine, disturbed = result.machine, max((m.others for m in result.measurements), default=0)
     lines = [
-        f"{result.rounds} rounds after {result.warmup_rounds} of warm-up; {_pairs(result.workload)}",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Python {machine['python']}, "
-        f"load before {machine['load_before']}.",
+        f"rounds: {result.rounds}, warm-up rounds before: {result.warmup_rounds}, {_pairs(result.workload)}",
+        f"{machine['processor']}, {machine['memory_gib']} GiB, Python {machine['python']}, {machine['cores']} cores, "
+        f"of which others took {disturbed:.0%} at most before a measurement.",
         "What this does not show:",
         *(f"- {sentence}" for sentence in result.does_not_show),
     ]

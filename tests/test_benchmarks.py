@@ -64,9 +64,9 @@ def test_the_ratio_is_taken_round_by_round_and_warm_up_does_not_count() -> None:
 
 def test_several_samples_of_a_measurement_count_once_in_the_ratio() -> None:
     measured = [
-        Measurement(1, "ours", True, 1.0, {"s": [1.0, 2.0, 9.0]}),
-        Measurement(1, "peer", True, 1.0, {"s": [4.0]}),
-        Measurement(2, "ours", True, 1.0, {"s": [3.0, 3.0, 3.0]}),
+        Measurement(1, "ours", True, 1.0, 0.0, {"s": [1.0, 2.0, 9.0]}),
+        Measurement(1, "peer", True, 1.0, 0.0, {"s": [4.0]}),
+        Measurement(2, "ours", True, 1.0, 0.0, {"s": [3.0, 3.0, 3.0]}),
     ]
     (figure,) = figures(("ours", "peer"), measured)
     assert (figure.contenders["ours"].median, figure.contenders["ours"].count) == (3.0, 6)
@@ -110,6 +110,23 @@ def test_every_measurement_is_told_as_it_ends() -> None:
     said: list[str] = []
     Run(benchmark(contender("ours", 1234.5, 2)), 1, 1, said.append).measure()
     assert [line.split("  (")[0] for line in said] == ["warm-up  ours: things/s 1,234", "round 1/1  ours: things/s 2"]
+
+
+def test_work_of_others_is_told_and_kept() -> None:
+    said: list[str] = []
+    shares = iter([0.02, 0.5])
+    measured = Run(benchmark(contender("ours", 1, 2)), 2, 0, said.append, lambda: next(shares))
+    measured.measure()
+    assert [m.others for m in measured.measurements] == [0.02, 0.5]
+    assert ["others took 50% of the cores" in line for line in said] == [False, True]
+
+
+def test_figures_stand_in_the_order_of_the_contenders() -> None:
+    first, second = (
+        Measurement(1, "ours", True, 1.0, 0.0, {"a": [1.0]}),
+        Measurement(1, "peer", True, 1.0, 0.0, {"b": [1.0]}),
+    )
+    assert [figure.name for figure in figures(("ours", "peer"), [second, first])] == ["a", "b"]
 
 
 def test_a_fresh_process_answers_fails_and_ends_as_it_should() -> None:
@@ -175,6 +192,7 @@ def test_a_missing_export_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "There is nothing at" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "left" not in done.stderr, "an empty folder is not worth keeping"
 
 
 def test_an_incomplete_result_says_so_in_its_table() -> None:
