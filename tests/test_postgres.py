@@ -69,6 +69,14 @@ def test_a_wrong_password_is_one_sentence_without_it(postgres: PostgresServer, u
         assert "wr0ng" not in sentence(error)
 
 
+def test_the_password_may_come_from_where_libpq_looks(
+    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.require_password()
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    Archive.open(url.replace("postgres@", f"{USER}@")).close()
+
+
 def test_a_database_that_is_not_there_is_one_sentence(postgres: PostgresServer) -> None:
     with pytest.raises(ArchiveError, match="does not exist; create the database with `createdb nowhere`") as error:
         Archive.open(postgres.url("nowhere"))
