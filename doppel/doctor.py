@@ -21,6 +21,7 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-trans
 MIN_MEMORY_GIB = 6.0
 MIN_DISK_GIB = 2.0
 GIB = 2**30
+NO_ARCHIVE = "none yet; run `doppel import PATH` with your Slack export"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,13 @@ def _model(what: str, name: str) -> Check:
 
 
 def _archive(settings: Settings) -> Check:
-    if not settings.archive_path.exists():
-        return Check("archive", False, "none yet; run `doppel import PATH` with your Slack export")
-    with Archive.open(settings.archive_path) as archive:
+    where = settings.archive_at
+    if isinstance(where, Path) and not where.exists():
+        return Check("archive", False, NO_ARCHIVE)
+    with Archive.open(where) as archive:
         counts = archive.counts()
-    return Check("archive", counts.messages > 0, f"{counts.messages} messages, {counts.channels} channels")
+    found = f"{counts.messages} messages, {counts.channels} channels in {archive.place}"
+    return Check("archive", counts.messages > 0, found if counts.messages else f"{NO_ARCHIVE} ({found})")
 
 
 def _index(index: VersionedFolder) -> Check:

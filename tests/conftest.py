@@ -1,18 +1,74 @@
-"""Every test gets a clean environment; the end-to-end tests share one data folder and one running server."""
+"""Every test gets a clean environment; the end-to-end tests share one data folder and one running server.
+
+Tests that ask for `where`, a new archive, run on SQLite and on a real Postgres. With `--database postgres` they run on
+Postgres only, and so does all that goes through the command line; with `--database sqlite` nothing starts a Postgres.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import end_to_end
 from tests.end_to_end import Deployment
+from tests.postgres import SERVER, PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How hard the tests try."""
+    """Where archives are, and how hard the tests try."""
     parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgres", "both"),
+        default="both",
+        help="where archives are: both for the tests of the archive, SQLite for commands (the default), or one for all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    end_to_end.ON_POSTGRES = config.getoption("--database") == "postgres"
+
+
+def pytest_unconfigure() -> None:
+    SERVER.stop()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--database")
+        metafunc.parametrize("database", ["sqlite", "postgres"] if chosen == "both" else [chosen])
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> PostgresServer:
+    """The server that all tests share."""
+    if pytestconfig.getoption("--database") == "sqlite":
+        pytest.skip("needs a Postgres")
+    return SERVER
+
+
+@pytest.fixture
+def where(database: str, tmp_path: Path) -> Path | str:
+    """Where an archive may be: the path of a file, or the URL of a Postgres database. It is new, or as if."""
+    return tmp_path / "data" / "archive.db" if database == "sqlite" else SERVER.emptied("test")
+
+
+@pytest.fixture
+def bare(database: str, tmp_path: Path) -> Iterator[Path | str]:
+    """As `where`, but also a Postgres database has no tables yet."""
+    if database == "sqlite":
+        yield tmp_path / "bare.db"
+    else:
+        name = f"bare_{next(_NUMBERS)}"
+        yield SERVER.empty(name)
+        SERVER.drop(name)
+
+
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,15 @@ from typing import Any, Self
 
 from doppel.config import Settings, load_settings
 from doppel.inference import Endpoint
+from tests.postgres import database_of
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
 START_SECONDS = 300.0
+
+ON_POSTGRES = False
+"""Whether commands keep their archive in Postgres; `pytest --database postgres` says so."""
 
 FEW_STEPS = {"DOPPEL_TRAIN_MAX_STEPS": "4", "DOPPEL_TRAIN_PROMPT_TOKENS": "96", "DOPPEL_TEMPERATURE": "0"}
 
@@ -34,12 +38,23 @@ class Done:
     stderr: str
 
 
+def environment(data_dir: Path) -> dict[str, str]:
+    """What makes a command use a data folder and, on Postgres, the database that goes with it."""
+    database = {"DOPPEL_DATABASE_URL": database_of(data_dir)} if ON_POSTGRES else {}
+    return FEW_STEPS | {"DOPPEL_DATA_DIR": str(data_dir)} | database
+
+
+def archive_at(data_dir: Path) -> Path | str:
+    """Where the archive of a data folder is."""
+    return load_settings(environment(data_dir)).archive_at
+
+
 def doppel(data_dir: Path, *arguments: str, environ: dict[str, str] | None = None) -> Done:
     """Run one command with --json and read its one object."""
     done = subprocess.run(
         [sys.executable, "app.py", *arguments, "--json"],
         cwd=ROOT,
-        env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(data_dir)} | (environ or {}),
+        env=os.environ | environment(data_dir) | (environ or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -63,7 +78,7 @@ class Deployment:
         self._process = subprocess.Popen(
             [sys.executable, "app.py", "serve", "--port", str(self.port)],
             cwd=ROOT,
-            env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(self.data_dir)},
+            env=os.environ | environment(self.data_dir),
             stderr=self._log,
         )
         self.wait_ready()
@@ -81,7 +96,7 @@ class Deployment:
     @property
     def settings(self) -> Settings:
         """The settings the server runs with."""
-        return load_settings(FEW_STEPS, data_dir=self.data_dir)
+        return load_settings(environment(self.data_dir))
 
     @property
     def endpoint(self) -> Endpoint:

@@ -15,6 +15,7 @@ from doppel.archive import Archive, database, tables
 from doppel.slack.api import SlackApi
 from doppel.slack.budget import StoppableClock
 from doppel.sync.sync import Options, Sync, SyncProgress, SyncReport
+from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +38,7 @@ def sync(
 
 def start_sync(slack: FakeSlack, data_dir: Path) -> subprocess.Popen[bytes]:
     """`doppel sync` as a process of its own."""
-    environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url, "DOPPEL_DATA_DIR": str(data_dir)}
+    environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url} | environment(data_dir)
     return subprocess.Popen(
         [sys.executable, "app.py", "sync", "--json"],
         cwd=ROOT,
@@ -67,7 +68,7 @@ def listed_rows(archive: Archive, channels: set[str], bot: str) -> Rows:
 
 def _of(archive: Archive, table: Table, without: str) -> dict[tuple[Any, ...], dict[str, Any]]:
     keys = [column.name for column in table.primary_key]
-    with database.reading(archive._engine, archive.path) as connection:
+    with database.reading(archive._engine, archive.place) as connection:
         found = [dict(row._mapping) for row in connection.execute(select(table))]
     for row in found:
         del row["as_of"]

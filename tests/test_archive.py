@@ -9,33 +9,29 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 
 from doppel.access import ConsentAction, has_consent
-from doppel.archive import Archive, Counts, ImportReport, database, tables
+from doppel.archive import Archive, Counts, ImportReport, database, place, tables
 from doppel.conversation import conversations
-from doppel.errors import ArchiveError, BusyError, UnknownUserError
+from doppel.errors import BusyError, UnknownUserError
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "data" / "archive.db") as opened:
+def archive(where: Path | str) -> Iterator[Archive]:
+    with Archive.open(where) as opened:
         yield opened
 
 
 def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:
-    path = builder.zip(archive.path.parent / "export.zip")
-    with open_export(path) as export:
+    with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
         return archive.import_export(export)
 
 
@@ -48,7 +44,7 @@ def texts(archive: Archive) -> list[str]:
 
 
 def row(archive: Archive, ts: str) -> dict[str, object]:
-    with database.reading(archive._engine, archive.path) as connection:
+    with database.reading(archive._engine, archive.place) as connection:
         found = connection.execute(select(tables.messages).where(tables.messages.c.ts == ts)).one()
     return dict(found._mapping)
 
@@ -291,10 +287,9 @@ def test_a_persons_newest_messages(archive: Archive) -> None:
     assert archive.messages_of("T1", "U9") == []
 
 
-def test_permalinks(tmp_path: Path) -> None:
+def test_permalinks(where: Path | str) -> None:
     builder = small_team().say("general", "1700000300.1", "", files=[{"permalink": "https://acme.slack.com/files/1"}])
-    path = tmp_path / "archive.db"
-    with Archive.open(path) as archive:
+    with Archive.open(where) as archive:
         assert archive.permalink(("T1", "C1"), "1700000000.0001") == ("https://slack.com/archives/C1/p1700000000000100")
         take_in(archive, builder)
         assert archive.permalink(("T1", "C1"), "1700000060.000100", "1700000000.000100") == (
@@ -303,7 +298,7 @@ def test_permalinks(tmp_path: Path) -> None:
         assert archive.permalink(("T1", "C1"), "1700000000.000100", "1700000000.000100") == (
             "https://acme.slack.com/archives/C1/p1700000000000100"
         )
-    with Archive.open(path, workspace_url="https://acme.example.org/") as archive:
+    with Archive.open(where, workspace_url="https://acme.example.org/") as archive:
         assert archive.permalink(("T1", "C1"), "1.5") == "https://acme.example.org/archives/C1/p1500000"
 
 
@@ -383,11 +378,14 @@ def test_a_reader_sees_one_state_while_an_import_goes_on(archive: Archive) -> No
     assert len(list(archive.messages())) == 8
 
 
-def test_the_file_is_its_owners_alone(archive: Archive) -> None:
-    take_in(archive, small_team())
-    files = [path for path in archive.path.parent.iterdir() if path.name.startswith("archive.db")]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    assert stat.S_IMODE(archive.path.parent.stat().st_mode) == 0o700
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "archive.db"
+    with Archive.open(path) as archive:
+        take_in(archive, small_team())
+        files = [file for file in path.parent.iterdir() if file.name.startswith("archive.db")]
+        assert len(files) > 1
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_the_revision_grows_with_every_change_and_only_then(archive: Archive) -> None:
@@ -400,44 +398,30 @@ def test_the_revision_grows_with_every_change_and_only_then(archive: Archive) ->
     assert archive.revision() > first
 
 
-def test_the_migrations_lead_to_the_tables(archive: Archive) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    assert ScriptDirectory.from_config(config).get_current_head() == tables.HEAD
-    with database.reading(archive._engine, archive.path) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+def test_text_that_sorts_does_so_by_its_bytes(archive: Archive) -> None:
+    names = ["zoo", "Alpha", "alpha", "_x", "état", "10", "9"]
+    builder = small_team_lists()
+    for number, name in enumerate(names):
+        builder.channel(f"C{name.upper()}{number}", name).say(name, f"17000000{number:02}.1", name)
+    take_in(archive, builder)
+    assert [channel.name for channel in archive.channels()] == sorted([*names, "general"])
+    ids = [channel.id for channel in archive.channels() if channel.name != "general"]
+    assert [message.channel for message in archive.messages()] == sorted(ids)
 
 
-def test_an_archive_of_a_newer_doppel_is_left_alone(archive: Archive) -> None:
-    with database.writing(archive._engine, archive.path) as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(ArchiveError, match="written by a newer Doppel; update Doppel"):
-        Archive.open(archive.path)
+def test_what_no_database_stores_is_replaced(archive: Archive) -> None:
+    kept = archive.add_feedback("T1", "U1", version=None, question="a\0b", reply="\ud800", comment="\0")
+    assert (kept.question, kept.reply, kept.comment) == ("a\ufffdb", "\ufffd", "\ufffd")
+    assert archive.feedback() == [kept]
 
 
-def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'other.db'}")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE theirs (x)")
-    engine.dispose()
-    with pytest.raises(ArchiveError, match="another program; choose another data folder"):
-        Archive.open(tmp_path / "other.db")
-
-
-def test_opening_at_once_migrates_once(tmp_path: Path) -> None:
-    def opened(_: int) -> int:
-        with Archive.open(tmp_path / "archive.db") as archive:
-            return archive.counts().messages
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(opened, range(4))) == [0] * 4
-
-
-def test_a_writer_is_told_when_another_holds_the_archive(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+def test_a_writer_is_told_when_another_holds_the_archive(
+    where: Path | str, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "BUSY_SECONDS", 0)
     with (
-        Archive.open(archive.path) as other,
-        database.writing(archive._engine, archive.path),
+        Archive.open(where) as other,
+        database.writing(archive._engine, archive.place),
         pytest.raises(BusyError, match="wait for it to end"),
     ):
         other.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="root")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from doppel.server import free_port
-from tests.end_to_end import ROOT, SAMPLE, doppel
+from tests.end_to_end import ROOT, SAMPLE, doppel, environment
 
 COMMANDS = {
     "import": {"messages", "added", "updated", "unchanged", "skipped", "users", "channels", "threads", "seconds"},
@@ -20,9 +21,11 @@ COMMANDS = {
 HIT = {"text", "channel", "thread_ts", "first_ts", "last_ts", "authors", "score", "permalink"}
 
 
-def app(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def app(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "app.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | (environ or {}), capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command",
     ["import", "sync", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
-    + [f"adapters {word}" for word in ("list", "rollback", "export")],
+    + [f"adapters {word}" for word in ("list", "rollback", "export")]
+    + [f"archive {word}" for word in ("copy", "backup")],
 )
 def test_every_command_has_help_with_the_shared_options(command: str) -> None:
     done = app(*command.split(), "--help")
@@ -63,8 +67,9 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 
 
 def test_the_data_folder_may_be_named_before_or_behind_the_command(data: Path) -> None:
-    before = app("--data-dir", str(data), "--json", "personas")
-    behind = app("personas", "--data-dir", str(data), "--json")
+    environ = environment(data) | {"DOPPEL_DATA_DIR": "/nowhere"}
+    before = app("--data-dir", str(data), "--json", "personas", environ=environ)
+    behind = app("personas", "--data-dir", str(data), "--json", environ=environ)
     assert json.loads(before.stdout) == json.loads(behind.stdout) == {"personas": []}
 
 

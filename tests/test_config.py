@@ -33,3 +33,19 @@ def test_all_faults_are_named_together() -> None:
 def test_settings_cannot_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().top_k = 5
+
+
+@pytest.mark.parametrize("url", ["postgresql://ann:s3cret@db/doppel", "postgres://ann:s3cret@db/doppel", ""])
+def test_the_archive_is_in_postgres_or_in_the_data_folder(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DOPPEL_DATABASE_URL": url}, data_dir=tmp_path)
+    assert settings.archive_at == (url or tmp_path / "archive.db")
+    assert "s3cret" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:s3cret@db/doppel", "ann:s3cret@db", "sqlite:///s3cret", "postgresql:s3cret"]
+)
+def test_a_database_of_another_kind_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"DOPPEL_DATABASE_URL": url})
+    assert str(caught.value) == "DOPPEL_DATABASE_URL must begin with postgresql://, or be empty for SQLite."

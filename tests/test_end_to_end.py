@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -28,7 +28,7 @@ from doppel.records import Finished, SourcesFound, TextDelta, Turn
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
 from tests.browser import ask_in_browser
-from tests.end_to_end import FEW_STEPS, PERSONA, ROOT, SAMPLE, Deployment, doppel
+from tests.end_to_end import PERSONA, ROOT, SAMPLE, Deployment, doppel, environment
 from training.train import gather
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,8 +38,9 @@ PUBLIC = ReadPolicy.parse("public")
 
 
 @pytest.fixture
-def archive(deployment: Deployment) -> Archive:
-    return Archive.open(deployment.settings.archive_path)
+def archive(deployment: Deployment) -> Iterator[Archive]:
+    with Archive.open(deployment.settings.archive_at) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -312,7 +313,7 @@ def _stop_training(deployment: Deployment, number: signal.Signals, after: int, *
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", STEPWISE, "train", "--user", "jun", "--json"],
         cwd=ROOT,
-        env=os.environ | FEW_STEPS | {"DOPPEL_DATA_DIR": str(deployment.data_dir)} | environ,
+        env=os.environ | environment(deployment.data_dir) | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

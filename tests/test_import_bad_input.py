@@ -29,23 +29,30 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """An archive that holds the small team."""
+    """An archive in a file that holds the small team, for what fails before a database is asked."""
     archive = tmp_path / "data" / "archive.db"
     take_in(archive, small_team().zip(tmp_path / "small.zip"))
     return archive
 
 
-def take_in(archive: Path, export: Path) -> ImportReport:
+@pytest.fixture
+def filled(tmp_path: Path, where: Path | str) -> Path | str:
+    """An archive that holds the small team, on either database."""
+    take_in(where, small_team().zip(tmp_path / "small.zip"))
+    return where
+
+
+def take_in(archive: Path | str, export: Path) -> ImportReport:
     with Archive.open(archive) as opened, open_export(export) as exported:
         return opened.import_export(exported)
 
 
-def state(archive: Path) -> object:
+def state(archive: Path | str) -> object:
     with Archive.open(archive) as opened:
         return opened.users(), opened.channels(), list(opened.messages())
 
 
-def refused(archive: Path, export: Path) -> str:
+def refused(archive: Path | str, export: Path) -> str:
     """The sentence with which an import is refused; the archive is as it was."""
     before = state(archive)
     with pytest.raises(BadInputError) as raised:
@@ -88,7 +95,7 @@ def test_a_truncated_zip(tmp_path: Path, path: Path, share: float) -> None:
     assert "is cut off or damaged; download the export again" in refused(path, tmp_path / "bad.zip")
 
 
-def test_a_zip_with_a_damaged_entry(tmp_path: Path, path: Path) -> None:
+def test_a_zip_with_a_damaged_entry(tmp_path: Path, filled: Path | str) -> None:
     export = many().zip(tmp_path / "bad.zip")
     with zipfile.ZipFile(export) as file:
         victim = file.infolist()[-3]
@@ -96,7 +103,7 @@ def test_a_zip_with_a_damaged_entry(tmp_path: Path, path: Path) -> None:
     middle = victim.header_offset + 30 + len(victim.filename) + victim.compress_size // 2
     data[middle : middle + 8] = b"\xff" * 8
     export.write_bytes(data)
-    assert "The ZIP is damaged at" in refused(path, export)
+    assert "The ZIP is damaged at" in refused(filled, export)
 
 
 @pytest.mark.parametrize("name", ["../evil.json", "general/../../evil.json", "/etc/evil.json", "C:\\evil", "..\\evil"])
@@ -191,64 +198,62 @@ def test_what_is_no_slack_export(tmp_path: Path, path: Path, files: dict[str, st
         b'[{"ts": ' + b"9" * 5000 + b"}]",
     ],
 )
-def test_a_broken_day_file_is_left_out_and_counted(tmp_path: Path, data: bytes) -> None:
+def test_a_broken_day_file_is_left_out_and_counted(tmp_path: Path, where: Path | str, data: bytes) -> None:
     builder = small_team().put("general/2023-12-24.json", data)
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.added, report.skipped) == (7, {"broken day file": 1})
 
 
-def test_a_day_file_comes_whole_once_it_is_mended(tmp_path: Path) -> None:
+def test_a_day_file_comes_whole_once_it_is_mended(tmp_path: Path, where: Path | str) -> None:
     builder = small_team()
     day = next(iter(builder.days))
     whole = builder.contents()[day]
     builder.put(day, whole[: len(whole) // 2])
-    assert take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip")).messages == 1
+    assert take_in(where, builder.zip(tmp_path / "export.zip")).messages == 1
     builder.put(day, whole)
-    assert take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip")).messages == 7
+    assert take_in(where, builder.zip(tmp_path / "export.zip")).messages == 7
 
 
 @pytest.mark.parametrize("depth", [100, 500, 800, 900, 950, 960, 970, 980, 990, 5000])
-def test_a_message_nested_however_deep_does_no_harm(tmp_path: Path, depth: int) -> None:
+def test_a_message_nested_however_deep_does_no_harm(tmp_path: Path, where: Path | str, depth: int) -> None:
     nested = '[{"ts": "1700000500.1", "text": "", "user": "U1", "x": ' + "[" * depth + "]" * depth + "}]"
-    report = take_in(
-        tmp_path / "archive.db", small_team().put("general/2023-12-24.json", nested).zip(tmp_path / "export.zip")
-    )
+    report = take_in(where, small_team().put("general/2023-12-24.json", nested).zip(tmp_path / "export.zip"))
     assert report.added + sum(report.skipped.values()) == 8
 
 
-def test_entries_that_are_no_messages_are_counted(tmp_path: Path) -> None:
+def test_entries_that_are_no_messages_are_counted(tmp_path: Path, where: Path | str) -> None:
     builder = small_team()
     bad: list[object] = ["yesterday", "1e9", True, [], "-1.0", "9" * 40]
     for ts in bad:
         builder.say("general", ts, "when?")
     for entry in ({"text": "never"}, {"ts": None}, {"ts": ""}, "text", 5, None):
         builder.entry("general", entry)
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.added, report.skipped) == (7, {"bad ts": 6, "no message": 3, "no ts": 3})
 
 
 @pytest.mark.parametrize(("broken", "reason"), [(None, "users.json missing"), ("{", "users.json broken")])
-def test_users_json_missing_or_broken(tmp_path: Path, broken: str | None, reason: str) -> None:
+def test_users_json_missing_or_broken(tmp_path: Path, where: Path | str, broken: str | None, reason: str) -> None:
     builder = small_team().without("users")
     if broken:
         builder.put("users.json", broken)
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.added, report.skipped) == (7, {reason: 1})
-    with Archive.open(tmp_path / "archive.db") as archive:
+    with Archive.open(where) as archive:
         assert {m.author for m in archive.messages()} == {"U1", "U2", "U3", "U9"}
 
 
 @pytest.mark.parametrize("broken", [None, "[", '"x"'])
-def test_channels_json_missing_or_broken(tmp_path: Path, broken: str | None) -> None:
+def test_channels_json_missing_or_broken(tmp_path: Path, where: Path | str, broken: str | None) -> None:
     builder = small_team().without("channels").without("groups")
     if broken:
         builder.put("channels.json", broken)
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert report.added == 7
     assert report.skipped == {f"channels.json {'broken' if broken else 'missing'}": 1}
 
 
-def test_fields_of_any_type_do_no_harm(tmp_path: Path) -> None:
+def test_fields_of_any_type_do_no_harm(tmp_path: Path, where: Path | str) -> None:
     odd: list[Any] = [None, 5, [], {}, "x", True]
     builder = small_team()
     for i, value in enumerate(odd):
@@ -257,22 +262,22 @@ def test_fields_of_any_type_do_no_harm(tmp_path: Path) -> None:
         builder.entry("general", {"ts": f"170000060{i}.1", "blocks": value, "files": value, "edited": value})
         builder.entry("general", {"ts": f"170000070{i}.1", "subtype": value, "bot_profile": value, "username": value})
     builder.lists["users"] += [{"id": 5}, {}, 5]  # type: ignore[list-item]
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.added, report.skipped) == (7 + 3 * len(odd), {"no id": 3})
 
 
-def test_a_text_of_40_kb_passes_whole(tmp_path: Path) -> None:
+def test_a_text_of_40_kb_passes_whole(tmp_path: Path, where: Path | str) -> None:
     text = "0123456789abcdé\n" * 2500
-    take_in(tmp_path / "archive.db", small_team().say("general", "1700000900.1", text).zip(tmp_path / "export.zip"))
-    with Archive.open(tmp_path / "archive.db") as archive:
+    take_in(where, small_team().say("general", "1700000900.1", text).zip(tmp_path / "export.zip"))
+    with Archive.open(where) as archive:
         assert text in [message.text for message in archive.messages()]
 
 
-def test_lone_surrogates_become_replacement_characters(tmp_path: Path) -> None:
+def test_lone_surrogates_become_replacement_characters(tmp_path: Path, where: Path | str) -> None:
     builder = ExportBuilder().user("U1", "a\ud800", "b\udfff").channel("C1", "general", "U\ud800")
     builder.say("general", "1.0", "half \ud83d of it, <@U1>", x="\udc00\0", username="\ud800")
-    take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
-    with Archive.open(tmp_path / "archive.db") as archive:
+    take_in(where, builder.zip(tmp_path / "export.zip"))
+    with Archive.open(where) as archive:
         (message,), (user,) = archive.messages(), archive.users()
         assert (message.text, user.handle) == ("half \ufffd of it, @b\ufffd", "a\ufffd")
         with archive._engine.connect() as connection:
@@ -280,11 +285,11 @@ def test_lone_surrogates_become_replacement_characters(tmp_path: Path) -> None:
     assert json.loads(raw.encode())["x"] == "\ufffd\0"
 
 
-def test_an_empty_workspace(tmp_path: Path) -> None:
+def test_an_empty_workspace(tmp_path: Path, where: Path | str) -> None:
     builder = ExportBuilder().user("U1", "ada").channel("C1", "general").put("integration_logs.json", "[]")
-    report = take_in(tmp_path / "archive.db", builder.zip(tmp_path / "export.zip"))
+    report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.messages, report.users, report.channels, report.threads, report.skipped) == (0, 1, 1, 0, {})
-    assert take_in(tmp_path / "archive.db", builder.folder(tmp_path / "export")).users == 1
+    assert take_in(where, builder.folder(tmp_path / "export")).users == 1
 
 
 IMPORT = """
@@ -299,7 +304,8 @@ def half(done, total):
         print("half", flush=True)
         sys.stdin.readline()
 
-archive, export, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+archive, export, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+archive = archive if "://" in archive else Path(archive)
 with Archive.open(archive) as opened, open_export(export) as exported:
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -311,7 +317,7 @@ with Archive.open(archive) as opened, open_export(export) as exported:
 
 
 @contextmanager
-def importing(archive: Path, export: Path, limit: int = 0) -> Iterator[subprocess.Popen[str]]:
+def importing(archive: Path | str, export: Path, limit: int = 0) -> Iterator[subprocess.Popen[str]]:
     """Another process that imports; without a limit on its files' size it says when it is half done, and waits."""
     command = [sys.executable, "-c", IMPORT, str(archive), str(export), str(limit)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -326,29 +332,29 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_a_second_process_is_told_to_wait(tmp_path: Path, path: Path) -> None:
-    export, before = many().zip(tmp_path / "many.zip"), state(path)
-    with importing(path, export) as process:
+def test_a_second_process_is_told_to_wait(tmp_path: Path, filled: Path | str) -> None:
+    export, before = many().zip(tmp_path / "many.zip"), state(filled)
+    with importing(filled, export) as process:
         assert said(process) == "half"
         with pytest.raises(BusyError, match="Another process is importing into this archive; wait for it to end"):
-            take_in(path, export)
-        assert state(path) == before
-    assert take_in(path, export).messages == MANY + 7
+            take_in(filled, export)
+        assert state(filled) == before
+    assert take_in(filled, export).messages == MANY + 7
 
 
-def test_kill_9_in_the_middle_leaves_the_archive_as_it_was(tmp_path: Path, path: Path) -> None:
-    export, before = many().zip(tmp_path / "many.zip"), state(path)
-    with importing(path, export) as process:
+def test_kill_9_in_the_middle_leaves_the_archive_as_it_was(tmp_path: Path, filled: Path | str) -> None:
+    export, before = many().zip(tmp_path / "many.zip"), state(filled)
+    with importing(filled, export) as process:
         assert said(process) == "half"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert state(path) == before
-    report = take_in(path, export)
+    assert state(filled) == before
+    report = take_in(filled, export)
     assert (report.messages, report.added) == (MANY + 7, MANY)
 
 
-def test_kill_9_in_the_first_import(tmp_path: Path) -> None:
-    export, archive = many().zip(tmp_path / "many.zip"), tmp_path / "archive.db"
+def test_kill_9_in_the_first_import(tmp_path: Path, bare: Path | str) -> None:
+    export, archive = many().zip(tmp_path / "many.zip"), bare
     with importing(archive, export) as process:
         assert said(process) == "half"
         process.send_signal(signal.SIGKILL)
@@ -403,15 +409,15 @@ def test_a_folder_in_place_of_the_archive(tmp_path: Path) -> None:
         Archive.open(tmp_path / "file" / "archive.db")
 
 
-def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, path: Path) -> None:
+def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, filled: Path | str) -> None:
     def stop(done: int, total: int) -> None:
         raise DoppelError("Stopped.")
 
-    before = state(path)
+    before = state(filled)
     with (
-        Archive.open(path) as archive,
+        Archive.open(filled) as archive,
         open_export(many().zip(tmp_path / "many.zip")) as export,
         pytest.raises(DoppelError),
     ):
         archive.import_export(export, stop)
-    assert state(path) == before
+    assert state(filled) == before

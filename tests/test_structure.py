@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from app import app
 from doppel.config import Settings, variable
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +35,7 @@ OWNERS = {
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
     "slack_sdk": {"doppel/slack/api.py"},
-    "typer": {"app.py", "commands/data.py", "commands/personas.py", "commands/run.py", "commands/talk.py"},
+    "typer": {"app.py"} | {f"commands/{name}.py" for name in ("archive", "data", "personas", "run", "talk")},
 }
 
 
@@ -117,6 +120,26 @@ def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(commands) >= 10
     assert not [command for command in commands if f"`{command}" not in readme]
+
+
+def test_every_command_in_the_operations_guide_exists() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = re.findall(r"^    doppel (.+)$|`doppel (.+?)`", text, flags=re.MULTILINE)
+    commands = {(block or inline).strip() for block, inline in named}
+    assert {line.split()[0] for line in commands} >= {"archive", "doctor", "reindex"}
+    for line in commands:
+        group, words = get_command(app), line.split()
+        while words and isinstance(group, TyperGroup):
+            assert words[0] in group.commands, line
+            group = group.commands[words.pop(0)]
+        options = {option for parameter in group.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, line
+    assert set(re.findall(r"DOPPEL_\w+", text)) <= {variable(name) for name in Settings.model_fields}
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [path.name for path in (ROOT / "docs").glob("*.md") if f"(docs/{path.name})" not in readme]
 
 
 def test_files_stay_readable_in_one_sitting() -> None:

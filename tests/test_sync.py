@@ -16,7 +16,7 @@ from doppel.errors import BadInputError, SlackError, SlackTokenError
 from doppel.records import ChannelKind, MessageKind
 from doppel.slack.export import open_export
 from doppel.sync.sync import SyncProgress, SyncReport
-from tests.end_to_end import SAMPLE
+from tests.end_to_end import SAMPLE, archive_at
 from tests.fakes.slack import FakeSlack, Fault, Faults, Limits, Workspace
 from tests.syncing import listed_rows, rows, start_sync, sync
 
@@ -24,8 +24,15 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "data" / "archive.db") as opened:
+def archive(where: Path | str) -> Iterator[Archive]:
+    with Archive.open(where) as opened:
+        yield opened
+
+
+@pytest.fixture
+def once(tmp_path: Path) -> Iterator[Archive]:
+    """An archive for what depends on Slack and the clock alone: on one database."""
+    with Archive.open(archive_at(tmp_path)) as opened:
         yield opened
 
 
@@ -80,17 +87,17 @@ def sample() -> Workspace:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """The sample workspace after one sync of which nothing is disturbed."""
-    with Archive.open(tmp_path_factory.mktemp("sync") / "archive.db") as opened, FakeSlack(sample()) as running:
+    with Archive.open(archive_at(tmp_path_factory.mktemp("sync"))) as opened, FakeSlack(sample()) as running:
         sync(running, opened)
         yield opened
 
 
-def test_a_sync_gives_the_same_archive_as_an_import(undisturbed: Archive, tmp_path: Path) -> None:
+def test_a_sync_gives_the_same_archive_as_an_import(undisturbed: Archive, archive: Archive) -> None:
     workspace = sample()
     listed = {place.id for place in workspace.channels.values() if place.kind in ("public", "private")}
-    with Archive.open(tmp_path / "imported.db") as imported, open_export(SAMPLE) as export:
-        imported.import_export(export)
-        synced, taken_in = (listed_rows(a, listed, workspace.bot_user) for a in (undisturbed, imported))
+    with open_export(SAMPLE) as export:
+        archive.import_export(export)
+    synced, taken_in = (listed_rows(a, listed, workspace.bot_user) for a in (undisturbed, archive))
     assert synced["messages"] == taken_in["messages"]
     assert synced["users"] == taken_in["users"]
     assert synced["channels"] == taken_in["channels"]
@@ -295,15 +302,13 @@ def test_a_token_revoked_in_the_middle_keeps_what_was_read(archive: Archive) -> 
     assert kept > 0
 
 
-def test_an_unreachable_slack_is_one_sentence(
-    team: Workspace, archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_slack_is_one_sentence(team: Workspace, once: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("doppel.slack.api.FIRST_BACKOFF_SECONDS", 0.001)
     slack = FakeSlack(team)
     slack.start()
     slack.stop()
     with pytest.raises(SlackError, match=r"could not be reached for auth\.test"):
-        sync(slack, archive)
+        sync(slack, once)
 
 
 def test_one_channel_alone_and_an_unknown_one(slack: FakeSlack, archive: Archive) -> None:
@@ -354,7 +359,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
                 done = process.wait() == 0
                 process.communicate()
                 kills += not done
-            with Archive.open(data / "archive.db") as archive:
+            with Archive.open(archive_at(data)) as archive:
                 assert rows(archive) == rows(undisturbed)
     assert kills >= wanted
 
@@ -375,7 +380,7 @@ def test_a_resumed_sync_repeats_no_more_than_the_pages_in_flight(tmp_path: Path)
     assert before < replies <= 102 + 4
 
 
-def test_held_to_fifteen_messages_a_minute_it_says_so_and_estimates_the_end(archive: Archive) -> None:
+def test_held_to_fifteen_messages_a_minute_it_says_so_and_estimates_the_end(once: Archive) -> None:
     """A minute lasts 0.4 seconds here. The median estimate of the middle of the run is compared with what it took."""
     seen: list[tuple[float, float]] = []
     started = time.monotonic()
@@ -386,12 +391,12 @@ def test_held_to_fifteen_messages_a_minute_it_says_so_and_estimates_the_end(arch
 
     said: list[str] = []
     with FakeSlack(sample(), limits=Limits(restricted=True, time_scale=150)) as slack:
-        report = sync(slack, archive, said, note)
+        report = sync(slack, once, said, note)
         assert max(call.status for call in slack.calls) == 429
         refused = sum(call.status == 429 for call in slack.calls)
         assert refused < len(slack.calls) * 0.7
     took = time.monotonic() - started
-    assert archive.counts().messages == 1089
+    assert once.counts().messages == 1089
     assert report.rate_limited_seconds > took / 4
     assert any(line.startswith("Slack holds this app to 15 messages a call") for line in said)
     middle = [at + left for at, left in seen if took * 0.4 < at < took * 0.6]
@@ -411,6 +416,6 @@ def _left_alone(archive: Archive) -> None:
 
     from doppel.archive import database, tables
 
-    with database.writing(archive._engine, archive.path) as connection:
+    with database.writing(archive._engine, archive.place) as connection:
         t = tables.sync_threads
         connection.execute(update(t).values(looked_at=t.c.looked_at - round(DAY * 1e6)))

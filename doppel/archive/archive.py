@@ -1,4 +1,4 @@
-"""The archive: one file that holds what a team said. Every method is one transaction, safe from several threads."""
+"""The archive: one database that holds what a team said. Every method is one transaction, safe from several threads."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from sqlalchemy import Engine
 
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, ledger, people, reading
-from doppel.archive.database import exclusive, open_engine, writing
+from doppel.archive.copying import copy_rows
+from doppel.archive.database import exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.ledger import Feedback
+from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.syncing import SyncStore
+from doppel.errors import BadInputError
 from doppel.records import Channel, Conversation, Message, User
 from doppel.slack.export import Export, Progress
 
 
 class Archive:
-    """An open archive. Its methods raise ArchiveError, StorageError or BusyError where the file lets them down."""
+    """An open archive. Its methods raise ArchiveError, StorageError or BusyError where the database lets them down."""
 
-    def __init__(self, engine: Engine, path: Path, workspace_url: str = "") -> None:
-        self.path = path
+    def __init__(self, engine: Engine, place: Place, workspace_url: str = "") -> None:
+        self.place = place
         self._engine = engine
         self._url = workspace_url.rstrip("/")
 
     @classmethod
-    def open(cls, path: Path, workspace_url: str = "") -> Archive:
-        """The archive at `path`, created if there is none; `workspace_url` goes before what the export says."""
-        return cls(open_engine(path), path, workspace_url)
+    def open(cls, where: Path | str, workspace_url: str = "") -> Archive:
+        """The archive in a file, or behind a Postgres URL, created if there is none.
+
+        `workspace_url` goes before what the export says.
+        """
+        place = place_of(where)
+        return cls(open_engine(place), place, workspace_url)
 
     def __enter__(self) -> Self:
         return self
@@ -48,33 +55,50 @@ class Archive:
 
     def import_export(self, export: Export, progress: Progress | None = None) -> ImportReport:
         """Take in an export, whole or not at all; raises BusyError while another process imports."""
-        with exclusive(self.path), writing(self._engine, self.path) as connection:
+        with exclusive(self.place), writing(self._engine, self.place) as connection:
             return import_export(connection, export, progress)
 
     def syncing(self) -> SyncStore:
         """The archive as a sync of Slack's API writes it."""
-        return SyncStore(self._engine, self.path)
+        return SyncStore(self._engine, self.place)
+
+    def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
+        """Copy everything into an empty archive, whole or not at all; returns the rows of each table.
+
+        Raises BadInputError where `target` isn't empty, BusyError while another process imports into either.
+        """
+        if target.place == self.place:
+            raise BadInputError(f"{target.place} is the archive itself; name a new database or a new file.")
+        with (
+            exclusive(self.place),
+            exclusive(target.place),
+            reads(self._engine, self.place) as rows,
+            writing(target._engine, target.place) as connection,
+        ):
+            copied = copy_rows(rows, connection, str(target.place), progress)
+            target.place.settle(connection)
+        return copied
 
     def users(self) -> list[User]:
         """People and bots, by team and id."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.users(connection)
 
     def channels(self) -> list[Channel]:
         """Channels by team and name; a direct conversation is named after its members."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.channels(connection)
 
     def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterator[Message]:
         """Messages of `channels`, or of all, as of one moment: channel by channel, each in the order of time."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             yield from reading.messages(connection, channels)
 
     def messages_of(
         self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
     ) -> list[Message]:
         """A person's newest messages with text, newest first, from `channels` or from all."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.messages_of(connection, team, user_id, limit, channels)
 
     def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
@@ -82,7 +106,7 @@ class Archive:
 
         The rules are those of `doppel.conversation`; it has no messages where the archive has none any more.
         """
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
 
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
@@ -90,7 +114,7 @@ class Archive:
         team, channel_id = channel
         if self._url:
             return reading.permalink(self._url, channel_id, ts, thread_ts)
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
 
     def find_user(self, name: str) -> User:
@@ -99,22 +123,22 @@ class Archive:
 
     def revision(self) -> int:
         """A number that grows with every change: while it stays, an index of the archive is up to date."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return changes.revision(connection)
 
     def counts(self) -> Counts:
         """How much there is."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return reading.counts(connection)
 
     def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
         """Append to the consent ledger."""
-        with writing(self._engine, self.path) as connection:
+        with writing(self._engine, self.place) as connection:
             return ledger.record_consent(connection, user, action, by)
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]:
         """The consent ledger, or one person's part of it, oldest first."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return ledger.consent_records(connection, user)
 
     def add_feedback(
@@ -130,7 +154,7 @@ class Archive:
         comment: str = "",
     ) -> Feedback:
         """Store what a reader thought of one answer; `sources` are permalinks."""
-        with writing(self._engine, self.path) as connection:
+        with writing(self._engine, self.place) as connection:
             return ledger.add_feedback(
                 connection,
                 team,
@@ -145,5 +169,5 @@ class Archive:
 
     def feedback(self) -> list[Feedback]:
         """All feedback, oldest first."""
-        with reads(self._engine, self.path) as connection:
+        with reads(self._engine, self.place) as connection:
             return ledger.feedback(connection)

@@ -79,7 +79,8 @@ def merge_team(connection: Connection, named: str | None, channels: Iterable[Cha
 def _team_with(connection: Connection, channel_ids: Iterable[str]) -> str | None:
     """A workspace of the archive that has one of these channels; Slack's ids are unique, placeholders are not."""
     t, wanted = tables.channels, {id_ for id_ in channel_ids if not id_.startswith(PLACEHOLDER)}
-    return next((row.team for row in connection.execute(select(t.c.team, t.c.id)) if row.id in wanted), None)
+    rows = connection.execute(select(t.c.team, t.c.id).order_by(t.c.team, t.c.id))
+    return next((row.team for row in rows if row.id in wanted), None)
 
 
 def _retag(connection: Connection, team: str) -> None:
@@ -95,7 +96,7 @@ def _merge_channels(
     A channel that a later export no longer lists keeps its id and name, but from then on who may read it is unknown.
     """
     t = tables.channels
-    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of))}
+    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
     delisted = {id_: stored[placeholder].as_of for id_, placeholder in rekey_named(connection, team, listed.values())}
     real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}

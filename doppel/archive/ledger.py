@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.records import User
+from doppel.slack.markup import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def now() -> str:
 
 def record_consent(connection: Connection, user: User, action: ConsentAction, by: str) -> ConsentRecord:
     """Append to the ledger."""
-    record = ConsentRecord(user.team, user.id, action, now(), by)
+    record = ConsentRecord(user.team, user.id, action, now(), clean(by))
     connection.execute(insert(tables.consent).values(**asdict(record)))
     return record
 
@@ -71,11 +72,11 @@ def add_feedback(
         "team": team,
         "user_id": user_id,
         "version": version,
-        "question": question,
-        "reply": reply,
+        "question": clean(question),
+        "reply": clean(reply),
         "sources": list(sources),
         "liked": liked,
-        "comment": comment,
+        "comment": clean(comment),
     }
     row = connection.execute(insert(tables.feedback).values(**values).returning(*tables.feedback.c)).one()
     return _feedback(row._mapping)

@@ -102,7 +102,8 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     human = (t.c.team == directory.team, t.c.kind == MessageKind.HUMAN)
     authors = set(connection.scalars(select(t.c.user).where(*human, t.c.user.is_not(None)).distinct()))
     unlisted = sorted(authors - directory.names.users.keys())
-    newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).order_by(t.c.at.desc()).limit(1)
+    newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
+    newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
     found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
     people = [asdict(User(directory.team, user, "", display_name=name)) for user, name in found.items()]
     merge_rows(connection, tables.users, directory.team, people, UNSEEN)

@@ -74,8 +74,8 @@ def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> I
     for team, channel in keys:
         if wanted is None or (team, channel) in wanted:
             query = _of_channel(team, channel).order_by(tables.messages.c.at, tables.messages.c.ts)
-            query = query.execution_options(yield_per=_PAGE)
-            yield from _records(connection.execute(query), names)
+            with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
+                yield from _records(rows, names)
 
 
 def messages_of(
@@ -86,7 +86,7 @@ def messages_of(
     query = select(*_MESSAGE).where(
         t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""
     )
-    query = query.order_by(t.c.at.desc()).execution_options(yield_per=_PAGE)
+    query = query.order_by(t.c.at.desc(), t.c.channel, t.c.ts).execution_options(yield_per=_PAGE)
     with connection.execute(query) as rows:
         readable = (row for row in rows if wanted is None or (row.team, row.channel) in wanted)
         return list(_records(islice(readable, limit), user_names(connection)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, insert, or_, select, update
@@ -25,6 +24,7 @@ from doppel.archive.directory import (
     rekey_named,
 )
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
+from doppel.archive.place import Place
 from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
 from doppel.records import Channel, ChannelKind, User
@@ -79,8 +79,8 @@ class Taken:
 class SyncStore:
     """The archive as a sync writes it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine, self._path = engine, path
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self._engine, self._place = engine, place
         self._lock = threading.Lock()
         self._directory: Directory | None = None
 
@@ -103,7 +103,7 @@ class SyncStore:
         A channel that was synced before and isn't listed any more can't be seen by the app: who may read it is unknown.
         Members stay as they are known.
         """
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             merge_team(connection, team, channels)
             rekey_named(connection, team, channels)
             changed = merge_rows(connection, tables.users, team, [asdict(user) for user in users], as_of)
@@ -117,7 +117,7 @@ class SyncStore:
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each channel was read, by its id."""
-        with reading(self._engine, self._path) as connection:
+        with reading(self._engine, self._place) as connection:
             t = tables.sync_channels
             rows = connection.execute(select(t).where(t.c.team == self.team))
             return {row.channel: Cursor(**_without_team(row._mapping)) for row in rows}
@@ -135,7 +135,7 @@ class SyncStore:
         self, cursor: Cursor, raws: Sequence[Raw], as_of: int, gone: Gone | None
     ) -> tuple[Taken, list[Thread]]:
         """A page of a channel, and how far it was read with it; returns the threads on it with unread replies."""
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             taken = self._take(connection, cursor.channel, raws, as_of)
             if gone:
                 deleted = self._delete(connection, cursor.channel, _top_level(), gone, raws, as_of)
@@ -149,7 +149,7 @@ class SyncStore:
     def take_replies(self, thread: Thread, raws: Sequence[Raw], as_of: int, gone: Gone | None) -> Taken:
         """A page of a thread, and how far it was read with it."""
         t = tables.messages
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             taken = self._take(connection, thread.channel, raws, as_of)
             if gone:
                 replies = and_(t.c.thread_ts == thread.thread_ts, t.c.ts != thread.thread_ts)
@@ -163,14 +163,14 @@ class SyncStore:
     def forget_thread(self, thread: Thread) -> None:
         """Slack has this thread no more: nothing of it is left to be read."""
         key = {"channel": thread.channel, "thread_ts": thread.thread_ts}
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             self._put(connection, tables.sync_threads, key, asdict(replace(thread, fetched=thread.latest)))
 
     def take_members(self, cursor: Cursor, members: Sequence[str]) -> None:
         """Who is in a channel now."""
         t = tables.channels
         here = (t.c.team == self.team, t.c.id == cursor.channel)
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             before = connection.scalar(select(t.c.members).where(*here))
             connection.execute(update(t).where(*here).values(members=list(members)))
             values = {"members_at": cursor.members_at, "num_members": cursor.num_members}
@@ -180,12 +180,12 @@ class SyncStore:
 
     def finish(self) -> None:
         """Name those whom no list names, by what their messages say."""
-        with self._lock, exclusive(self._path, WAIT_SECONDS), writing(self._engine, self._path) as connection:
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             merge_authors(connection, self._known)
 
     def _threads(self, channels: Collection[str], condition: Any) -> list[Thread]:
         t = tables.sync_threads
-        with reading(self._engine, self._path) as connection:
+        with reading(self._engine, self._place) as connection:
             rows = connection.execute(select(t).where(t.c.team == self.team, condition).order_by(t.c.latest.desc()))
             return [Thread(**_without_team(row._mapping)) for row in rows if row.channel in channels]
 

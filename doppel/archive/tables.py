@@ -7,12 +7,15 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaDa
 HEAD = "0002"
 """The newest migration, known without importing Alembic."""
 
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is a key or sorts: by its bytes, as SQLite compares, whatever the language of a Postgres database."""
+
 metadata = MetaData()
 
 workspaces = Table(
     "workspaces",
     metadata,
-    Column("team", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
     Column("url", Text, nullable=False),
     Column("as_of", BigInteger, nullable=False),
 )
@@ -20,8 +23,8 @@ workspaces = Table(
 users = Table(
     "users",
     metadata,
-    Column("team", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
     Column("handle", Text, nullable=False),
     Column("real_name", Text, nullable=False),
     Column("display_name", Text, nullable=False),
@@ -33,9 +36,9 @@ users = Table(
 channels = Table(
     "channels",
     metadata,
-    Column("team", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("name", Key, nullable=False),
     Column("kind", Text, nullable=False),
     Column("members", JSON, nullable=False),
     Column("archived", Boolean, nullable=False),
@@ -46,9 +49,9 @@ channels = Table(
 messages = Table(
     "messages",
     metadata,
-    Column("team", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("ts", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("ts", Key, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("user", Text),
     Column("author", Text, nullable=False),
@@ -108,7 +111,7 @@ imports = Table(
 changes = Table(
     "changes",
     metadata,
-    Column("team", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
     Column("revision", BigInteger, nullable=False),
 )
 
@@ -117,8 +120,8 @@ changes = Table(
 sync_channels = Table(
     "sync_channels",
     metadata,
-    Column("team", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
     Column("low", BigInteger),
     Column("high", BigInteger),
     Column("walk_low", BigInteger),
@@ -131,9 +134,9 @@ sync_channels = Table(
 sync_threads = Table(
     "sync_threads",
     metadata,
-    Column("team", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("thread_ts", Text, primary_key=True),
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("thread_ts", Key, primary_key=True),
     Column("latest", BigInteger, nullable=False),
     Column("fetched", BigInteger, nullable=False),
     Column("looked_at", BigInteger, nullable=False),

@@ -8,19 +8,21 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Create them."""
     op.create_table(
         "workspaces",
-        sa.Column("team", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "users",
-        sa.Column("team", sa.Text(), primary_key=True),
-        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("id", Key, primary_key=True),
         sa.Column("handle", sa.Text(), nullable=False),
         sa.Column("real_name", sa.Text(), nullable=False),
         sa.Column("display_name", sa.Text(), nullable=False),
@@ -30,9 +32,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "channels",
-        sa.Column("team", sa.Text(), primary_key=True),
-        sa.Column("id", sa.Text(), primary_key=True),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("id", Key, primary_key=True),
+        sa.Column("name", Key, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("members", sa.JSON(), nullable=False),
         sa.Column("archived", sa.Boolean(), nullable=False),
@@ -40,9 +42,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "messages",
-        sa.Column("team", sa.Text(), primary_key=True),
-        sa.Column("channel", sa.Text(), primary_key=True),
-        sa.Column("ts", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("channel", Key, primary_key=True),
+        sa.Column("ts", Key, primary_key=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("user", sa.Text(), nullable=True),
         sa.Column("author", sa.Text(), nullable=False),

@@ -8,18 +8,20 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "changes",
-        sa.Column("team", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "sync_channels",
-        sa.Column("team", sa.Text(), primary_key=True),
-        sa.Column("channel", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("channel", Key, primary_key=True),
         sa.Column("low", sa.BigInteger()),
         sa.Column("high", sa.BigInteger()),
         sa.Column("walk_low", sa.BigInteger()),
@@ -29,9 +31,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "sync_threads",
-        sa.Column("team", sa.Text(), primary_key=True),
-        sa.Column("channel", sa.Text(), primary_key=True),
-        sa.Column("thread_ts", sa.Text(), primary_key=True),
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("channel", Key, primary_key=True),
+        sa.Column("thread_ts", Key, primary_key=True),
         sa.Column("latest", sa.BigInteger(), nullable=False),
         sa.Column("fetched", sa.BigInteger(), nullable=False),
         sa.Column("looked_at", sa.BigInteger(), nullable=False),

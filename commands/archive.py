@@ -1,0 +1,52 @@
+"""The archive as a whole: copied to another database, backed up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.run import Run, command
+from doppel.console import Result
+
+app = typer.Typer()
+archive_app = typer.Typer(help="The archive as a whole: copy it, back it up.", no_args_is_help=True)
+app.add_typer(archive_app, name="archive")
+
+
+@command(archive_app, "copy")
+def archive_copy(
+    run: Run,
+    to: Annotated[
+        str, typer.Argument(metavar="TO", help="postgresql://user@host/name, or the path of a new SQLite file.")
+    ],
+) -> Result:
+    """Copy everything into another, empty archive, whole or not at all."""
+    from doppel.archive.archive import Archive
+
+    started = time.monotonic()
+    with (
+        run.archive() as source,
+        Archive.open(to if "://" in to else Path(to)) as target,
+        run.console.progress("Copying") as update,
+    ):
+        rows = source.copy_to(target, update)
+    data = {"rows": rows, "from": str(source.place), "to": str(target.place), "seconds": time.monotonic() - started}
+    text = f"Copied {sum(rows.values())} rows to {target.place}, {rows['messages']} of them messages; all checked."
+    return Result(data, text)
+
+
+@command(archive_app, "backup")
+def archive_backup(
+    run: Run, file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; put it on another disk.")]
+) -> Result:
+    """Write the SQLite archive to FILE as of one moment, while Doppel goes on."""
+    from doppel.archive.database import place_of
+
+    started = time.monotonic()
+    place_of(run.settings.archive_at).back_up(file)
+    size = file.stat().st_size
+    data = {"path": str(file.resolve()), "bytes": size, "seconds": time.monotonic() - started}
+    return Result(data, f"Wrote {size / 1e6:.1f} MB to {file}.")

@@ -1,0 +1,143 @@
+"""The archive in a SQLite file: how it is opened and locked, and what SQLite's errors mean to a user."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from doppel.archive import place
+from doppel.artifacts import storage_error
+from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
+
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "cache_size=-32000",
+    "journal_size_limit=67108864",
+    "trusted_schema=OFF",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A file, made for its owner alone."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def foreign(self) -> str:
+        """The sentence for another program's file."""
+        return f"{self.path} is a database of another program; choose another data folder."
+
+    def engine(self) -> Engine:
+        """An engine for the file, which is made if there is none; raises StorageError."""
+        create_private(self.path)
+        url = URL.create("sqlite", database=str(self.path))
+        engine = create_engine(url, connect_args={"timeout": place.BUSY_SECONDS})
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+        return engine
+
+    def reading(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """A deferred transaction: it sees what was there at its first statement."""
+        return engine.connect()
+
+    def writing(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """An immediate transaction: it has the write lock before its first statement."""
+        return engine.execution_options(writes=True).begin()
+
+    @contextmanager
+    def exclusive(self, seconds: float) -> Iterator[None]:
+        """A lock on a file beside it; raises BusyError after `seconds`, or StorageError."""
+        lock = FileLock(self.path.with_name(self.path.name + ".lock"), mode=0o600)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise BusyError(place.IMPORTING_BUSY) from None
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def mapped(self, error: Exception) -> DoppelError | None:
+        """By SQLite's result code."""
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        match getattr(reason, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return BusyError(place.WRITING_BUSY)
+            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+                return StorageError(f"Can't write to {self} ({reason}); free some space or check its permissions.")
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return ArchiveError(f"The archive {self} is damaged; move it away and import your export again.")
+        return None
+
+    def settle(self, connection: Connection) -> None:
+        """Nothing: AUTOINCREMENT counts on from the highest id."""
+
+    def back_up(self, file: Path) -> None:
+        """Write a copy to a new file, complete before it gets its name; writers don't wait. Raises StorageError."""
+        if not self.path.exists():
+            raise BadInputError(f"There is no archive at {self} yet; import a Slack export first.")
+        if file.exists():
+            raise BadInputError(f"{file} exists; name a new file.")
+        draft = file.with_name(file.name + ".part")
+        draft.unlink(missing_ok=True)
+        create_private(draft)
+        try:
+            _vacuum_into(self.path, draft)
+            draft.replace(file)
+        except sqlite3.Error as error:
+            raise self._not_backed_up(error, file) from error
+        except OSError as error:
+            raise storage_error(error, file) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _not_backed_up(self, error: sqlite3.Error, file: Path) -> Exception:
+        harmed = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return (self if harmed else SqliteFile(file)).mapped(error) or error
+
+
+def create_private(path: Path) -> None:
+    """Make the file and the folders above it for their owner alone; raises StorageError."""
+    try:
+        missing = [folder for folder in path.absolute().parents if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _vacuum_into(path: Path, draft: Path) -> None:
+    """Write what a reader sees at this moment to `draft`, and to the disk."""
+    with closing(sqlite3.connect(path, timeout=place.BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("VACUUM INTO ?", (str(draft),))
+    with draft.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    # sqlite3 would begin transactions by itself, late and only before some statements.
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

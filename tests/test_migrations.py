@@ -1,0 +1,136 @@
+"""From every released state of the tables to today's, on SQLite and on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Boolean, Connection, Integer, MetaData, Text, insert, text
+
+from doppel.access import ConsentAction
+from doppel.archive import Archive, database, tables
+from doppel.errors import ArchiveError
+from doppel.records import Message, MessageKind, User
+
+
+def config() -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    return made
+
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
+
+ROWS: dict[str, dict[str, Any]] = {
+    "workspaces": {"team": "T1", "url": "https://acme.slack.com"},
+    "users": {"team": "T1", "id": "U1", "handle": "ada", "real_name": "Ada Lovelace", "display_name": "Ada"},
+    "channels": {"team": "T1", "id": "C1", "name": "general", "kind": "public", "members": ["U1"]},
+    "messages": {"team": "T1", "channel": "C1", "ts": "1.5", "user": "U1", "text": "hello", "kind": "human"},
+    "consent": {"team": "T1", "user_id": "U1", "action": "grant", "at": "2026-01-01T00:00:00+00:00", "by": "root"},
+    "feedback": {"team": "T1", "user_id": "U1", "question": "why?", "sources": ["https://x"]},
+}
+
+
+@pytest.fixture(params=REVISIONS)
+def released(request: pytest.FixtureRequest, bare: Path | str) -> Path | str:
+    """An archive as an earlier Doppel left it, with a row in each table that a team would miss."""
+    place, migrations = database.place_of(bare), config()
+    engine = place.engine()
+    with place.writing(engine) as connection:
+        migrations.attributes["connection"] = connection
+        command.upgrade(migrations, request.param)
+        put_rows(connection)
+    engine.dispose()
+    return bare
+
+
+def put_rows(connection: Connection) -> None:
+    found = MetaData()
+    found.reflect(connection)
+    for name, given in ROWS.items():
+        table, other = found.tables[name], {}
+        for column in table.columns:
+            if column.name not in given and not column.nullable and column.name != "id":
+                other[column.name] = filler(column.type)
+        connection.execute(insert(table).values(**other | given))
+
+
+def filler(kind: Any) -> object:
+    for known, value in ((Boolean, False), (Integer, 1), (JSON, []), (Text, "")):
+        if isinstance(kind, known):
+            return value
+    raise AssertionError(kind)
+
+
+def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | str) -> None:
+    with Archive.open(released) as archive:
+        assert archive.users() == [User("T1", "U1", "ada", "Ada Lovelace", "Ada")]
+        assert [(c.id, c.name, c.members) for c in archive.channels()] == [("C1", "general", ("U1",))]
+        (message,) = archive.messages()
+        assert message == Message("T1", "C1", "1.5", "Ada", "hello", MessageKind.HUMAN, "U1", None)
+        assert [(r.action, r.by) for r in archive.consent_records()] == [(ConsentAction.GRANT, "root")]
+        assert [(f.question, f.sources) for f in archive.feedback()] == [("why?", ("https://x",))]
+        assert archive.permalink(("T1", "C1"), "1.5") == "https://acme.slack.com/archives/C1/p1500000"
+        archive.record_consent(archive.users()[0], ConsentAction.REVOKE, by="ada")
+        assert len(archive.consent_records()) == 2
+
+
+def test_every_released_archive_becomes_todays(released: Path | str) -> None:
+    with Archive.open(released) as archive, database.reading(archive._engine, archive.place) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+@pytest.fixture
+def archive(where: Path | str) -> Iterator[Archive]:
+    with Archive.open(where) as opened:
+        yield opened
+
+
+def test_the_newest_migration_is_known() -> None:
+    assert ScriptDirectory.from_config(config()).get_current_head() == tables.HEAD == REVISIONS[0]
+
+
+def test_on_postgres_every_key_sorts_by_its_bytes(bare: Path | str, database: str) -> None:
+    if database == "sqlite":
+        pytest.skip("SQLite compares bytes by itself")
+    query = (
+        "SELECT table_name, column_name "
+        "FROM information_schema.key_column_usage NATURAL JOIN information_schema.columns "
+        "WHERE table_name <> 'alembic_version' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
+    )
+    with Archive.open(bare) as archive, archive.place.reading(archive._engine) as connection:
+        assert connection.execute(text(query)).all() == []
+
+
+def test_an_archive_of_a_newer_doppel_is_left_alone(where: Path | str, archive: Archive) -> None:
+    with database.writing(archive._engine, archive.place) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ArchiveError, match="written by a newer Doppel; update Doppel"):
+        Archive.open(where)
+
+
+def test_a_database_of_another_program_is_left_alone(bare: Path | str) -> None:
+    place = database.place_of(bare)
+    engine = place.engine()
+    with place.writing(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (x integer)")
+    engine.dispose()
+    with pytest.raises(ArchiveError, match=r"another program; (choose another data folder|give Doppel a database of)"):
+        Archive.open(bare)
+
+
+def test_opening_at_once_migrates_once(bare: Path | str) -> None:
+    def opened(_: int) -> int:
+        with Archive.open(bare) as archive:
+            return archive.counts().messages
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(opened, range(4))) == [0] * 4
