@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from commands.run import Run, command
+from commands.jobs import as_job
+from commands.run import Detach, Run, command
 from doppel.console import Result
 
 app = typer.Typer()
@@ -35,8 +36,18 @@ def import_(
 
 
 @command(app, "reindex")
-def reindex_(run: Run, full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False) -> Result:
+def reindex_(
+    run: Run,
+    full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False,
+    detach: Detach = False,
+) -> Result:
     """Bring the search index up to date with the archive."""
+    if not run.is_job:
+        return as_job(run, "reindex", ["--full"] if full else [], detach)
+    return _reindex(run, full)
+
+
+def _reindex(run: Run, full: bool) -> Result:
     from indexing.reindex import reindex
 
     embedder = run.embedder()

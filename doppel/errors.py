@@ -11,6 +11,7 @@ DoppelError
 ├── ConsentError           the person has not agreed
 ├── NotReadableError       what would be needed may not be read here
 ├── TrainingError          too few examples, settings that vLLM can't load
+├── JobError               there is no such job, it failed or was cancelled, its database can't be reached
 └── InferenceError         the vLLM server can't be reached, started or made to answer
 """
 
@@ -59,6 +60,10 @@ class NotReadableError(DoppelError):
 
 class TrainingError(DoppelError):
     """Training can't start or can't go on."""
+
+
+class JobError(DoppelError):
+    """There is no such job, it failed or was cancelled, or its database can't be reached."""
 
 
 class InferenceError(DoppelError):

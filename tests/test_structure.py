@@ -31,7 +31,8 @@ OWNERS = {
     "openai": {"doppel/inference.py"},
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
-    "typer": {"app.py", "commands/data.py", "commands/personas.py", "commands/run.py", "commands/talk.py"},
+    "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
+    "typer": {"app.py", *(f"commands/{name}.py" for name in ("data", "jobs", "personas", "run", "talk"))},
 }
 
 
