@@ -37,6 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command",
     ["import", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
+    + [f"jobs {word}" for word in ("list", "show", "cancel", "retry")]
     + [f"adapters {word}" for word in ("list", "rollback", "export")],
 )
 def test_every_command_has_help_with_the_shared_options(command: str) -> None:

@@ -83,7 +83,7 @@ def test_one_module_owns_each_heavy_library(library: str) -> None:
     [
         ("reindex", ("gradio", "vllm", "trl")),
         ("import", ("torch", "faiss", "gradio")),
-        ("personas", ("torch",)),
+        ("personas", ("torch", "dbos")),
     ],
 )
 def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, ...], tmp_path: Path) -> None:

@@ -87,12 +87,3 @@ class Child:
     def _kill_if_due(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
             kill_group(self._process.pid)
-
-
-def outlive(pid: int, created: float | None, seconds: float) -> None:
-    """Wait until a process that a dead worker left has ended; kill it after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while created is not None and started_at(pid) == created:
-        if time.monotonic() > deadline:
-            kill_group(pid)
-        time.sleep(TICK_SECONDS)

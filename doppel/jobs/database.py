@@ -53,7 +53,8 @@ def database_errors(url: str) -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error, dbos_errors.DBOSException) as error:
         place = make_url(url).render_as_string(hide_password=True)
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
-        remedy = "move that file away" if url.startswith("sqlite") else "check DOPPEL_DATABASE_URL and that it runs"
+        is_file = url.startswith("sqlite")
+        remedy = "if it is damaged, move it away" if is_file else "check DOPPEL_DATABASE_URL and that it runs"
         raise JobError(f"The jobs' database {place} can't be used ({reason}); {remedy}.") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -14,6 +15,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 
 from doppel.config import Settings
 from doppel.errors import JobError
+from doppel.jobs.child import GRACE_SECONDS
 from doppel.jobs.database import ID_BYTES, application_name, database_errors, database_url, is_worked, quiet_logger
 from doppel.jobs.state import JobFiles
 
@@ -21,6 +23,7 @@ WORKFLOW = "doppel-job"
 KEPT = 200
 """Jobs that ended and are still listed; older ones are forgotten, with their logs."""
 POLL_SECONDS = 0.3
+SLACK_SECONDS = 2.0
 
 _STATUS = {
     "ENQUEUED": "queued",
@@ -112,7 +115,6 @@ class Jobs:
                     "queue_name": queue,
                     "deduplication_id": request.key,
                     "duplication_policy": "return-existing",
-                    "attributes": {"kind": request.kind},
                 },
                 request.kind,
                 list(request.words),
@@ -130,11 +132,14 @@ class Jobs:
         return self.ask(Request(kind, tuple(words), environ, folder, queue))
 
     def cancel(self, job: Job) -> Job:
-        """Cancel a job: the worker ends its process within seconds."""
+        """Cancel a job, and wait until the worker has ended its process: GRACE_SECONDS and a little more at most."""
         if job.has_ended:
             raise JobError(f"Job {job.id} is {job.status} already; there is nothing to cancel.")
         with database_errors(self.url):
             self._client.cancel_workflow(job.id)
+        deadline = time.monotonic() + GRACE_SECONDS + SLACK_SECONDS
+        while JobFiles.of(self.settings, job.id).read().is_alive and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
         return self.get(job.id)
 
     def get(self, job_id: str) -> Job:
@@ -170,8 +175,8 @@ class Jobs:
 
     def last_asked(self, kind: str) -> float | None:
         """When the newest job of this kind was asked for, a Unix time."""
-        rows = self._list(attributes={"kind": kind}, sort_desc=True, limit=1, load_input=False, load_output=False)
-        return (rows[0].created_at or 0) / 1000 if rows else None
+        rows: list[Any] = list(self._list(sort_desc=True, load_output=False))
+        return next((row.created_at / 1000 for row in rows if row.input["args"][0] == kind), None)
 
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""

@@ -22,15 +22,15 @@ class Schedule:
     """Asks for jobs as they become due. It counts from the newest job of the kind, whoever asked for that."""
 
     def __init__(self, entries: Sequence[Scheduled], now: Callable[[], float] = time.time) -> None:
-        self._entries, self._now = entries, now
+        self.entries, self._now = entries, now
         self._looked: dict[int, float] = {}
 
     def tick(self, jobs: Jobs) -> list[Job]:
         """Ask for what is due; returns the new jobs. Costs nothing between two times that something is due."""
-        return [job for number in range(len(self._entries)) for job in self._ask(number, jobs)]
+        return [job for number in range(len(self.entries)) for job in self._ask(number, jobs)]
 
     def _ask(self, number: int, jobs: Jobs) -> list[Job]:
-        entry, now = self._entries[number], self._now()
+        entry, now = self.entries[number], self._now()
         if now < self._looked.get(number, float("-inf")) + entry.every:
             return []
         last = jobs.last_asked(entry.request.kind)

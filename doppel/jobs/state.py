@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from doppel.config import Settings
+from doppel.processes import started_at
 
 EVERY_SECONDS = 0.5
 LOG_TAIL_BYTES = 20_000
@@ -32,6 +33,11 @@ class JobState:
     def progress(self) -> float | None:
         """From 0 to 1, or None where it isn't known."""
         return min(self.done / self.total, 1.0) if self.total else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and started_at(self.process[0]) == self.process[1] is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from filelock import FileLock, Timeout
 
 from doppel.config import PREFIX, Settings
 from doppel.errors import JobError
-from doppel.jobs.child import GRACE_SECONDS, Child, outlive
+from doppel.jobs.child import GRACE_SECONDS, Child
 from doppel.jobs.database import database_errors, is_worked, worker_lock
 from doppel.jobs.queue import WORKFLOW, Jobs
-from doppel.jobs.state import JobFiles, Recorder
+from doppel.jobs.state import JobFiles, JobState, Recorder
+from doppel.processes import kill_group
 
 LOOK_SECONDS = 0.4
 """Between two looks at whether a running job was cancelled."""
@@ -101,8 +102,7 @@ class Worker:
         files = JobFiles.of(self._settings, job_id)
         files.create_folders()
         recorder = Recorder(files)
-        if recorder.state.process:
-            outlive(*recorder.state.process, 2 * GRACE_SECONDS)
+        _outlive(recorder.state)
         if self._is_over(job_id):
             raise Halted
         files.log(f"doppel {' '.join(words)}")
@@ -186,13 +186,13 @@ def drain(settings: Settings, command: Sequence[str]) -> bool:
     return True
 
 
-def work_detached(settings: Settings, command: Sequence[str]) -> None:
-    """Start a worker that outlives this process and ends when no job is left; nothing where one is there."""
+def work_detached(settings: Settings, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
+    """A new worker that outlives this process and ends when no job is left; None where one is there."""
     if is_worked(settings):
-        return
+        return None
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
     with (settings.logs_dir / "worker.log").open("ab") as log:
-        subprocess.Popen(
+        return subprocess.Popen(
             [*command, "jobs", "work"],
             env=child_environ(settings),
             stdin=subprocess.DEVNULL,
@@ -206,6 +206,15 @@ def child_environ(settings: Settings) -> dict[str, str]:
     """The environment of a process that works on the same data."""
     mine = {"data_dir": str(settings.data_dir.absolute()), "database_url": settings.database_url}
     return dict(os.environ) | {f"{PREFIX}{name.upper()}": value for name, value in mine.items()}
+
+
+def _outlive(state: JobState) -> None:
+    """Wait for the end of a process that a dead worker left: it is saving what it has. Then kill it."""
+    deadline = time.monotonic() + 2 * GRACE_SECONDS
+    while state.process and state.is_alive:
+        if time.monotonic() > deadline:
+            kill_group(state.process[0])
+        time.sleep(LOOK_SECONDS)
 
 
 def _log_to(path: Path) -> logging.Handler:
