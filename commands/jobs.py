@@ -51,7 +51,7 @@ def as_job(run: Run, kind: str, words: list[str], detach: bool) -> Result:
     from doppel.jobs.queue import Jobs
 
     with Jobs(run.settings) as jobs:
-        job, is_new = jobs.ask(_request(run.settings, kind, words))
+        job, is_new = jobs.ask(request_of(run.settings, kind, words))
         return _take(run, jobs, job, is_new, detach)
 
 
@@ -61,9 +61,9 @@ def schedule_of(run: Run) -> Schedule:
 
     settings, entries = run.settings, []
     if every := interval_seconds(settings.sync_every):
-        entries.append(Scheduled(_request(settings, "sync", []), every))
+        entries.append(Scheduled(request_of(settings, "sync", []), every))
     if every := interval_seconds(settings.reindex_every):
-        entries.append(Scheduled(_request(settings, "reindex", []), every, lambda: _has_changed(run)))
+        entries.append(Scheduled(request_of(settings, "reindex", []), every, lambda: _has_changed(run)))
     return Schedule(entries)
 
 
@@ -131,7 +131,8 @@ def _take(run: Run, jobs: Jobs, job: Job, is_new: bool, detach: bool) -> Result:
     return Result({"job": job.id, "kind": job.kind, "status": job.status}, text)
 
 
-def _request(settings: Settings, kind: str, words: list[str]) -> Request:
+def request_of(settings: Settings, kind: str, words: list[str]) -> Request:
+    """What to ask for: a command that is a job, with the settings that it takes along."""
     from doppel.jobs.queue import Request
 
     taken = {

@@ -18,7 +18,7 @@ from commands.jobs import schedule_of
 from commands.run import Run
 from doppel.config import Settings
 from doppel.console import Console
-from doppel.errors import JobError
+from doppel.errors import ArtifactError, JobError
 from doppel.jobs import child, queue
 from doppel.jobs.database import is_worked
 from doppel.jobs.queue import Job, Jobs
@@ -361,6 +361,21 @@ def test_a_running_server_keeps_its_schedule(jobs: Jobs, journal: Path) -> None:
     with working(jobs.settings, COMMAND, schedule, print):
         until(lambda: sum(job.status == "done" for job in jobs.all()) >= 2, 20)
     assert {job.kind for job in jobs.all()} == {"sync"}
+
+
+def test_a_schedule_that_cannot_be_kept_is_told_once_and_stops_nothing(jobs: Jobs, journal: Path) -> None:
+    said: list[str] = []
+
+    def is_wanted() -> bool:
+        raise ArtifactError("The index is damaged.")
+
+    job, _ = jobs.ask(request(*counting(journal, 30)))
+    with working(jobs.settings, COMMAND, Schedule([Scheduled(request("settings"), 1, is_wanted)]), said.append):
+        assert ended(jobs, job).status == "done"
+    result = jobs.result(job.id)
+    assert result
+    assert result["data"]["first"] == 0
+    assert said == ["The schedule can't be kept: The index is damaged."]
 
 
 def test_old_jobs_are_forgotten_with_their_logs(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,10 @@ def worker_lock(settings: Settings) -> FileLock:
     return FileLock(settings.run_dir / "worker.lock", thread_local=False)
 
 
-def is_worked(settings: Settings) -> bool:
-    """Whether a worker of this data folder is there."""
+def is_worked(settings: Settings, seconds: float = 0) -> bool:
+    """Whether a worker of this data folder is there; `seconds` outlast another that only looks."""
     try:
-        with worker_lock(settings).acquire(timeout=0):
+        with worker_lock(settings).acquire(timeout=seconds):
             return False
     except Timeout:
         return True

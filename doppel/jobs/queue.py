@@ -23,6 +23,7 @@ WORKFLOW = "doppel-job"
 KEPT = 200
 """Jobs that ended and are still listed; older ones are forgotten, with their logs."""
 POLL_SECONDS = 0.3
+QUEUE_POLL_SECONDS = 0.5
 SLACK_SECONDS = 2.0
 
 _STATUS = {
@@ -106,7 +107,7 @@ class Jobs:
         """Queue a job; an equal one that is queued or running is returned instead. Also whether it is a new one."""
         job_id, queue = secrets.token_hex(ID_BYTES), f"{self.application}-{request.queue}"
         with database_errors(self.url):
-            self._client.register_queue(queue, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+            self._client.register_queue(queue, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_SECONDS)
             handle: Any = self._client.enqueue(
                 {
                     "workflow_name": WORKFLOW,

@@ -37,19 +37,27 @@ def _keep_working(
     """Be the worker whenever nobody else is; an error is told, and it is tried again later."""
     while not stop.is_set():
         try:
-            _work(settings, command, schedule, stop)
+            _work(settings, command, schedule, say, stop)
         except DoppelError as error:
             say(f"{error} Trying again in {RETRY_SECONDS:.0f} s.")
             stop.wait(RETRY_SECONDS)
 
 
-def _work(settings: Settings, command: Sequence[str], schedule: Schedule, stop: threading.Event) -> None:
-    worker = None
+def _work(
+    settings: Settings, command: Sequence[str], schedule: Schedule, say: Callable[[str], None], stop: threading.Event
+) -> None:
+    worker, trouble = None, ""
     try:
         with Jobs(settings) as jobs:
             while not stop.is_set():
                 worker = worker or start_worker(settings, command)
-                schedule.tick(jobs)
+                try:
+                    schedule.tick(jobs)
+                except DoppelError as error:
+                    # Said once, and no reason to stop what runs.
+                    if trouble != str(error):
+                        say(f"The schedule can't be kept: {error}")
+                    trouble = str(error)
                 stop.wait(TICK_SECONDS)
     finally:
         if worker:

@@ -20,6 +20,7 @@ from typing import Any
 from dbos import DBOS, DBOSPortableJSONSerializer
 from filelock import FileLock, Timeout
 
+from doppel.artifacts import storage_error
 from doppel.config import PREFIX, Settings
 from doppel.errors import JobError
 from doppel.jobs.child import GRACE_SECONDS, Child
@@ -31,7 +32,7 @@ from doppel.processes import kill_group
 LOOK_SECONDS = 0.4
 """Between two looks at whether a running job was cancelled."""
 START_SECONDS = 2.0
-"""How long a worker that nobody waits for tries to get the lock: others take it for a moment to see if it is free."""
+"""How long a worker that nobody waits for tries to get the lock: others take it for a moment to see if it's free."""
 
 
 class Halted(BaseException):
@@ -81,7 +82,7 @@ class Worker:
     def _workflow(self) -> Any:
         def job(kind: str, words: list[str], environ: dict[str, str], folder: str, _queue: str) -> dict[str, Any]:
             assert DBOS.workflow_id
-            with self._counted():
+            with self._counted(), _disk_errors(self._settings.data_dir):
                 return self._run(DBOS.workflow_id, [kind, *words], environ, Path(folder))
 
         return job
@@ -163,10 +164,13 @@ def start_worker(settings: Settings, command: Sequence[str], seconds: float = 0)
         return None
     try:
         worker = Worker(settings, command, lock)
+    except BaseException:
+        lock.release()
+        raise
+    try:
         worker.launch()
     except BaseException:
-        DBOS.destroy(destroy_registry=True)
-        lock.release()
+        worker.stop()
         raise
     return worker
 
@@ -188,7 +192,7 @@ def drain(settings: Settings, command: Sequence[str]) -> bool:
 
 def work_detached(settings: Settings, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
     """A new worker that outlives this process and ends when no job is left; None where one is there."""
-    if is_worked(settings):
+    if is_worked(settings, START_SECONDS / 10):
         return None
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
     with (settings.logs_dir / "worker.log").open("ab") as log:
@@ -206,6 +210,14 @@ def child_environ(settings: Settings) -> dict[str, str]:
     """The environment of a process that works on the same data."""
     mine = {"data_dir": str(settings.data_dir.absolute()), "database_url": settings.database_url}
     return dict(os.environ) | {f"{PREFIX}{name.upper()}": value for name, value in mine.items()}
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 def _outlive(state: JobState) -> None:
