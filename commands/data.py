@@ -6,12 +6,17 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.run import Run, command
+from commands.jobs import as_job
+from commands.run import Detach, Run, command
 from doppel.console import Result, duration
+
+if TYPE_CHECKING:
+    from doppel.slack.api import SlackApi
+    from doppel.slack.budget import StoppableClock
 
 app = typer.Typer()
 
@@ -36,8 +41,18 @@ def import_(
 
 
 @command(app, "reindex")
-def reindex_(run: Run, full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False) -> Result:
+def reindex_(
+    run: Run,
+    full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False,
+    detach: Detach = False,
+) -> Result:
     """Bring the search index up to date with the archive."""
+    if not run.is_job:
+        return as_job(run, "reindex", ["--full"] if full else [], detach)
+    return _reindex(run, full)
+
+
+def _reindex(run: Run, full: bool) -> Result:
     from indexing.reindex import reindex
 
     embedder = run.embedder()
@@ -76,17 +91,33 @@ def sync_(
         typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Nothing said before this day (UTC)."),
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Join the public channels that the bot is not in.")] = False,
+    detach: Detach = False,
 ) -> Result:
     """Read Slack itself into the archive: everything at first, then what is new."""
+    if run.is_job:
+        return _sync(run, tuple(channel or ()), since, join)
+    words = [word for name in channel or () for word in ("--channel", name)]
+    words += ["--since", f"{since:%Y-%m-%d}"] if since else []
+    _slack(run)  # Refuses at once where there is no token.
+    return as_job(run, "sync", words + ["--join"] * join, detach)
+
+
+def _slack(run: Run) -> tuple[SlackApi, StoppableClock]:
+    """Slack's API as the settings say, and its clock; raises SlackTokenError where there is no token."""
     from doppel.slack.api import SlackApi
     from doppel.slack.budget import StoppableClock
+
+    clock = StoppableClock()
+    return SlackApi(run.settings.slack_bot_token.get_secret_value(), run.settings.slack_api_url, clock), clock
+
+
+def _sync(run: Run, channels: tuple[str, ...], since: datetime | None, join: bool) -> Result:
     from doppel.sync.sync import Options, Sync, SyncProgress
 
-    clock, settings = StoppableClock(), run.settings
+    api, clock = _slack(run)
     floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
-    options = Options(tuple(channel or ()), floor, join, settings.sync_horizon_days)
-    api = SlackApi(settings.slack_bot_token.get_secret_value(), settings.slack_api_url, clock)
-    with run.exclusively("sync"), run.archive() as archive, run.console.progress("Syncing") as update:
+    options = Options(channels, floor, join, run.settings.sync_horizon_days)
+    with run.archive() as archive, run.console.progress("Syncing") as update:
 
         def tell(now: SyncProgress) -> None:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"

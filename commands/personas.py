@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.run import Run, UserName, command
+from commands.jobs import as_job
+from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
 
 if TYPE_CHECKING:
+    from doppel.archive.archive import Archive
     from doppel.records import User
 
 app = typer.Typer()
@@ -76,28 +78,37 @@ def _consent_row(record: Any, user: User) -> dict[str, Any]:
 
 @command(app, "train")
 def train_(
-    run: Run, user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")]
+    run: Run,
+    user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
+    detach: Detach = False,
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
     from doppel.access import require_consent
-    from doppel.base_model import base_model_path
 
     with run.archive() as archive:
         person = archive.find_user(user)
         require_consent(person, archive.consent_records(person))
-        base = base_model_path(run.settings, run.console.say)
-        from training.train import train
+        if run.is_job:
+            return _train(run, archive, person)
+    return as_job(run, "train", ["--user", person.id], detach)
 
-        with run.console.progress(f"Training {person.name}") as update:
-            report = train(
-                person,
-                archive,
-                run.adapters(),
-                run.settings,
-                base,
-                run.console.say,
-                lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
-            )
+
+def _train(run: Run, archive: Archive, person: User) -> Result:
+    from doppel.base_model import base_model_path
+
+    base = base_model_path(run.settings, run.console.say)
+    from training.train import train
+
+    with run.console.progress(f"Training {person.name}") as update:
+        report = train(
+            person,
+            archive,
+            run.adapters(),
+            run.settings,
+            base,
+            run.console.say,
+            lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
+        )
     text = (
         f"{report.persona}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with "
         f"it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "

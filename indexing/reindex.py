@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from doppel.artifacts import Version, VersionedFolder, storage_error
+from doppel.artifacts import Version, VersionedFolder, storage_error, write_atomic
 from doppel.conversation import conversations
 from doppel.errors import ArtifactError
 from doppel.records import Message
@@ -27,6 +27,8 @@ from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore, write
 FORMAT = 1
 """Raised when chunks or files change their shape: an index of another format is built anew."""
 CACHE_FILE = "unpublished-vectors.sqlite"
+REVISION_FILE = "revision"
+"""Beside the versions: the current one's name, and a later revision of the archive that it was found to hold too."""
 SLAB = 256
 """Texts embedded between two saves of what a kill would lose."""
 
@@ -39,6 +41,10 @@ class MessageSource(Protocol):
 
     def messages(self) -> Iterable[Message]:
         """All messages, channel by channel, each in the order of time."""
+        ...
+
+    def revision(self) -> int:
+        """A number that grows with every change of the messages."""
         ...
 
 
@@ -88,12 +94,15 @@ def reindex(
     that is damaged (not with `full`), BusyError, StorageError.
     """
     started = time.perf_counter()
+    # Before anything is read: what is said meanwhile may be missed, and then the numbers differ.
+    revision = archive.revision()
     with folder.writer() as writer, _disk_errors(folder.root):
         previous = _previous(folder, embedder, forgiving=full)
         draft = writer.draft()
         with closing(Documents.new(draft / DOCUMENTS_FILE)) as documents:
             info = {"format": FORMAT, "model": embedder.model_id, **_collect(archive, documents)}
             if previous and not full and previous.has(info):
+                write_atomic(folder.root / REVISION_FILE, f"{previous.version.name} {revision}\n")
                 return _report(info, 0, 0, previous.version, started)
             known = previous if previous and not full and previous.has({"model": embedder.model_id}) else None
             with closing(VectorCache(folder.root / CACHE_FILE, embedder.model_id)) as cache:
@@ -102,10 +111,25 @@ def reindex(
                 info["dimensions"] = known.store.dimensions if known else embedder.dimensions
                 write_index(draft / INDEX_FILE, info["dimensions"], _all_vectors(documents, sources))
             removed = documents.count_missing(previous.store.documents) if previous else 0
-        version = writer.publish(draft, info)
+        version = writer.publish(draft, info | {"revision": revision})
         cache.clear()
         writer.prune(keep)
     return _report(info, embedded, removed, version, started)
+
+
+def indexed_revision(folder: VersionedFolder) -> int | None:
+    """The revision of the archive that the current version holds, or None. Raises ArtifactError where it is damaged."""
+    version = folder.current()
+    if version is None:
+        return None
+    try:
+        name, found = (folder.root / REVISION_FILE).read_text(encoding="utf-8").split()
+        if name == version.name:
+            return int(found)
+    except (OSError, ValueError):
+        pass
+    recorded = version.info.get("revision")
+    return recorded if isinstance(recorded, int) else None
 
 
 def _previous(folder: VersionedFolder, embedder: Embedder, forgiving: bool) -> _Previous | None:

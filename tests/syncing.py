@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import Table, select
 
 from doppel.archive import Archive, database, tables
@@ -46,6 +48,16 @@ def start_sync(slack: FakeSlack, data_dir: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """kill -9 for a command and its job at once: the command has no time to notice, and the job none to save."""
+    command = psutil.Process(process.pid)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        command.suspend()
+        for started in command.children(recursive=True):
+            started.kill()
+    process.kill()
 
 
 def rows(archive: Archive, *, without: str = "") -> Rows:

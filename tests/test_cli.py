@@ -41,7 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ["import", "sync", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
     + [f"adapters {word}" for word in ("list", "rollback", "export")]
-    + [f"archive {word}" for word in ("copy", "backup")],
+    + [f"archive {word}" for word in ("copy", "backup")]
+    + [f"jobs {word}" for word in ("list", "show", "cancel", "retry")],
 )
 def test_every_command_has_help_with_the_shared_options(command: str) -> None:
     done = app(*command.split(), "--help")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from doppel.config import Settings, load_settings
+from doppel.config import Settings, interval_seconds, load_settings
 from doppel.errors import ConfigError
 
 
@@ -28,6 +28,17 @@ def test_all_faults_are_named_together() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(environ)
     assert all(name in str(caught.value) for name in environ)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", None), ("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)])
+def test_an_interval_is_a_number_and_a_unit(text: str, seconds: float | None) -> None:
+    assert interval_seconds(load_settings({"DOPPEL_SYNC_EVERY": text}).sync_every) == seconds
+
+
+@pytest.mark.parametrize("text", ["15", "m", "0m", "1.5h", "-1d", "1w", "daily"])
+def test_a_wrong_interval_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^DOPPEL_REINDEX_EVERY is no interval: write a number and a unit"):
+        load_settings({"DOPPEL_REINDEX_EVERY": text})
 
 
 def test_settings_cannot_change() -> None:

@@ -14,7 +14,7 @@ import pytest
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError, BusyError, StorageError
 from doppel.records import Hit
-from indexing.reindex import CACHE_FILE, ReindexReport, reindex
+from indexing.reindex import CACHE_FILE, ReindexReport, indexed_revision, reindex
 from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore
 from tests.fakes.archive import FakeArchive
 from tests.fakes.embedding import FakeEmbedder
@@ -70,7 +70,21 @@ def test_first_run_then_nothing_to_do(folder: VersionedFolder) -> None:
     assert version is not None
     assert dict(version.info) | {"content": ""} == {
         "format": 1, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
+        "revision": 15,
     }  # fmt: skip
+
+
+def test_the_revision_of_the_archive_is_kept_also_where_a_change_changes_nothing(folder: VersionedFolder) -> None:
+    archive = threads(2)
+    assert indexed_revision(folder) is None
+    first = reindex(archive, folder, FakeEmbedder())
+    assert indexed_revision(folder) == archive.revision() == 6
+    archive.said("")
+    assert reindex(archive, folder, FakeEmbedder()).version == first.version
+    assert indexed_revision(folder) == archive.revision() == 7
+    archive.said("something new")
+    assert reindex(archive, folder, FakeEmbedder()).version != first.version
+    assert indexed_revision(folder) == 8
 
 
 def test_only_what_is_new_is_embedded(folder: VersionedFolder) -> None:

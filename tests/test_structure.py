@@ -35,7 +35,8 @@ OWNERS = {
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
     "slack_sdk": {"doppel/slack/api.py"},
-    "typer": {"app.py"} | {f"commands/{name}.py" for name in ("archive", "data", "personas", "run", "talk")},
+    "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
+    "typer": {"app.py", *(f"commands/{name}.py" for name in ("archive", "data", "jobs", "personas", "run", "talk"))},
 }
 
 
@@ -86,7 +87,7 @@ def test_one_module_owns_each_heavy_library(library: str) -> None:
     [
         ("reindex", ("gradio", "vllm", "trl")),
         ("import", ("torch", "faiss", "gradio")),
-        ("personas", ("torch",)),
+        ("personas", ("torch", "dbos")),
     ],
 )
 def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, ...], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from doppel.slack.export import open_export
 from doppel.sync.sync import SyncProgress, SyncReport
 from tests.end_to_end import SAMPLE, archive_at
 from tests.fakes.slack import FakeSlack, Fault, Faults, Limits, Workspace
-from tests.syncing import listed_rows, rows, start_sync, sync
+from tests.syncing import kill, listed_rows, rows, start_sync, sync
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -355,7 +355,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
                 called = len(slack.calls)
                 process = start_sync(slack, data)
                 _wait_for_calls(slack, called + chance.randint(1, 120), process)
-                process.kill()
+                kill(process)
                 done = process.wait() == 0
                 process.communicate()
                 kills += not done
@@ -368,7 +368,7 @@ def test_a_resumed_sync_repeats_no_more_than_the_pages_in_flight(tmp_path: Path)
     with FakeSlack(sample()) as slack:
         process = start_sync(slack, tmp_path)
         _wait_for_calls(slack, 60, process)
-        process.kill()
+        kill(process)
         process.communicate()
         before = slack.count("conversations.replies", "")
         finished = start_sync(slack, tmp_path)

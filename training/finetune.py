@@ -102,11 +102,12 @@ def load_base(model: str, device: Device, in_4bit: bool = False) -> Any:
 @dataclass(frozen=True, slots=True)
 class FineTuned:
     """The model with the weights that were best on the held-out examples, the log (a dict a line: step, loss,
-    eval_loss, …) and the tokens trained on in a second."""
+    eval_loss, …), the tokens trained on in a second, and the step of the checkpoint it went on from (0: none)."""
 
     model: PeftModel
     log: list[dict[str, float]]
     tokens_per_second: float
+    resumed_from_step: int
 
 
 def finetune(
@@ -143,7 +144,8 @@ def finetune(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = list(trainer.state.log_history)
     evaluating = sum(entry.get("eval_runtime", 0.0) for entry in log if entry["step"] > first_step)
-    return FineTuned(trainer.model, log, trainer.tokens / max(time.monotonic() - started - evaluating, 1e-9))
+    rate = trainer.tokens / max(time.monotonic() - started - evaluating, 1e-9)
+    return FineTuned(trainer.model, log, rate, first_step)
 
 
 class _CompletionTrainer(SFTTrainer):  # type: ignore[misc]

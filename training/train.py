@@ -225,6 +225,7 @@ def _publish(
         "channels": material.channels,
         "examples": len(material.train),
         "held_out": len(material.held_out),
+        "resumed_from_step": tuned.resumed_from_step,
         "base_nll": base_nll,
         "adapter_nll": adapter_nll,
         "settings": _training_settings(settings),

@@ -27,6 +27,9 @@ class FakeArchive:
     def messages(self) -> Iterator[Message]:
         yield from sorted(self.stored, key=lambda m: (m.team, m.channel, ts_key(m.ts)))
 
+    def revision(self) -> int:
+        return len(self.stored)
+
     def channels(self) -> list[Channel]:
         keys = sorted({(m.team, m.channel) for m in self.stored})
         return [Channel(team, channel, f"name-of-{channel}", ChannelKind.PUBLIC) for team, channel in keys]
