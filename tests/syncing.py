@@ -52,8 +52,8 @@ def start_sync(slack: FakeSlack, data_dir: Path) -> subprocess.Popen[bytes]:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """kill -9 for a command and its job at once: the command has no time to notice, and the job none to save."""
-    command = psutil.Process(process.pid)
     with contextlib.suppress(psutil.NoSuchProcess):
+        command = psutil.Process(process.pid)
         command.suspend()
         for started in command.children(recursive=True):
             started.kill()
