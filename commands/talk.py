@@ -13,6 +13,7 @@ import typer
 
 from commands.jobs import COMMAND, schedule_of
 from commands.run import Run, command
+from commands.slack import hear_slack, hears_slack
 from doppel.console import Result
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ async def _serve(run: Run, archive: Archive, listening: socket.socket) -> None:
         page = build_app(engine, keep, place, server.status)
         ready = functools.partial(run.console.say, f"The web chat is at http://{host}:{port}")
         async with asyncio.TaskGroup() as tasks:
-            starting = tasks.create_task(server.wait_ready())
+            beside = [tasks.create_task(server.wait_ready())]
+            if hears_slack(run):
+                beside.append(tasks.create_task(hear_slack(run, archive, page)))
             await serve(page, listening, ready)
-            starting.cancel()
+            for task in beside:
+                task.cancel()

@@ -117,6 +117,14 @@ class Settings(BaseModel):
     slack_bot_token: SecretStr = Field(
         default=SecretStr(""), description="The bot token (xoxb-…) of your Slack app, for `doppel sync`."
     )
+    slack_app_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="The app-level token (xapp-…) with which `doppel serve` hears Slack's events.",
+    )
+    slack_signing_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="The app's signing secret, to hear Slack's events over HTTP instead, at /slack/events.",
+    )
     slack_api_url: str = Field(
         default="https://slack.com/api/", description="The address of Slack's Web API, or of an emulator of it."
     )

@@ -14,6 +14,7 @@ from doppel.archive import changes, ledger, people, reading
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
+from doppel.archive.events import EventStore, listening
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
@@ -61,6 +62,16 @@ class Archive:
     def syncing(self) -> SyncStore:
         """The archive as a sync of Slack's API writes it."""
         return SyncStore(self._engine, self.place)
+
+    def events(self, team: str) -> EventStore:
+        """The archive of one workspace as Slack's events keep it current."""
+        return EventStore(self._engine, self.place, team)
+
+    def heard_since(self, team: str) -> int | None:
+        """Since when events have told of all that happened in a workspace, in microseconds; None where none did."""
+        with reads(self._engine, self.place) as connection:
+            current = listening(connection, team)
+            return current.since if current else None
 
     def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
         """Copy everything into an empty archive, whole or not at all; returns the rows of each table.

@@ -23,6 +23,7 @@ from doppel.archive.directory import (
     read_directory,
     rekey_named,
 )
+from doppel.archive.events import Listening, listening
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.reading import micros
@@ -36,7 +37,7 @@ WAIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far one channel was read; see `tables.sync_channels`. `members_at` is 0 before they were read."""
+    """How far one channel was read; see `tables.sync_channels`. `members_at` and `checked_at` are 0 before."""
 
     channel: str
     low: int | None = None
@@ -45,6 +46,7 @@ class Cursor:
     walk_top: int | None = None
     members_at: int = 0
     num_members: int | None = None
+    checked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,11 @@ class SyncStore:
             rows = connection.execute(select(t).where(t.c.team == self.team))
             return {row.channel: Cursor(**_without_team(row._mapping)) for row in rows}
 
+    def listening(self) -> Listening | None:
+        """How long events have kept the archive current."""
+        with reading(self._engine, self._place) as connection:
+            return listening(connection, self.team)
+
     def unread_threads(self, channels: Collection[str]) -> list[Thread]:
         """Threads of `channels` that have replies which were not read yet."""
         t = tables.sync_threads
@@ -140,7 +147,7 @@ class SyncStore:
             if gone:
                 deleted = self._delete(connection, cursor.channel, _top_level(), gone, raws, as_of)
                 taken = replace(taken, deleted=deleted)
-            places = {name: getattr(cursor, name) for name in ("low", "high", "walk_low", "walk_top")}
+            places = {name: getattr(cursor, name) for name in ("low", "high", "walk_low", "walk_top", "checked_at")}
             self._put(connection, tables.sync_channels, {"channel": cursor.channel}, places)
             unread = [self._note_thread(connection, cursor.channel, raw) for raw in raws if _has_replies(raw)]
             self._note(connection, taken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -117,6 +117,7 @@ changes = Table(
 
 # How far a channel has been read through Slack's API, in microseconds. From `low` to `high` everything was read;
 # NULL before the first page. A later run reads down from `walk_top` and is at `walk_low`, until it meets `high`.
+# `checked_at`: when a run that got through began to read it.
 sync_channels = Table(
     "sync_channels",
     metadata,
@@ -128,6 +129,7 @@ sync_channels = Table(
     Column("walk_top", BigInteger),
     Column("members_at", BigInteger, nullable=False),
     Column("num_members", Integer),
+    Column("checked_at", BigInteger, nullable=False, server_default="0"),
 )
 
 # Threads met on the way: replies are known up to `latest` and read up to `fetched`.
@@ -141,4 +143,13 @@ sync_threads = Table(
     Column("fetched", BigInteger, nullable=False),
     Column("looked_at", BigInteger, nullable=False),
     Index("sync_threads_by_latest", "team", "channel", "latest"),
+)
+
+# From `since` to `until` no event was missed, in microseconds.
+listening = Table(
+    "listening",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

@@ -32,6 +32,8 @@ DAY = 86_400_000_000
 LOOK_AGAIN_SHARE = 0.1
 """A thread is looked at again once it was left alone for this share of the time since its last reply."""
 LOOK_AGAIN_LEAST = 60_000_000
+SILENCE = 90_000_000
+"""How long who listens to events may say nothing and still counts as listening."""
 POLL_SECONDS = 0.1
 SHOWN = 5
 RESTRICTED_PAGE = 15
@@ -112,14 +114,17 @@ class Sync:
         self._stretches: dict[str, Stretch] = {}
         self._names: dict[str, str] = {}
         self._fresh: set[str] = set()
+        self._began: dict[str, int] = {}
         self._told_pace = False
         self._lanes = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
 
     def run(self) -> SyncReport:
         """Sync. Raises SlackTokenError, SlackError where nothing can be read, BadInputError for an unknown channel."""
         try:
+            # Before it is asked: what an event says meanwhile is newer.
+            asked_at = self._now()
             listed = read_listed(self._api, self._options.channels, self._warn)
-            self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, self._now())
+            self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, asked_at)
             self._plan(listed)
             self._work(len(listed.channels))
             self._store.finish()
@@ -133,7 +138,7 @@ class Sync:
         return self._report(len(listed.channels))
 
     def _plan(self, listed: Listed) -> None:
-        cursors = self._store.cursors()
+        cursors, current_since = self._store.cursors(), self._current_since()
         self._names = {channel.id: channel.name for channel in listed.channels}
         for channel in listed.channels:
             cursor = cursors.get(channel.id, Cursor(channel.id))
@@ -143,16 +148,34 @@ class Sync:
             if facts.num_members != cursor.num_members or self._now() - cursor.members_at > DAY:
                 due = replace(cursor, num_members=facts.num_members, members_at=self._now())
                 self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
+            if facts.is_member and self._is_current(cursor, current_since):
+                self._stretches[channel.id].done = True
+                continue
             self._put(HISTORY, float("-inf"), channel.id, partial(self._begin, channel, facts.is_member, cursor))
         unread = self._store.unread_threads(self._names)
         self._add_threads(unread)
-        self._look_again({(thread.channel, thread.thread_ts) for thread in unread})
+        self._look_again({(thread.channel, thread.thread_ts) for thread in unread}, current_since)
 
-    def _look_again(self, waiting: set[tuple[str, str]]) -> None:
-        now = self._now()
+    def _current_since(self) -> int | None:
+        """Since when events have told of everything, up to now; None where they don't."""
+        listening = self._store.listening()
+        return listening.since if listening and self._now() - listening.until < SILENCE else None
+
+    def _is_current(self, cursor: Cursor, current_since: int | None) -> bool:
+        """Whether nothing can be missing of a channel; once a day it is read all the same."""
+        if current_since is None or cursor.checked_at < current_since or self._now() - cursor.checked_at > DAY:
+            return False
+        return next_step(cursor, self._options.since, self._horizon(), fresh=True) is None
+
+    def _look_again(self, waiting: set[tuple[str, str]], current_since: int | None) -> None:
+        now, told = self._now(), float("inf") if current_since is None else current_since
         for thread in self._store.recent_threads(self._names, self._horizon()):
             due = thread.looked_at + max(LOOK_AGAIN_LEAST, LOOK_AGAIN_SHARE * (now - thread.latest))
-            if now >= due and (thread.channel, thread.thread_ts) not in waiting:
+            if (
+                now >= due
+                and not told <= thread.looked_at > now - DAY
+                and (thread.channel, thread.thread_ts) not in waiting
+            ):
                 again = replace(thread, fetched=micros(thread.thread_ts))
                 self._tally.unread += 1
                 self._put(REPLIES, -thread.latest, thread.channel, partial(self._read_replies, again, None, now))
@@ -176,14 +199,22 @@ class Sync:
         newest, oldest = max(stamps, default=None), min(stamps, default=None)
         if step.latest is None:
             self._fresh.add(cursor.channel)
+            self._began[cursor.channel] = asked_at
         # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
         gone = None if answer.get("is_limited") else gone_range(step, oldest, more, asked_at)
-        after = after_page(cursor, step, newest, oldest, more)
+        after = self._checked(after_page(cursor, step, newest, oldest, more))
         taken, unread = self._store.take_history(after, raws, asked_at, gone)
         self._count(HISTORY, raws, taken, len(raws) if more else 0)
         self._sweep(stretch, after, step, len(raws))
         self._add_threads(unread)
         self._put(HISTORY, -(after.walk_low or after.low or 0), after.channel, partial(self._read_page, after))
+
+    def _checked(self, cursor: Cursor) -> Cursor:
+        """The cursor, marked if nothing is left to read."""
+        began = self._began.get(cursor.channel)
+        if began is None or next_step(cursor, self._options.since, self._horizon(), fresh=True) is not None:
+            return cursor
+        return replace(cursor, checked_at=began)
 
     def _read_replies(self, thread: Thread, after: int | None, looking_since: int | None) -> None:
         """One page of replies after `after`; the whole thread with `looking_since`, when what it lacks was deleted."""

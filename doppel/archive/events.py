@@ -1,0 +1,223 @@
+"""The archive as Slack's events keep it current, and since when they do without a gap.
+
+Times are microseconds since the epoch, as Slack's timestamps are.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from doppel.archive import tables
+from doppel.archive.changes import note_change
+from doppel.archive.database import exclusive, writing
+from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_rows, read_directory
+from doppel.archive.merging import Merger, mark_deleted
+from doppel.archive.place import Place
+from doppel.archive.reading import micros
+from doppel.archive.rendering import render_again
+from doppel.records import Channel, ChannelKind
+from doppel.slack.events import (
+    Change,
+    ChannelChanged,
+    ChannelLost,
+    ChannelPrivate,
+    ChannelUnread,
+    Deleted,
+    Membership,
+    PersonChanged,
+    Reacted,
+    Said,
+)
+from doppel.slack.markup import Raw
+from doppel.slack.members import user_of
+
+WAIT_SECONDS = 600.0
+"""How long events wait for an import that holds the archive."""
+NAMES_SECONDS = 30.0
+"""How long names that a sync changed may be missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """From `since` to `until` no event was missed."""
+
+    since: int
+    until: int
+
+
+@dataclass(slots=True)
+class _Outcome:
+    changed: bool = False
+    unread: bool = False
+
+
+class EventStore:
+    """One workspace's archive as events write it. Safe from several threads; every method is one transaction."""
+
+    def __init__(self, engine: Engine, place: Place, team: str) -> None:
+        self._engine, self._place, self.team = engine, place, team
+        self._lock = threading.Lock()
+        self._directory: Directory | None = None
+        self._read_at = 0.0
+        self._memberships: dict[tuple[str, str], int] = {}
+
+    def take(self, changes: Sequence[tuple[Change, int]]) -> bool:
+        """Take in changes, each with when it was; whether a sync must read what no event told of.
+
+        A workspace is known after its first sync, which reads all that events told of before. Doing it twice, or in
+        another order, comes to the same, but for reactions, which the next sync sets right.
+        """
+        outcome = _Outcome()
+        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+            if not self._is_known(connection):
+                return True
+            for change, at in changes:
+                self._apply(connection, change, at, outcome)
+            if outcome.changed:
+                note_change(connection, self.team)
+        return outcome.unread
+
+    def listen(self, since: int, until: int) -> None:
+        """Record that no event was missed from `since` to `until`."""
+        t, values = tables.listening, {"since": since, "until": until}
+        with writing(self._engine, self._place) as connection:
+            if not connection.execute(update(t).where(t.c.team == self.team).values(values)).rowcount:
+                connection.execute(insert(t).values(team=self.team, **values))
+
+    def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
+        match change:
+            case Said(channel, raw):
+                self._say(connection, channel, raw, at, outcome)
+            case Deleted(channel, ts):
+                outcome.changed |= bool(mark_deleted(connection, self.team, channel, [ts], at))
+            case Reacted():
+                self._react(connection, change, at, outcome)
+            case ChannelChanged(channel):
+                self._change_channel(connection, channel, _values(change), at, outcome)
+            case ChannelPrivate(channel):
+                self._change_channel(connection, channel, {"kind": ChannelKind.PRIVATE}, at, outcome)
+                self._update_sync(connection, channel, checked_at=0, members_at=0)
+                outcome.unread = True
+            case ChannelLost(channel):
+                self._change_channel(connection, channel, {"kind": ChannelKind.UNKNOWN}, at, outcome)
+                self._update_sync(connection, channel, checked_at=0)
+            case ChannelUnread(channel):
+                self._update_sync(connection, channel, checked_at=0)
+                outcome.unread = True
+            case Membership(channel, user, joined):
+                self._change_members(connection, channel, user, joined, at, outcome)
+            case PersonChanged(raw):
+                people = [asdict(user_of(raw, self.team))]
+                self._read_again(connection, merge_rows(connection, tables.users, self.team, people, at), outcome)
+
+    def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
+        t = tables.channels
+        if connection.scalar(select(t.c.id).where(t.c.team == self.team, t.c.id == channel)) is None:
+            unknown = Channel(self.team, channel, channel, ChannelKind.UNKNOWN)
+            connection.execute(insert(t).values(**channel_values(self.team, unknown), as_of=UNSEEN))
+            outcome.unread = outcome.changed = True
+        merger = Merger(connection, self._names(connection), at)
+        merger.take(channel, [raw])
+        outcome.changed |= merger.changed
+        if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
+            self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
+
+    def _note_reply(self, connection: Connection, channel: str, thread_ts: str, at: int) -> None:
+        """A thread has a later reply; it counts as read to there if no event of it can have been missed."""
+        t = tables.sync_threads
+        here = (t.c.team == self.team, t.c.channel == channel, t.c.thread_ts == thread_ts)
+        known = connection.execute(select(t).where(*here)).one_or_none()
+        latest = max(known.latest, at) if known else at
+        whole_at = (known.looked_at if known.fetched >= known.latest else 0) if known else micros(thread_ts)
+        current = listening(connection, self.team)
+        is_whole = current is not None and whole_at >= current.since
+        start = known.fetched if known else micros(thread_ts)
+        values = {"latest": latest, "fetched": latest if is_whole else start}
+        if known:
+            connection.execute(update(t).where(*here).values(values))
+            return
+        key = {"team": self.team, "channel": channel, "thread_ts": thread_ts}
+        connection.execute(insert(t).values(**key, **values, looked_at=whole_at if is_whole else 0))
+
+    def _react(self, connection: Connection, change: Reacted, at: int, outcome: _Outcome) -> None:
+        t = tables.messages
+        here = (t.c.team == self.team, t.c.channel == change.channel, t.c.ts == change.ts)
+        stored = connection.scalar(select(t.c.raw).where(*here))
+        if stored is None:
+            return
+        merger = Merger(connection, self._names(connection), at)
+        merger.take(change.channel, [with_reaction(json.loads(stored), change)])
+        outcome.changed |= merger.changed
+
+    def _change_channel(
+        self, connection: Connection, channel: str, values: dict[str, Any], at: int, outcome: _Outcome
+    ) -> None:
+        t = tables.channels
+        here = (t.c.team == self.team, t.c.id == channel, t.c.as_of < at)
+        if connection.execute(update(t).where(*here).values(**values, as_of=at)).rowcount:
+            self._read_again(connection, {channel} if "name" in values else set(), outcome)
+            outcome.changed = True
+
+    def _change_members(
+        self, connection: Connection, channel: str, user: str, joined: bool, at: int, outcome: _Outcome
+    ) -> None:
+        if self._memberships.get((channel, user), 0) > at:
+            return
+        self._memberships[channel, user] = at
+        t = tables.channels
+        here = (t.c.team == self.team, t.c.id == channel)
+        members = connection.scalar(select(t.c.members).where(*here))
+        if members is not None and (user in members) != joined:
+            now = [*members, user] if joined else [member for member in members if member != user]
+            connection.execute(update(t).where(*here).values(members=now))
+            outcome.changed = True
+        # Who is in is read again at the next sync: an event that came late may have been the wrong one to believe.
+        self._update_sync(connection, channel, members_at=0)
+
+    def _update_sync(self, connection: Connection, channel: str, **values: int) -> None:
+        t = tables.sync_channels
+        connection.execute(update(t).where(t.c.team == self.team, t.c.channel == channel).values(**values))
+
+    def _read_again(self, connection: Connection, changed: Iterable[str], outcome: _Outcome) -> None:
+        if found := set(changed):
+            self._directory = None
+            render_again(connection, self._names(connection), found)
+            outcome.changed = True
+
+    def _names(self, connection: Connection) -> Directory:
+        if self._directory is None or time.monotonic() - self._read_at > NAMES_SECONDS:
+            self._directory, self._read_at = read_directory(connection, self.team, {}), time.monotonic()
+        return self._directory
+
+    def _is_known(self, connection: Connection) -> bool:
+        t = tables.workspaces
+        return connection.scalar(select(t.c.team).where(t.c.team == self.team)) is not None
+
+
+def listening(connection: Connection, team: str) -> Listening | None:
+    """How long events have kept the archive of `team` current, or None where they never did."""
+    t = tables.listening
+    row = connection.execute(select(t.c.since, t.c.until).where(t.c.team == team)).one_or_none()
+    return Listening(row.since, row.until) if row else None
+
+
+def with_reaction(raw: Raw, change: Reacted) -> Raw:
+    """The message with one reaction more or less, as Slack lists them."""
+    users = {item["name"]: list(item["users"]) for item in raw.get("reactions", ())}
+    others = [user for user in users.get(change.name, []) if user != change.user]
+    users[change.name] = [*others, change.user] if change.added else others
+    reactions = [{"name": name, "users": who, "count": len(who)} for name, who in users.items() if who]
+    rest = {key: value for key, value in raw.items() if key != "reactions"}
+    return {**rest, "reactions": reactions} if reactions else rest
+
+
+def _values(change: ChannelChanged) -> dict[str, Any]:
+    values = {"name": change.name, "archived": change.archived}
+    return {name: value for name, value in values.items() if value is not None}

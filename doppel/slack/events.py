@@ -1,0 +1,190 @@
+"""Slack's events to what they change in the archive. Shapes: https://docs.slack.dev/reference/events"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from doppel.slack.markup import Raw
+from doppel.slack.members import text_of
+from doppel.slack.messages import timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message is new or reads differently now."""
+
+    channel: str
+    raw: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A message is gone."""
+
+    channel: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reacted:
+    """Someone put a reaction on a message, or took it off."""
+
+    channel: str
+    ts: str
+    user: str
+    name: str
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChanged:
+    """A channel's name, or whether it is archived, is another now; None is left as it was."""
+
+    channel: str
+    name: str | None = None
+    archived: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPrivate:
+    """A public channel is private now; that one became public is believed when a sync reads it."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLost:
+    """The bot can't see a channel any more: it is gone, or the bot is out of it."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelUnread:
+    """A channel holds what no event told of: a sync must read it."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Someone joined a channel, or left it."""
+
+    channel: str
+    user: str
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChanged:
+    """Someone is new in the workspace, or is called otherwise; `raw` is the whole user."""
+
+    raw: Raw
+
+
+Change = (
+    Said
+    | Deleted
+    | Reacted
+    | ChannelChanged
+    | ChannelPrivate
+    | ChannelLost
+    | ChannelUnread
+    | Membership
+    | PersonChanged
+)
+
+TYPES = (
+    "message",
+    "reaction_added",
+    "reaction_removed",
+    "channel_rename",
+    "channel_archive",
+    "channel_unarchive",
+    "channel_deleted",
+    "channel_left",
+    "channel_history_changed",
+    "group_rename",
+    "group_archive",
+    "group_unarchive",
+    "group_deleted",
+    "group_left",
+    "group_history_changed",
+    "member_joined_channel",
+    "member_left_channel",
+    "team_join",
+    "user_change",
+)
+"""The events that `changes_of` understands; the app subscribes to these."""
+
+_CONVERSATIONS = {"channel", "group"}
+"""The `channel_type` of what is archived: nobody's direct messages are."""
+_ENVELOPE = ("channel", "channel_type", "event_ts")
+
+
+def changes_of(event: Raw, bot_user: str) -> list[Change]:
+    """What one event changes, in order; nothing for an event of another kind, or one that is not whole."""
+    kind = text_of(event, "type")
+    if kind == "message":
+        return _message(event)
+    if kind in ("reaction_added", "reaction_removed"):
+        return _reaction(event, added=kind == "reaction_added")
+    if kind in ("member_joined_channel", "member_left_channel"):
+        return _membership(event, bot_user, joined=kind == "member_joined_channel")
+    if kind in ("team_join", "user_change"):
+        return [PersonChanged(user)] if isinstance(user := event.get("user"), dict) and text_of(user, "id") else []
+    return _channel(kind.partition("_")[2], event)
+
+
+def _message(event: Raw) -> list[Change]:
+    channel, subtype = text_of(event, "channel"), text_of(event, "subtype")
+    if not channel or event.get("channel_type") not in _CONVERSATIONS:
+        return []
+    if subtype == "message_deleted":
+        ts = timestamp(event.get("deleted_ts"))
+        return [Deleted(channel, ts)] if ts else []
+    if subtype == "message_replied":
+        return []
+    raw = event.get("message") if subtype == "message_changed" else event
+    if not isinstance(raw, dict) or timestamp(raw.get("ts")) is None:
+        return []
+    said = Said(channel, {key: value for key, value in raw.items() if key not in _ENVELOPE})
+    if subtype == "channel_convert_to_private":
+        return [ChannelPrivate(channel), said]
+    return [said]
+
+
+def _reaction(event: Raw, added: bool) -> list[Change]:
+    item = event.get("item")
+    if not isinstance(item, dict) or item.get("type") != "message":
+        return []
+    channel, ts = text_of(item, "channel"), timestamp(item.get("ts"))
+    user, name = text_of(event, "user"), text_of(event, "reaction")
+    return [Reacted(channel, ts, user, name, added)] if channel and ts and user and name else []
+
+
+def _membership(event: Raw, bot_user: str, joined: bool) -> list[Change]:
+    channel, user = text_of(event, "channel"), text_of(event, "user")
+    if not channel or not user:
+        return []
+    if user == bot_user:
+        return [ChannelUnread(channel) if joined else ChannelLost(channel)]
+    return [Membership(channel, user, joined)]
+
+
+def _channel(what: str, event: Raw) -> list[Change]:
+    """The events that channels (`channel_…`) and private channels (`group_…`) share."""
+    place = event.get("channel")
+    channel = text_of(place, "id") if isinstance(place, dict) else text_of(event, "channel")
+    if not channel:
+        return []
+    match what:
+        case "rename" if isinstance(place, dict) and (name := text_of(place, "name")):
+            return [ChannelChanged(channel, name=name)]
+        case "archive" | "unarchive":
+            return [ChannelChanged(channel, archived=what == "archive")]
+        case "deleted" | "left":
+            return [ChannelLost(channel)]
+        case "history_changed":
+            return [ChannelUnread(channel)]
+    return []

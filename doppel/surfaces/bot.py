@@ -1,0 +1,130 @@
+"""Slack as it speaks to the app: by Socket Mode, or over HTTP at a path of the web chat's server. Owner of Bolt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from doppel.slack.markup import Raw
+from doppel.slack.members import text_of
+
+EVENTS_PATH = "/slack/events"
+PING_SECONDS = 5.0
+
+TROUBLE = (SlackApiError, SlackClientError, OSError, asyncio.TimeoutError)
+"""What a call of Slack may raise."""
+
+Next = Callable[[], Awaitable[Any]]
+
+_log = logging.getLogger("doppel.slack.bolt")
+# Bolt quotes what it was sent, and so what people said.
+_log.disabled = True
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose token it is: the workspace, and the user that the bot is there."""
+
+    team: str
+    bot_user: str
+
+
+def bot_client(token: str, api_url: str) -> AsyncWebClient:
+    """Slack's Web API for the bot; `api_url` ends in /api/."""
+    return AsyncWebClient(token, base_url=f"{api_url.rstrip('/')}/", logger=_log)
+
+
+async def identify(client: AsyncWebClient) -> Identity | str:
+    """Who the bot is, or Slack's reason why that can't be known."""
+    try:
+        answer = await client.auth_test()
+    except SlackApiError as error:
+        return str(error.response.get("error") or "it refused auth.test")
+    except TROUBLE as error:
+        return type(error).__name__
+    raw = answer.data
+    assert isinstance(raw, dict)
+    return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"))
+
+
+def build_bot(client: AsyncWebClient, signing_secret: str, take: Callable[[Raw], None]) -> AsyncApp:
+    """The Bolt app; every event goes to `take`, which must be quick, before anything else is done with it.
+
+    With Socket Mode `signing_secret` may be empty: Slack signs nothing there.
+    """
+    app = AsyncApp(
+        client=client,
+        token=client.token,
+        signing_secret=signing_secret or None,
+        request_verification_enabled=bool(signing_secret),
+        ignoring_self_events_enabled=False,
+        logger=_log,
+    )
+
+    async def take_event(body: dict[str, Any], next: Next) -> None:
+        event = body.get("event")
+        if body.get("type") == "event_callback" and isinstance(event, dict):
+            take(event)
+        await next()
+
+    async def acknowledge() -> None:
+        """Nothing more: what has no listener of its own is acknowledged all the same, or Slack sends it again."""
+
+    app.middleware(take_event)
+    app.event(re.compile(""))(acknowledge)
+    return app
+
+
+def mount_events(page: FastAPI, app: AsyncApp) -> None:
+    """Let the server of `page` take Slack's requests."""
+    handler = AsyncSlackRequestHandler(app)
+
+    async def endpoint(request: Request) -> Response:
+        return await handler.handle(request)
+
+    page.add_api_route(EVENTS_PATH, endpoint, methods=["POST"], include_in_schema=False)
+    # Before the pages of the web chat, which take every path.
+    page.router.routes.insert(0, page.router.routes.pop())
+
+
+@asynccontextmanager
+async def socket_mode(
+    app: AsyncApp, app_token: str, on_hello: Callable[[], None], on_silence: Callable[[], None]
+) -> AsyncIterator[None]:
+    """While this is open, Slack is connected, again and again.
+
+    `on_hello` is called for each new connection, `on_silence` when one is found broken. Raises TROUBLE where the first
+    connection fails.
+    """
+    handler = AsyncSocketModeHandler(app, app_token, logger=_log, ping_interval=PING_SECONDS)
+
+    async def listen(client: Any, message: dict[str, Any], raw: str | None = None) -> None:
+        if message.get("type") == "hello":
+            on_hello()
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            if not await handler.client.is_connected():
+                on_silence()
+
+    handler.client.message_listeners.append(listen)
+    watching = asyncio.create_task(watch())
+    try:
+        await handler.connect_async()  # type: ignore[no-untyped-call]
+        yield
+    finally:
+        watching.cancel()
+        await handler.close_async()  # type: ignore[no-untyped-call]

@@ -1,0 +1,123 @@
+"""Slack's events on their way into the archive: in order, in batches, with a watch on gaps.
+
+While events come without a gap, a sync has nothing to read; after one, a sync is asked for. Slack's documentation
+promises each event at least once to an app that listens, and nothing to one that doesn't.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from doppel.archive.events import EventStore
+from doppel.errors import DoppelError
+from doppel.slack.events import Change, changes_of
+from doppel.slack.markup import Raw
+from doppel.slack.messages import timestamp
+
+BEAT_SECONDS = 5.0
+RETRY_SECONDS = 5.0
+BATCH = 200
+"""Events that are written together when they come faster than they can be written one by one."""
+
+log = logging.getLogger("doppel.events")
+
+
+class AskSync(Protocol):
+    """Asks for a sync; False where one runs already, which may have passed what is missing."""
+
+    def __call__(self) -> bool: ...
+
+
+class EventFeed:
+    """Takes events from a running event loop; the archive is written in a thread."""
+
+    def __init__(
+        self, store: EventStore, bot_user: str, ask_sync: AskSync, now: Callable[[], float] = time.time
+    ) -> None:
+        self._store, self._bot_user, self._ask_sync, self._now = store, bot_user, ask_sync, now
+        self._queue: asyncio.Queue[tuple[Change, int]] = asyncio.Queue()
+        self._since: int | None = None
+        self._wants_sync = False
+
+    def put(self, event: Raw) -> None:
+        """Take an event; returns at once."""
+        at = _micros(event.get("event_ts")) or self._micros_now()
+        for change in changes_of(event, self._bot_user):
+            self._queue.put_nowait((change, at))
+
+    def begin(self) -> None:
+        """From now on events come; what came before may be missing."""
+        self._since, self._wants_sync = self._micros_now(), True
+
+    def end(self) -> None:
+        """Events don't come any more."""
+        self._since = None
+
+    async def settle(self) -> None:
+        """Wait until what was put is in the archive."""
+        await self._queue.join()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is open, events are written; at the end those that came are, too."""
+        tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._beat())]
+        try:
+            yield
+        finally:
+            self.end()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._queue.join(), BEAT_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._take(batch)
+            for _ in batch:
+                self._queue.task_done()
+
+    async def _take(self, batch: list[tuple[Change, int]]) -> None:
+        """Write a batch, again and again while the archive can't be written; one that can't ever be is a gap."""
+        while True:
+            try:
+                self._wants_sync |= await asyncio.to_thread(self._store.take, batch)
+                return
+            except DoppelError as error:
+                log.warning("Events wait: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:
+                # Without its text, which may quote a message.
+                log.error("%d changes could not be taken in (%s)", len(batch), type(error).__name__)
+                self.begin()
+                return
+
+    async def _beat(self) -> None:
+        while True:
+            with contextlib.suppress(DoppelError):
+                await self._tell()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _tell(self) -> None:
+        until = self._micros_now()
+        if self._since is not None and not self._queue._unfinished_tasks:  # type: ignore[attr-defined]
+            await asyncio.to_thread(self._store.listen, self._since, until)
+        if self._wants_sync and await asyncio.to_thread(self._ask_sync):
+            self._wants_sync = False
+
+    def _micros_now(self) -> int:
+        return round(self._now() * 1_000_000)
+
+
+def _micros(ts: object) -> int | None:
+    text = timestamp(ts)
+    return round(float(text) * 1_000_000) if text else None

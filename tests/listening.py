@@ -1,0 +1,96 @@
+"""Doppel listening to a fake Slack, by Socket Mode or over HTTP, as `doppel serve` does it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commands.run import Run
+from commands.slack import hear_slack
+from doppel.archive import Archive
+from doppel.config import load_settings
+from doppel.console import Console
+from doppel.jobs.queue import Job, Jobs
+from doppel.surfaces.bot import EVENTS_PATH
+from doppel.surfaces.hosting import reserve_port, serve
+from doppel.surfaces.web import build_app
+from tests.end_to_end import environment
+from tests.fakes.engine import FakeEngine
+from tests.fakes.slack import FakeSlack, HttpApp
+from tests.web_reader import ERIK, PLACE, Site
+
+
+@dataclass
+class Listening:
+    """What listens, and how to wait for it."""
+
+    slack: FakeSlack
+    archive: Archive
+    run: Run
+    http: HttpApp | None = None
+    said: list[str] = field(default_factory=list)
+
+    async def settle(self) -> None:
+        """Wait until every event is in the archive: a last message says so, as events are taken in order."""
+        if self.http:
+            await asyncio.to_thread(self.http.settle, 30)
+        workspace = self.slack.workspace
+        marked = workspace.post("C1", "U1", "That is all.")
+        await self.until(lambda: any(m.ts == marked for m in self.archive.messages([(workspace.team, "C1")])))
+
+    async def until(self, condition: object, seconds: float = 20) -> None:
+        """Wait until it is true."""
+        assert callable(condition)
+        async with asyncio.timeout(seconds):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.05)
+
+    def jobs(self) -> list[Job]:
+        """What was asked for."""
+        with Jobs(self.run.settings) as jobs:
+            return jobs.all()
+
+
+class Quiet(Console):
+    """Keeps what is said."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(as_json=True)
+        self._said = said
+
+    def say(self, text: str) -> None:
+        self._said.append(text)
+
+
+@asynccontextmanager
+async def listening(
+    slack: FakeSlack, archive: Archive, data_dir: Path, way: str, **http: object
+) -> AsyncIterator[Listening]:
+    """Doppel at work on the events of `slack`; `way` is socket or http."""
+    secret = {
+        "socket": {"SLACK_APP_TOKEN": slack.app_token},
+        "http": {"SLACK_SIGNING_SECRET": slack.app.signing_secret},
+    }
+    environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url} | secret[way]
+    said: list[str] = []
+    run = Run(load_settings(environment(data_dir) | environ), Quiet(said))
+    page = build_app(FakeEngine([ERIK]), Site().store, PLACE)
+    with reserve_port("127.0.0.1", 0) as port:
+        ready = asyncio.Event()
+        tasks = [asyncio.create_task(serve(page, port, ready.set)), asyncio.create_task(hear_slack(run, archive, page))]
+        await ready.wait()
+        found = Listening(slack, archive, run, said=said)
+        await found.until(lambda: any("are heard" in text for text in said))
+        with contextlib.ExitStack() as stack:
+            if way == "http":
+                url = f"http://127.0.0.1:{port.getsockname()[1]}{EVENTS_PATH}"
+                found.http = stack.enter_context(HttpApp(slack, url, ack_seconds=5, **http))  # type: ignore[arg-type]
+            yield found
+        for task in reversed(tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

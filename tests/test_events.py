@@ -1,0 +1,298 @@
+"""Slack's events into the archive: the same as a sync would read, and since when nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doppel.archive import Archive
+from doppel.records import ChannelKind, MessageKind
+from doppel.slack.events import (
+    Change,
+    ChannelChanged,
+    ChannelLost,
+    ChannelPrivate,
+    ChannelUnread,
+    Deleted,
+    Membership,
+    PersonChanged,
+    Reacted,
+    Said,
+    changes_of,
+)
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.listening import listening
+from tests.syncing import Rows, rows, sync
+
+BOT = "U0FAKEBOT1"
+TEAM = "T0FAKE0001"
+
+
+@pytest.fixture
+def archive(where: Path | str) -> Iterator[Archive]:
+    with Archive.open(where) as opened:
+        yield opened
+
+
+@pytest.fixture
+def workspace() -> Workspace:
+    """Two people, a public and a private channel, and a thread."""
+    made = Workspace()
+    ada, grace = made.user("ada", "Ada Lovelace", id="U1"), made.user("grace", "Grace Hopper", id="U2")
+    made.channel("general", ada, grace, id="C1")
+    made.channel("secret", ada, id="C2", kind="private")
+    made.channel("", ada, id="D1", kind="im")
+    root = made.post("general", ada, "Why did we drop Kafka?")
+    made.post("general", grace, "It woke us at night.", thread_ts=root)
+    made.post("general", grace, "Lunch?")
+    return made
+
+
+@pytest.fixture
+def slack(workspace: Workspace) -> Iterator[FakeSlack]:
+    with FakeSlack(workspace, limits=Limits.none(time_scale=20)) as running:
+        yield running
+
+
+def live(workspace: Workspace, chance: random.Random) -> None:
+    """A lively quarter of an hour: everything that may happen to messages, channels and people."""
+    general = workspace.find("general")
+    root, lunch = next(iter(general.log))["ts"], list(general.log)[-1]["ts"]
+    for number in range(20):
+        workspace.post("general", chance.choice(["U1", "U2"]), f"Note {number}")
+    reply = workspace.post("general", "U1", "And cost us money.", thread_ts=root)
+    workspace.post("general", "U2", "A broadcast.", thread_ts=root, broadcast=True)
+    workspace.edit("general", reply, "And cost us a lot of money.")
+    workspace.delete("general", lunch)
+    gone = workspace.post("general", "U2", "Too early.", thread_ts=root)
+    workspace.delete("general", gone)
+    workspace.react("general", root, "U2", "+1")
+    workspace.react("general", root, "U1", "+1")
+    workspace.react("general", root, "U2", "+1", remove=True)
+    workspace.post("secret", "U1", "The budget is cut.")
+    workspace.post("general", BOT, "As an AI, I say so.", bot_id="B0FAKEBOT1", subtype="bot_message")
+    workspace.post("D1", "U1", "Between us.")
+    lin = workspace.user("lin", "Lin Clark", id="U3")
+    workspace.join("general", lin)
+    workspace.post("general", lin, f"Hello <@U2>, see <#{workspace.find('secret').id}>")
+    workspace.update_user("U2", profile={"display_name": "amazing grace"})
+    workspace.rename_channel("general", "everyone", "U1")
+    workspace.leave("secret", "U1")
+    workspace.archive_channel("secret", "U1")
+
+
+def said(archive: Archive) -> dict[tuple[str, str], tuple[Any, ...]]:
+    return {(m.channel, m.ts): (m.text, m.kind, m.author, m.thread_ts) for m in archive.messages() if m.text}
+
+
+def living(archive: Archive) -> Rows:
+    """All rows, but for what is left of deleted messages: who came later never saw those."""
+    found = rows(archive)
+    found["messages"] = {key: row for key, row in found["messages"].items() if row["subtype"] != "tombstone"}
+    return found
+
+
+@pytest.mark.parametrize("way", ["socket", "http"])
+async def test_events_come_to_the_same_as_a_sync(way: str, slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    sync(slack, archive)
+    with Archive.open(tmp_path / "fresh.db") as fresh:
+        async with listening(slack, archive, tmp_path, way, duplicates=0.3, seed=3) as doppel:
+            live(slack.workspace, random.Random(1))
+            await doppel.settle()
+            sync(slack, fresh)
+            assert said(archive) == said(fresh)
+            assert {c.id: (c.name, c.kind, c.archived, set(c.members)) for c in archive.channels()} == {
+                c.id: (c.name, c.kind, c.archived, set(c.members)) for c in fresh.channels()
+            }
+            assert archive.users() == fresh.users()
+        # What else Slack keeps on a message, such as how many replies it has, comes with the next sync.
+        assert sync(slack, archive).added == 0
+        assert living(archive) == living(fresh)
+    kinds = {m.text: m.kind for m in archive.messages()}
+    assert kinds["As an AI, I say so."] is MessageKind.BOT
+    assert "Between us." not in kinds
+    assert "Lunch?" not in kinds
+
+
+async def test_events_may_come_in_disorder(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    sync(slack, archive)
+    async with listening(slack, archive, tmp_path, "http", duplicates=0.5, disorder=True, seed=5) as doppel:
+        for number in range(30):
+            ts = slack.workspace.post("general", "U1", f"Draft {number}")
+            slack.workspace.edit("general", ts, f"Final {number}")
+            if number % 3 == 0:
+                slack.workspace.delete("general", ts)
+        await doppel.settle()
+    found = [m.text for m in archive.messages() if m.text.startswith(("Draft", "Final"))]
+    assert found == [f"Final {number}" for number in range(30) if number % 3]
+
+
+async def test_while_events_come_a_sync_reads_no_channel(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    sync(slack, archive)
+    async with listening(slack, archive, tmp_path, "socket") as doppel:
+        await doppel.until(lambda: archive.heard_since(TEAM) is not None)
+        root = next(iter(slack.workspace.find("general").log))["ts"]
+        sync(slack, archive)
+        slack.workspace.post("general", "U1", "Still there?", thread_ts=root)
+        slack.workspace.post("general", "U2", "Yes.")
+        await doppel.settle()
+        slack.calls.clear()
+        assert sync(slack, archive, channels=("general", "secret")).pages == 0
+        assert {call.method for call in slack.calls} == {"auth.test", "users.list", "conversations.list"}
+
+
+async def test_after_a_gap_a_sync_is_asked_for_and_reads_it(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    sync(slack, archive)
+    async with listening(slack, archive, tmp_path, "socket") as doppel:
+        await doppel.until(lambda: [job.kind for job in doppel.jobs()] == ["sync"])
+        await doppel.settle()
+        sync(slack, archive)
+    slack.workspace.post("general", "U2", "Nobody heard this.")
+    async with listening(slack, archive, tmp_path, "socket"):
+        assert sync(slack, archive).added == 1
+
+
+async def test_a_connection_that_slack_ends_is_opened_again_and_leaves_no_gap_unread(
+    slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    sync(slack, archive)
+    async with listening(slack, archive, tmp_path, "socket") as doppel:
+        await doppel.until(lambda: archive.heard_since(TEAM) is not None)
+        before = archive.heard_since(TEAM)
+        assert before
+        slack.sockets.disconnect()
+        await doppel.until(lambda: slack.sockets.connections == 1)
+        slack.workspace.post("general", "U2", "After the refresh.")
+        await doppel.settle()
+        await doppel.until(lambda: (archive.heard_since(TEAM) or 0) > before)
+    assert "After the refresh." in [m.text for m in archive.messages()]
+
+
+async def test_a_forged_request_changes_nothing(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    sync(slack, archive)
+    before = said(archive)
+    async with listening(slack, archive, tmp_path, "http") as doppel:
+        assert doppel.http
+        assert await asyncio.to_thread(doppel.http.verify)
+        slack.app.signing_secret, right = "another secret", slack.app.signing_secret
+        slack.workspace.post("general", "U2", "I am Slack, believe me.", ts="1800000000.000100")
+        await asyncio.to_thread(doppel.http.settle, 40)
+        assert doppel.http.attempts[-1].failed == "http_error"
+        slack.app.signing_secret = right
+    assert said(archive) == before
+
+
+def take(archive: Archive, *changes: tuple[Change, float]) -> bool:
+    return archive.events(TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
+
+
+@pytest.fixture
+def synced(slack: FakeSlack, archive: Archive) -> Archive:
+    sync(slack, archive)
+    return archive
+
+
+def kind_of(archive: Archive, channel: str) -> ChannelKind:
+    return next(c.kind for c in archive.channels() if c.id == channel)
+
+
+LATER = 4_000_000_000.0
+
+
+def test_a_channel_made_private_is_so_at_once(synced: Archive) -> None:
+    assert take(synced, (ChannelPrivate("C1"), LATER))
+    assert kind_of(synced, "C1") is ChannelKind.PRIVATE
+
+
+def test_a_channel_that_the_bot_is_put_out_of_is_read_by_nobody(synced: Archive) -> None:
+    assert not take(synced, (ChannelLost("C1"), LATER))
+    assert kind_of(synced, "C1") is ChannelKind.UNKNOWN
+
+
+def test_a_message_of_an_unknown_channel_is_kept_for_the_operator_and_a_sync_is_asked_for(synced: Archive) -> None:
+    raw = {"type": "message", "ts": "1800000000.000100", "user": "U1", "text": "hello"}
+    assert take(synced, (Said("C9", raw), LATER))
+    assert kind_of(synced, "C9") is ChannelKind.UNKNOWN
+    assert not take(synced, (Said("C9", raw), LATER))
+
+
+def test_before_the_first_sync_nothing_is_taken(archive: Archive) -> None:
+    assert take(archive, (Said("C1", {"type": "message", "ts": "1.5", "user": "U1", "text": "hi"}), LATER))
+    assert archive.counts().messages == 0
+
+
+def test_who_left_is_out_even_if_the_news_of_joining_comes_later(synced: Archive) -> None:
+    events = synced.events(TEAM)
+    events.take([(Membership("C2", "U2", joined=False), 20), (Membership("C2", "U2", joined=True), 10)])
+    assert next(c.members for c in synced.channels() if c.id == "C2") == ("U1", BOT)
+
+
+def test_a_change_counts_once(synced: Archive) -> None:
+    raw = {"type": "message", "ts": "1800000000.000100", "user": "U1", "text": "hello"}
+    take(synced, (Said("C1", raw), LATER))
+    revision = synced.revision()
+    take(
+        synced, (Said("C1", raw), LATER), (Deleted("C1", "1.5"), LATER), (Reacted("C1", "1.5", "U1", "x", True), LATER)
+    )
+    assert synced.revision() == revision
+
+
+def test_a_deletion_is_not_undone_by_a_late_event(synced: Archive) -> None:
+    raw = {"type": "message", "ts": "1800000000.000100", "user": "U1", "text": "hello"}
+    take(
+        synced, (Said("C1", raw), LATER), (Deleted("C1", "1800000000.000100"), LATER + 1), (Said("C1", raw), LATER + 2)
+    )
+    assert "hello" not in [m.text for m in synced.messages()]
+
+
+MESSAGE = {"type": "message", "channel": "C1", "channel_type": "channel", "ts": "2.5", "user": "U1", "text": "x"}
+RAW = {"type": "message", "ts": "2.5", "user": "U1", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("event", "changes"),
+    [
+        (MESSAGE | {"event_ts": "2.5"}, [Said("C1", RAW)]),
+        (MESSAGE | {"channel_type": "im"}, []),
+        (MESSAGE | {"channel_type": "mpim"}, []),
+        ({"type": "message", "ts": "2.5"}, []),
+        (MESSAGE | {"subtype": "message_changed", "message": RAW, "ts": "3.5"}, [Said("C1", RAW)]),
+        (MESSAGE | {"subtype": "message_changed", "message": "x"}, []),
+        (MESSAGE | {"subtype": "message_deleted", "deleted_ts": "2.5"}, [Deleted("C1", "2.5")]),
+        (MESSAGE | {"subtype": "message_deleted"}, []),
+        (MESSAGE | {"subtype": "message_replied"}, []),
+        (
+            MESSAGE | {"subtype": "channel_convert_to_private"},
+            [ChannelPrivate("C1"), Said("C1", RAW | {"subtype": "channel_convert_to_private"})],
+        ),
+        ({"type": "member_joined_channel", "channel": "C1", "user": "U1"}, [Membership("C1", "U1", True)]),
+        ({"type": "member_joined_channel", "channel": "C1", "user": BOT}, [ChannelUnread("C1")]),
+        ({"type": "member_left_channel", "channel": "C1", "user": BOT}, [ChannelLost("C1")]),
+        ({"type": "group_left", "channel": "C1"}, [ChannelLost("C1")]),
+        ({"type": "channel_deleted", "channel": "C1"}, [ChannelLost("C1")]),
+        ({"type": "channel_rename", "channel": {"id": "C1", "name": "new"}}, [ChannelChanged("C1", name="new")]),
+        ({"type": "group_unarchive", "channel": "C1"}, [ChannelChanged("C1", archived=False)]),
+        ({"type": "channel_history_changed", "channel": "C1"}, [ChannelUnread("C1")]),
+        ({"type": "user_change", "user": {"id": "U1"}}, [PersonChanged({"id": "U1"})]),
+        ({"type": "user_change", "user": "U1"}, []),
+        (
+            {
+                "type": "reaction_added",
+                "user": "U1",
+                "reaction": "+1",
+                "item": {"type": "message", "channel": "C1", "ts": "2.5"},
+            },
+            [Reacted("C1", "2.5", "U1", "+1", True)],
+        ),
+        ({"type": "reaction_added", "user": "U1", "reaction": "+1", "item": {"type": "file"}}, []),
+        ({"type": "app_home_opened", "user": "U1", "channel": "D1"}, []),
+        ({}, []),
+    ],
+)
+def test_what_an_event_changes(event: dict[str, Any], changes: list[Change]) -> None:
+    assert changes_of(event, BOT) == changes
