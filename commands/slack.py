@@ -10,11 +10,9 @@ from commands.run import Run
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from slack_bolt.async_app import AsyncApp
-    from slack_sdk.web.async_client import AsyncWebClient
 
     from doppel.archive.archive import Archive
-    from doppel.surfaces.bot import Identity
+    from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
 
 RETRY_SECONDS = 30.0
@@ -48,7 +46,7 @@ async def hear_slack(run: Run, archive: Archive, page: FastAPI) -> None:
         await asyncio.Event().wait()
 
 
-async def _identity(run: Run, client: AsyncWebClient) -> Identity:
+async def _identity(run: Run, client: Client) -> Identity:
     from doppel.surfaces.bot import identify
 
     told = ""
@@ -60,7 +58,7 @@ async def _identity(run: Run, client: AsyncWebClient) -> Identity:
     return found
 
 
-async def _by_socket(run: Run, bot: AsyncApp, feed: EventFeed) -> None:
+async def _by_socket(run: Run, bot: Bot, feed: EventFeed) -> None:
     """Stay connected until this is cancelled."""
     from doppel.surfaces.bot import TROUBLE, socket_mode
 

@@ -59,7 +59,7 @@ class Quiet(Console):
     """Keeps what is said."""
 
     def __init__(self, said: list[str]) -> None:
-        super().__init__(as_json=True)
+        super().__init__(as_json=False)
         self._said = said
 
     def say(self, text: str) -> None:
@@ -82,15 +82,17 @@ async def listening(
     with reserve_port("127.0.0.1", 0) as port:
         ready = asyncio.Event()
         tasks = [asyncio.create_task(serve(page, port, ready.set)), asyncio.create_task(hear_slack(run, archive, page))]
-        await ready.wait()
-        found = Listening(slack, archive, run, said=said)
-        await found.until(lambda: any("are heard" in text for text in said))
-        with contextlib.ExitStack() as stack:
-            if way == "http":
-                url = f"http://127.0.0.1:{port.getsockname()[1]}{EVENTS_PATH}"
-                found.http = stack.enter_context(HttpApp(slack, url, ack_seconds=5, **http))  # type: ignore[arg-type]
-            yield found
-        for task in reversed(tasks):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        try:
+            await ready.wait()
+            found = Listening(slack, archive, run, said=said)
+            await found.until(lambda: any("are heard" in text for text in said))
+            with contextlib.ExitStack() as stack:
+                if way == "http":
+                    url = f"http://127.0.0.1:{port.getsockname()[1]}{EVENTS_PATH}"
+                    found.http = stack.enter_context(HttpApp(slack, url, ack_seconds=5, **http))  # type: ignore[arg-type]
+                yield found
+        finally:
+            for task in reversed(tasks):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.database import exclusive, writing
 from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_rows, read_directory
-from doppel.archive.merging import Merger, mark_deleted
+from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
 from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
@@ -91,12 +91,18 @@ class EventStore:
             if not connection.execute(update(t).where(t.c.team == self.team).values(values)).rowcount:
                 connection.execute(insert(t).values(team=self.team, **values))
 
+    def stop_listening(self) -> None:
+        """From now on events are missed."""
+        t = tables.listening
+        with writing(self._engine, self._place) as connection:
+            connection.execute(delete(t).where(t.c.team == self.team))
+
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:
             case Said(channel, raw):
                 self._say(connection, channel, raw, at, outcome)
             case Deleted(channel, ts):
-                outcome.changed |= bool(mark_deleted(connection, self.team, channel, [ts], at))
+                self._delete(connection, channel, ts, at, outcome)
             case Reacted():
                 self._react(connection, change, at, outcome)
             case ChannelChanged(channel):
@@ -128,6 +134,13 @@ class EventStore:
         outcome.changed |= merger.changed
         if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
             self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
+
+    def _delete(self, connection: Connection, channel: str, ts: str, at: int, outcome: _Outcome) -> None:
+        """Remove a message; one that is still to come is deleted beforehand."""
+        if mark_deleted(connection, self.team, channel, [ts], at):
+            outcome.changed = True
+            return
+        Merger(connection, self._names(connection), at).take(channel, [tombstone(ts)])
 
     def _note_reply(self, connection: Connection, channel: str, thread_ts: str, at: int) -> None:
         """A thread has a later reply; it counts as read to there if no event of it can have been missed."""

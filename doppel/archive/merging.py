@@ -111,6 +111,11 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
 
 
+def tombstone(ts: str) -> Raw:
+    """What is left of a deleted message."""
+    return {"subtype": "tombstone", "ts": ts, "type": "message"}
+
+
 def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
     """Remove what messages said, for good; returns how many there were."""
     gone = [
@@ -118,7 +123,7 @@ def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterab
             "key_team": team,
             "key_channel": channel,
             "key_ts": ts,
-            "raw": _encode({"subtype": "tombstone", "ts": ts, "type": "message"}),
+            "raw": _encode(tombstone(ts)),
         }
         for ts in stamps
     ]

@@ -23,6 +23,8 @@ from doppel.slack.members import text_of
 EVENTS_PATH = "/slack/events"
 PING_SECONDS = 5.0
 
+Bot = AsyncApp
+Client = AsyncWebClient
 TROUBLE = (SlackApiError, SlackClientError, OSError, asyncio.TimeoutError)
 """What a call of Slack may raise."""
 
@@ -66,7 +68,6 @@ def build_bot(client: AsyncWebClient, signing_secret: str, take: Callable[[Raw],
     """
     app = AsyncApp(
         client=client,
-        token=client.token,
         signing_secret=signing_secret or None,
         request_verification_enabled=bool(signing_secret),
         ignoring_self_events_enabled=False,

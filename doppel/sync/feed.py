@@ -42,26 +42,28 @@ class EventFeed:
     ) -> None:
         self._store, self._bot_user, self._ask_sync, self._now = store, bot_user, ask_sync, now
         self._queue: asyncio.Queue[tuple[Change, int]] = asyncio.Queue()
+        self._pending = 0
         self._since: int | None = None
         self._wants_sync = False
+        self._hurry = asyncio.Event()
 
     def put(self, event: Raw) -> None:
         """Take an event; returns at once."""
         at = _micros(event.get("event_ts")) or self._micros_now()
         for change in changes_of(event, self._bot_user):
             self._queue.put_nowait((change, at))
+            self._pending += 1
 
     def begin(self) -> None:
         """From now on events come; what came before may be missing."""
         self._since, self._wants_sync = self._micros_now(), True
+        self._hurry.set()
 
     def end(self) -> None:
         """Events don't come any more."""
-        self._since = None
-
-    async def settle(self) -> None:
-        """Wait until what was put is in the archive."""
-        await self._queue.join()
+        if self._since is not None:
+            self._since = None
+            self._hurry.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -72,10 +74,13 @@ class EventFeed:
         finally:
             self.end()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.join(), BEAT_SECONDS)
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._queue.join()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(DoppelError):
+                await asyncio.to_thread(self._store.stop_listening)
 
     async def _write(self) -> None:
         while True:
@@ -83,6 +88,7 @@ class EventFeed:
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await self._take(batch)
+            self._pending -= len(batch)
             for _ in batch:
                 self._queue.task_done()
 
@@ -103,14 +109,19 @@ class EventFeed:
 
     async def _beat(self) -> None:
         while True:
+            self._hurry.clear()
             with contextlib.suppress(DoppelError):
                 await self._tell()
-            await asyncio.sleep(BEAT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._hurry.wait()
 
     async def _tell(self) -> None:
-        until = self._micros_now()
-        if self._since is not None and not self._queue._unfinished_tasks:  # type: ignore[attr-defined]
-            await asyncio.to_thread(self._store.listen, self._since, until)
+        since, until = self._since, self._micros_now()
+        if since is None:
+            await asyncio.to_thread(self._store.stop_listening)
+        elif self._pending == 0:
+            await asyncio.to_thread(self._store.listen, since, until)
         if self._wants_sync and await asyncio.to_thread(self._ask_sync):
             self._wants_sync = False
 

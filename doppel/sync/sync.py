@@ -32,7 +32,7 @@ DAY = 86_400_000_000
 LOOK_AGAIN_SHARE = 0.1
 """A thread is looked at again once it was left alone for this share of the time since its last reply."""
 LOOK_AGAIN_LEAST = 60_000_000
-SILENCE = 90_000_000
+SILENCE = 20_000_000
 """How long who listens to events may say nothing and still counts as listening."""
 POLL_SECONDS = 0.1
 SHOWN = 5
