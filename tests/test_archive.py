@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -425,3 +427,28 @@ def test_a_writer_is_told_when_another_holds_the_archive(
         pytest.raises(BusyError, match="wait for it to end"),
     ):
         other.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="root")
+
+
+CONSENT = """
+import sys
+from pathlib import Path
+from doppel.access import ConsentAction
+from doppel.archive import Archive
+from doppel.records import User
+
+with Archive.open(Path(sys.argv[1])) as archive:
+    archive.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="elsewhere")
+    print(len(archive.consent_records()))
+"""
+
+
+def test_an_archive_that_is_opened_twice_stays_open_for_other_processes(tmp_path: Path) -> None:
+    """Closing any other handle of a SQLite file would drop the locks by which processes know of each other."""
+    path = tmp_path / "archive.db"
+    with Archive.open(path) as archive:
+        for number in range(1, 6, 2):
+            archive.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="here")
+            Archive.open(path).close()
+            elsewhere = subprocess.check_output([sys.executable, "-c", CONSENT, str(path)], text=True)
+            assert int(elsewhere) == number + 1
+            assert len(archive.consent_records()) == number + 1

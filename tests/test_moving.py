@@ -43,6 +43,7 @@ def fill(archive: Archive) -> None:
         connection.execute(insert(tables.sync_channels).values(**places))
         thread = {"team": "T1", "channel": "C1", "thread_ts": "1.5", "latest": 2**60, "fetched": 0, "looked_at": 1}
         connection.execute(insert(tables.sync_threads).values(**thread))
+        connection.execute(insert(tables.listening).values(team="T1", since=5, until=2**60))
 
 
 def rows(archive: Archive) -> Rows:

@@ -6,7 +6,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dbos import error as dbos_errors
@@ -84,7 +84,8 @@ def database_url(settings: Settings) -> str:
 def _create_database(path: Path) -> None:
     """An empty file for its owner alone, whose readers don't wait for a writer."""
     try:
-        path.touch(0o600)
+        with suppress(FileExistsError):
+            path.touch(0o600, exist_ok=False)
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
