@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from benchmarks.frame import MeasurementError
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -26,8 +26,8 @@ QUOTA = QUOTAS
 class SlackProcess:
     """A fake Slack of an export, with Slack's limits, `time_scale` times as fast; without limits where that is None.
 
-    Its bot is in every channel that is no direct message. What nobody called yet counts afresh: one is made for each
-    measurement.
+    Its bot is in every channel that is no direct message. Each measurement has one of its own, of which nobody has
+    called anything yet.
     """
 
     def __init__(self, export: Path, time_scale: float | None) -> None:
@@ -61,7 +61,7 @@ class SlackProcess:
         """How often each method was called, refused calls too."""
         return Counter(call.method for call in self.calls())
 
-    def _hear(self, seconds: float) -> object:
+    def _hear(self, seconds: float) -> Any:
         try:
             if self._pipe.poll(seconds):
                 return self._pipe.recv()
