@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections import Counter
@@ -21,6 +22,14 @@ ANSWER_SECONDS = 30.0
 MINUTE = 60.0
 QUOTA = QUOTAS
 """Calls a minute that Slack allows of each method."""
+
+
+class ScaledLimits(Limits):
+    """Slack's limits in a faster time, in which a Retry-After is a whole number of Slack's seconds as well."""
+
+    def retry_after(self, seconds: float) -> str:
+        """The Retry-After header of a wait, rounded up as Slack does."""
+        return f"{max(1, math.ceil(seconds * self.time_scale)) / self.time_scale:.6f}"
 
 
 class SlackProcess:
@@ -80,7 +89,7 @@ def _serve(pipe: Connection, export: Path, time_scale: float | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)
     workspace = Workspace.from_export(export, bot_in=("public", "private"))
-    limits = Limits.none() if time_scale is None else Limits(time_scale=time_scale)
+    limits = Limits.none() if time_scale is None else ScaledLimits(time_scale=time_scale)
     with FakeSlack(workspace, limits=limits) as slack:
         pipe.send((slack.api_url, slack.bot_token))
         while True:

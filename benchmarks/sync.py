@@ -28,7 +28,7 @@ OF_A_CHANNEL = (HISTORY, REPLIES, MEMBERS)
 
 DOES_NOT_SHOW = (
     "Slack itself: the fake holds its published limits and answers at once. A call over the internet takes longer, "
-    "Slack may let through more or less, and it says Retry-After in whole seconds, up to 1.7 % of a minute.",
+    "and Slack may let through more or less.",
     "a sync of many hours, or one in which calls fail; an app that Slack holds to one call a minute.",
     "the start of the command's interpreter and its job, which come on top of each sync (they are not timed).",
     "how little our own work takes: it is as fast as ever while Slack's time runs time_scale times as fast.",
@@ -55,7 +55,7 @@ class Recorded:
 def options(parser: ArgumentParser) -> None:
     """The option of this benchmark alone."""
     parser.add_argument(
-        "--time-scale", type=float, default=12.0, metavar="X", help="a minute of Slack's lasts 60/X s (default: 12)"
+        "--time-scale", type=float, default=6.0, metavar="X", help="a minute of Slack's lasts 60/X s (default: 6)"
     )
 
 
@@ -172,4 +172,4 @@ def _ignore(told: object) -> None:
 
 
 if __name__ == "__main__":
-    main("sync", prepare, rounds=5, warmup=1, options=options)
+    main("sync", prepare, rounds=5, warmup=0, options=options)
