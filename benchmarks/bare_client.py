@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -55,15 +56,22 @@ def timed_calls(
 def _all(api_url: str, token: str, method: str, calls: Sequence[Params], limit: Limit) -> set[Message]:
     """Every call of one method, one after another."""
     url, answered, messages = urlsplit(api_url), list[float](), set[Message]()
-    connection = http.client.HTTPConnection(url.netloc)
-    for number, params in enumerate(calls):
-        if number >= limit.quota:
-            # Slack counts a call when it arrives, which was before its answer came.
-            time.sleep(max(answered[number - limit.quota] + limit.seconds - time.perf_counter(), 0))
-        messages |= _one(connection, f"{url.path}{method}", token, params)
-        answered.append(time.perf_counter())
-    connection.close()
+    with closing(http.client.HTTPConnection(url.netloc)) as connection:
+        for number, params in enumerate(calls):
+            if number >= limit.quota:
+                _wait_until(answered[number - limit.quota] + limit.seconds, connection)
+            messages |= _one(connection, f"{url.path}{method}", token, params)
+            answered.append(time.perf_counter())
     return messages
+
+
+def _wait_until(moment: float, connection: http.client.HTTPConnection) -> None:
+    """Wait until Slack has forgotten a call that was answered `limit.seconds` before: it was counted earlier still."""
+    seconds = moment - time.perf_counter()
+    if seconds > 0:
+        # A server hangs up after some idle seconds; the next call opens the connection anew.
+        connection.close()
+        time.sleep(seconds)
 
 
 def _one(connection: http.client.HTTPConnection, path: str, token: str, params: Params) -> set[Message]:
