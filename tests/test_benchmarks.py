@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from benchmarks.answers import cut_prompts
+from benchmarks.bare_client import Limit, timed_calls
 from benchmarks.frame import Benchmark, Contender, Measurement, MeasurementError, Run, Samples, figures, in_turn
 from benchmarks.machine import machine_facts
 from benchmarks.process import in_fresh_process
 from benchmarks.table import table
 from doppel.errors import BadInputError
+from tests.fakes.slack import FakeSlack, Limits, Workspace
 
 ROOT = Path(__file__).parent.parent
 
@@ -184,6 +186,38 @@ def test_importing_writes_what_it_promises(tmp_path: Path) -> None:
     assert all(sentence.split()[-1] in done.stdout for sentence in written["does_not_show"])
     assert done.stderr.count("round 1/1") == 3
     assert_holds_nothing_private(written)
+
+
+def test_sync_writes_what_it_promises(tmp_path: Path) -> None:
+    out = tmp_path / "sync.json"
+    scale = ["--time-scale", "300"]
+    command = [sys.executable, "-m", "benchmarks.sync", "--rounds", "1", "--warmup", "0", "--out", str(out), *scale]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert (written["benchmark"], written["complete"], written["error"]) == ("sync", True, None)
+    ours, peer, nothing_new = (m["samples"] for m in written["measurements"])
+    assert set(written["figures"][0]["ratios"]) == {"bare client, same calls"}
+    assert ours["seconds"][0] >= peer["seconds"][0] >= written["workload"]["least_seconds_the_limits_allow"] == 0.4
+    assert ours["calls for messages"][0] >= peer["calls for messages"][0] == 6 + 102
+    assert nothing_new["calls a channel"] == nothing_new["conversations.history a channel"] == [1]
+    assert "conversations.replies a channel" not in nothing_new
+    assert written["workload"]["calls_needed"]["conversations.replies"] == 102
+    assert_holds_nothing_private(written)
+
+
+def test_limits_allow_a_window_at_once_and_then_wait_for_it() -> None:
+    limit = Limit(50, 60.0)
+    assert [limit.least_seconds(calls) for calls in (0, 1, 50, 51, 100, 101)] == [0, 0, 0, 60, 60, 120]
+    assert limit.seconds_at_rate(75) == 90
+
+
+def test_a_bare_client_that_is_refused_is_no_ceiling() -> None:
+    workspace = Workspace()
+    calls = {"conversations.history": [{"channel": workspace.channel("general")}] * 3}
+    limited = FakeSlack(workspace, limits=Limits(quotas={"conversations.history": 2}))
+    with limited as slack, pytest.raises(MeasurementError, match="status 429"):
+        timed_calls(slack.api_url, slack.bot_token, calls, {"conversations.history": Limit(3, 60.0)})
 
 
 def test_a_missing_export_is_one_sentence(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CLEAN_WINDOWS = 4
+SAME_WINDOW = 0.5
+"""Share of the longest Retry-After for which a window goes on after a refusal."""
 MARGIN = 0.01
 LATENCY_SECONDS = 0.01
 """Slack counts a call when it arrives: a window is kept to a little longer than it was measured."""
@@ -67,7 +69,8 @@ class StoppableClock:
 class _Window:
     """Calls of one method between two waits: `allowed` in `seconds`, as refusals taught, or more to try for it.
 
-    `rate` is calls a second that were let through for long. All are None or 0 before the first refusals.
+    `rate` is calls a second that were let through for long, `longest` the longest Retry-After that was met. All are
+    None or 0 before the first refusals.
     """
 
     allowed: int | None = None
@@ -76,13 +79,21 @@ class _Window:
     used: int = 0
     clean: int = 0
     refused: bool = False
+    spoiled: bool = False
     closed_until: float = 0.0
+    longest: float = 0.0
     last: tuple[int, float] | None = None
     rate: float | None = None
 
     def open(self, now: float) -> None:
-        """Begin anew, after a refusal or a full window. One refusal may be chance; two in a row teach the pace."""
-        if self.refused:
+        """Begin anew, after a refusal or a full window. One refusal may be chance; two in a row teach the pace.
+
+        A short wait within a window ends none: a few calls between two of them would teach a pace that can't be kept.
+        """
+        if self.refused and now - self.began < self.longest * SAME_WINDOW:
+            self.refused, self.spoiled = False, True
+            return
+        if self.refused or self.spoiled:
             ended = (max(self.used, 1), (now - self.began) * (1 + MARGIN) + LATENCY_SECONDS)
             if self.last:
                 self.allowed, self.seconds = max(self.last, ended, key=lambda window: window[0] / window[1])
@@ -93,7 +104,7 @@ class _Window:
             if self.allowed is not None and self.clean >= CLEAN_WINDOWS:
                 self.rate = self.allowed / self.seconds
                 self.allowed, self.clean = self.allowed * 2, 0
-        self.began, self.used, self.refused = now, 0, False
+        self.began, self.used, self.refused, self.spoiled = now, 0, False, False
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be made; 0 for now."""
@@ -132,6 +143,7 @@ class Budget:
             window = self._windows[method]
             window.used = max(window.used - 1, 0)
             window.refused = True
+            window.longest = max(window.longest, retry_after)
             window.closed_until = max(window.closed_until, self._clock.monotonic() + retry_after)
 
     def rate(self, method: str) -> float | None:
