@@ -1,0 +1,32 @@
+"""Text that arrives in pieces, and is rewritten as if it had arrived whole. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+
+class Pieces:
+    """Rewrites text that arrives in pieces; what it returns, one after the other, is the whole text rewritten.
+
+    `scan` matches what is to be rewritten, and in a group `unsettled` that reaches the end of the text whatever could
+    still become that; it is held back until more text decides. `rewrite` must see only what `scan` sees.
+    """
+
+    def __init__(self, scan: re.Pattern[str], rewrite: Callable[[str], str]) -> None:
+        self._scan = scan
+        self._rewrite = rewrite
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; returns what no later piece can change, rewritten."""
+        text = self._held + piece
+        unsettled = (m.start() for m in self._scan.finditer(text) if m["unsettled"] is not None)
+        cut = next(unsettled, len(text))
+        self._held = text[cut:]
+        return self._rewrite(text[:cut])
+
+    def close(self) -> str:
+        """The rest: no piece comes after it."""
+        rest, self._held = self._held, ""
+        return self._rewrite(rest)
