@@ -47,7 +47,7 @@ _SENT = rf"(?P<scheme>{_HEADER}(?:[A-Za-z]+[ \t]{{1,8}})?)[\w.~+/=-]{{8,}}"
 _BEARER = r"(?P<bearer>(?i:Bearer)[ \t]{1,8})(?=[\w.~+/=-]*\d)[\w.~+/=-]{12,}"
 
 _SECRET = rf"{_SENT}|{_BEARER}|{_NAMED}|{_WEBHOOK}|{_IN_URL}|{_TOKEN}"
-# What could still become a secret: each beginning above, cut off by the end of the text, and every last word.
+# What could still become a secret: each beginning above, cut off by the end of the text.
 _UNSETTLED = "|".join(
     (
         rf"{_KEY_HEAD}.*\Z",
@@ -57,7 +57,6 @@ _UNSETTLED = "|".join(
         r"(?i:Bearer)[ \t]{1,8}\S*\Z",
         rf"{_WORD}{_BLANKS}(?:(?::=|=>|[:=]){_BLANKS}(?:\"[^\"\n]*|'[^'\n]*|{_BARE}*))?\Z",
         r"://[^\s/?#]*\Z",
-        r"[!-~]++\Z",
     )
 )
 _WHOLE = re.compile(rf"{_KEY}|{_KEY_HEAD}.*\Z|{_SECRET}", re.DOTALL | re.ASCII)

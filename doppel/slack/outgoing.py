@@ -53,7 +53,7 @@ _TOKEN = "|".join(
         r"(?P<special>[&<>])",
     )
 )
-# What could still become one of these: each of them cut off by the end of the text, and every last word.
+# What could still become one of these: each of them cut off by the end of the text.
 _UNSETTLED = "|".join(
     (
         r"`{1,2}\Z",
@@ -62,7 +62,6 @@ _UNSETTLED = "|".join(
         r"!?\[[^\[\]\n]*(?:\](?:\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?)?)?\Z",
         rf"{_URL}\Z",
         rf"{_AT}[\w{_JOINERS}]*\Z",
-        r"[!-~]++\Z",
     )
 )
 _WHOLE = re.compile(_TOKEN)
