@@ -35,7 +35,8 @@ class Pieces:
 
     def _settled(self, text: str) -> int:
         word, end = _last_word(text), 0
-        for match in self._scan.finditer(text):
+        # Most calls lengthen one word: there is nothing to look for in it yet.
+        for match in self._scan.finditer(text) if word else ():
             if match.start() >= word:
                 break
             if match["unsettled"] is not None:
