@@ -26,7 +26,7 @@ _UNSEEN = re.compile(
 )
 _JOINERS = "\u200c\u200d\ufe00-\ufe0f"
 _AT = "[@＠﹫]"
-_BROADCASTS = frozenset({"channel", "here", "everyone", "group"})
+_BROADCASTS = ("channel", "here", "everyone", "group")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 _LT, _GT = "(?:<|&lt;)", "(?:>|&gt;)"
@@ -165,7 +165,7 @@ def _special(command: str, label: str) -> str:
     name, _, rest = command.partition("^")
     if name == "date":
         return _inert(label or rest.partition("^")[0])
-    if name == "subteam" or name.casefold() in _BROADCASTS:
+    if name == "subteam" or _is_broadcast(name):
         return f"@{_BREAK}{_inert(label.lstrip('@＠﹫') or rest or name)}"
     return _inert(f"<!{command}{'|' if label else ''}{label}>")
 
@@ -207,7 +207,9 @@ def _inert(text: str) -> str:
 
 
 def _is_broadcast(word: str) -> bool:
-    return re.sub(f"[{_JOINERS}]", "", unicodedata.normalize("NFKC", word)).casefold() in _BROADCASTS
+    """Whether a word begins as one that notifies a whole channel; what follows may be markup, as in `@here_`."""
+    letters = re.sub(f"[{_JOINERS}]", "", unicodedata.normalize("NFKC", word))
+    return letters.casefold().startswith(_BROADCASTS)
 
 
 def _escape(text: str) -> str:
