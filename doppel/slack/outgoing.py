@@ -1,9 +1,11 @@
 """What a model wrote -> what may be posted in Slack. Pure; never raises. A model's words are data of strangers.
 
 What comes out holds no control sequence but mentions of the people and channels that are given, no link that says one
-address and leads to another, and no secret that `doppel.secrets` knows. It reads the same as `text`, as a Markdown
-block and as `markdown_text`: `&`, `<` and `>` are escaped, links are written out as "label (address)"
-(https://docs.slack.dev/messaging/formatting-message-text).
+address and leads to another, and no secret that `doppel.secrets` knows.
+
+It uses only what `text`, Markdown blocks and `markdown_text` share: `&`, `<` and `>` are escaped, links are written out
+as "label (address)" (https://docs.slack.dev/messaging/formatting-message-text). Not documented is whether Slack shows
+an entity in the code of a Markdown block as its character.
 """
 
 from __future__ import annotations
