@@ -10,8 +10,8 @@ from html import escape
 
 from doppel.records import Passage, Persona, ts_seconds
 from doppel.surfaces.talk import Exchange
+from doppel.wording import NO_SOURCES, byline
 
-NO_SOURCES = "No earlier messages were found for this question: the answer rests on the model alone."
 BEFORE_SOURCES = "The Slack threads behind each answer will stand here, with links."
 QUOTED_LINES = 4
 
@@ -46,7 +46,7 @@ def choices(people: Sequence[Persona]) -> list[tuple[str, str]]:
 def answer_html(exchange: Exchange) -> str:
     """An answer under its label, as far as it is written, with what the reader should know about it."""
     name = exchange.persona.name
-    label = f'<span class="byline">Written by an AI in the manner of {escape(name)}, not by {escape(name)}</span>'
+    label = f'<span class="byline">{escape(byline(name))}</span>'
     body = text_html(exchange.text) or (f'<span class="waiting">{_waiting(exchange)}</span>' if exchange.open else "")
     notes = "".join(f'<span class="note">{_lines(note)}</span>' for note in exchange.notes)
     kind = "trouble" if exchange.text else "trouble alone"

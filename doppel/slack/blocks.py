@@ -1,0 +1,176 @@
+"""Block Kit of what Doppel posts around an answer, as plain dicts. Pure.
+
+https://docs.slack.dev/reference/block-kit; names and sentences of others pass `plain` before they stand in mrkdwn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from doppel.records import Passage, Persona, Reply, ts_key
+from doppel.secrets import mask
+from doppel.slack.outgoing import plain
+from doppel.slack.splitting import MARKDOWN_CHARS, split
+from doppel.wording import NO_SOURCES, byline
+
+Block = dict[str, Any]
+
+FEEDBACK = "doppel_feedback"
+SHARE = "doppel_share"
+MAX_SOURCES = 5
+NAME_CHARS = 80
+CHANNEL_CHARS = 50
+SENTENCE_CHARS = 500
+SENTENCES = 4
+URL_CHARS = 200
+# Slack counts the blocks around the text as well.
+EPHEMERAL_CHARS = MARKDOWN_CHARS - 2_000
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FEEDBACK = re.compile(rf"(dis)?like:({_ID.pattern})")
+_WEB = re.compile(r"https?://[^\s<>|\"]+", re.IGNORECASE)
+
+
+def closing_blocks(reply: Reply, answer_id: str) -> list[Block]:
+    """What stands below a finished answer for good: that an AI wrote it, from what, and what the reader thinks of it.
+
+    `answer_id` is all that the feedback buttons carry. Raises ValueError for one that is not 1 to 64 letters, digits,
+    `_` or `-`.
+    """
+    notes = [context(sentence(note)) for note in reply.notes[:SENTENCES] if note.strip()]
+    return [context(mark(reply.persona)), *notes, context(sources(reply.sources)), _feedback(answer_id)]
+
+
+def mark(persona: Persona) -> str:
+    """The lasting mark of an answer, with the version that gave it, as mrkdwn."""
+    version = f"version {name(persona.version)}" if persona.version else "no adapter"
+    return f":robot_face: {byline(name(persona.name))} · {version}"
+
+
+def sources(passages: Sequence[Passage], shown: int = MAX_SOURCES) -> str:
+    """Where the answer comes from, as mrkdwn: `shown` numbered links, and how many more there are."""
+    if not passages:
+        return NO_SOURCES
+    lines = [f"{i}. {_source(passage)}" for i, passage in enumerate(passages[:shown], 1)]
+    more = len(passages) - len(lines)
+    return "\n".join(["Sources:", *lines, *([f"and {more} more"] if more else [])])
+
+
+def error_blocks(trouble: str) -> list[Block]:
+    """What went wrong, as one sentence that says what to do."""
+    return [section(f":warning: {sentence(trouble)}")]
+
+
+def ephemeral_messages(text: str, reply: Reply, answer_id: str) -> list[list[Block]]:
+    """An answer that only its asker sees, as messages one after the other; the last offers to share it.
+
+    `text` is what `outgoing` made of the reply's. Raises ValueError as `closing_blocks` does.
+    """
+    messages = [[markdown(part)] for part in split(text, EPHEMERAL_CHARS)] or [[]]
+    *marked, feedback = closing_blocks(reply, answer_id)
+    share = actions(button("Share with everyone here", SHARE, answer_id))
+    messages[-1] += [*marked, share, feedback]
+    return messages
+
+
+def read_feedback(value: str) -> tuple[str, bool]:
+    """The answer's id and whether it was liked, from a pressed button. Raises ValueError for anything else."""
+    match = _FEEDBACK.fullmatch(value)
+    if match is None:
+        raise ValueError("This is no feedback of Doppel's.")
+    return match[2], match[1] is None
+
+
+def name(text: str, limit: int = NAME_CHARS) -> str:
+    """Somebody's name as mrkdwn, of at most `limit` characters before it is escaped, which takes up to five for one."""
+    return plain(shortened(mask(text), limit)) or "somebody"
+
+
+def sentence(text: str) -> str:
+    """Somebody's words as mrkdwn, on one line."""
+    return plain(shortened(mask(text), SENTENCE_CHARS)) or "…"
+
+
+def channel_name(text: str) -> str:
+    """A channel's name as mrkdwn; a direct conversation is named after its people, without `#`."""
+    return name(text if " " in text else f"#{text}", CHANNEL_CHARS)
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` on one line, with an ellipsis where it is longer than `limit` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def moment(seconds: int, written: str, form: str = "{date_short_pretty}") -> str:
+    """A date in the reader's time zone and language; `written` stands in where Slack can't tell."""
+    return f"<!date^{seconds}^{form}|{written}>"
+
+
+def section(text: str) -> Block:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def context(text: str) -> Block:
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
+
+
+def header(text: str) -> Block:
+    return {"type": "header", "text": plain_text(text, 150)}
+
+
+def markdown(text: str) -> Block:
+    return {"type": "markdown", "text": text}
+
+
+def divider() -> Block:
+    return {"type": "divider"}
+
+
+def actions(*buttons: Block) -> Block:
+    return {"type": "actions", "elements": list(buttons)}
+
+
+def button(label: str, action: str, value: str, style: Literal["primary", "danger"] | None = None) -> Block:
+    """A button; `value` is an opaque id. Raises ValueError for one that is not."""
+    look = {"style": style} if style else {}
+    return {"type": "button", "text": plain_text(label, 75), "action_id": action, "value": opaque(value), **look}
+
+
+def plain_text(text: str, limit: int) -> Block:
+    """Text that Slack shows as it is; it has no markup."""
+    return {"type": "plain_text", "text": shortened(text, limit), "emoji": False}
+
+
+def opaque(value: str) -> str:
+    """`value`, if it is an id and can hold nothing else. Raises ValueError."""
+    if not _ID.fullmatch(value):
+        raise ValueError("A button carries an id of at most 64 letters, digits, _ or -, and nothing else.")
+    return value
+
+
+def _feedback(answer_id: str) -> Block:
+    answer_id = opaque(answer_id)
+    buttons = {
+        "type": "feedback_buttons",
+        "action_id": FEEDBACK,
+        "positive_button": {"text": plain_text("Good answer", 75), "value": f"like:{answer_id}"},
+        "negative_button": {"text": plain_text("Bad answer", 75), "value": f"dislike:{answer_id}"},
+    }
+    return {"type": "context_actions", "elements": [buttons]}
+
+
+def _source(passage: Passage) -> str:
+    channel = channel_name(passage.channel_name).replace("|", "/")
+    link = passage.permalink.replace("&", "&amp;")
+    safe = _WEB.fullmatch(link) and len(link) <= URL_CHARS
+    return f"{f'<{link}|{channel}>' if safe else channel} · {_day(passage.first_ts)}"
+
+
+def _day(ts: str) -> str:
+    seconds = ts_key(ts)[0]
+    day = datetime.fromtimestamp(seconds, UTC)
+    return moment(seconds, f"{day.day} {day:%b %Y}")

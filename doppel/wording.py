@@ -1,0 +1,10 @@
+"""Sentences about answers that every surface says in the same words."""
+
+from __future__ import annotations
+
+NO_SOURCES = "No earlier messages were found for this question: the answer rests on the model alone."
+
+
+def byline(name: str) -> str:
+    """The mark of every answer, for as long as it can be read."""
+    return f"Written by an AI in the manner of {name}, not by {name}"
