@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
+    from doppel.bot.answering import Engine
     from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
 
@@ -27,8 +28,14 @@ def hears_slack(run: Run) -> bool:
     )
 
 
-async def hear_slack(run: Run, archive: Archive, page: FastAPI) -> None:
-    """Keep the archive current by Slack's events until this is cancelled; `page` takes them where they come by HTTP."""
+async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engine) -> None:
+    """Keep the archive current by Slack's events, and answer in Slack, until this is cancelled.
+
+    `page` takes what comes by HTTP.
+    """
+    from doppel.bot.answering import Answering
+    from doppel.bot.inbox import Inbox
+    from doppel.bot.receiving import Receiver
     from doppel.surfaces.bot import bot_client, build_bot, mount_events
     from doppel.sync.feed import EventFeed
 
@@ -36,8 +43,12 @@ async def hear_slack(run: Run, archive: Archive, page: FastAPI) -> None:
     client = bot_client(settings.slack_bot_token.get_secret_value(), settings.slack_api_url)
     identity = await _identity(run, client)
     feed = EventFeed(archive.events(identity.team), identity.bot_user, lambda: _ask_sync(run))
-    bot = build_bot(client, settings.slack_signing_secret.get_secret_value(), feed.put)
-    async with feed.running():
+    inbox = Inbox(archive.bot(identity.team))
+    answering = Answering(engine, archive, client, identity.team, identity.bot_user)
+    receiver = Receiver(archive, identity.team, identity.bot_user, feed, inbox, answering)
+    secret = settings.slack_signing_secret.get_secret_value()
+    bot = build_bot(client, secret, receiver.take, receiver.vote)
+    async with feed.running(), inbox.running(), answering.running():
         if settings.slack_app_token.get_secret_value():
             await _by_socket(run, bot, feed)
         mount_events(page, bot)

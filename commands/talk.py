@@ -139,7 +139,7 @@ async def _serve(run: Run, archive: Archive, listening: socket.socket) -> None:
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(server.wait_ready())]
             if hears_slack(run):
-                beside.append(tasks.create_task(hear_slack(run, archive, page)))
+                beside.append(tasks.create_task(hear_slack(run, archive, page, engine)))
             await serve(page, listening, ready)
             for task in beside:
                 task.cancel()

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from doppel.errors import ConfigError, ConsentError
 from doppel.records import Channel, ChannelKind, User
@@ -71,6 +72,60 @@ class ReadPolicy:
         if self.all_channels or channel.name in self.names or channel.id in self.names:
             return True
         return self.public and channel.kind is ChannelKind.PUBLIC
+
+
+class Place(Protocol):
+    """Where an answer is read, which decides what it may be made from."""
+
+    def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
+        """Keys of those `channels` that may be read there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Readership:
+    """Whoever reads in one place of a workspace: what they may all read may be used there.
+
+    `here` is the channel, "" for a direct message. `people` are ids, without bots; None for everybody in the workspace.
+    `guests` are those who see only the channels they are in.
+    """
+
+    team: str
+    here: str
+    people: frozenset[str] | None
+    guests: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_person(cls, team: str, user: str, users: Iterable[User]) -> Readership:
+        """One person alone, as in a direct message; nobody knows what a stranger may read."""
+        known = {u.id: u for u in users if u.team == team}
+        is_guest = user not in known or known[user].is_guest
+        return cls(team, "", frozenset({user}), frozenset({user}) if is_guest else frozenset())
+
+    @classmethod
+    def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User]) -> Readership:
+        """Everybody in a channel. Of one that is unknown, or whose members are, nothing may be read."""
+        if channel is None or channel.kind is ChannelKind.UNKNOWN or not channel.members:
+            return cls(team, "", frozenset(), frozenset({""}))
+        known = {u.id: u for u in users if u.team == team}
+        people = frozenset(id_ for id_ in channel.members if not (id_ in known and known[id_].is_bot))
+        guests = frozenset(id_ for id_ in people if id_ not in known or known[id_].is_guest)
+        is_open = channel.kind is ChannelKind.PUBLIC
+        return cls(team, channel.id, None if is_open else people, guests)
+
+    def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
+        """Keys of those `channels` that everybody here may read."""
+        return frozenset((c.team, c.id) for c in channels if c.team == self.team and self._allows(c))
+
+    def _allows(self, channel: Channel) -> bool:
+        if channel.kind is ChannelKind.UNKNOWN:
+            return False
+        if channel.id == self.here:
+            return True
+        members = frozenset(channel.members)
+        if channel.kind is ChannelKind.PUBLIC:
+            return self.guests <= members
+        return bool(self.people) and self.people is not None and self.people <= members
 
 
 OPERATOR = ReadPolicy(all_channels=True)

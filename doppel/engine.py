@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, has_consent, require_consent
+from doppel.access import ChannelKey, ConsentRecord, Place, has_consent, require_consent
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.artifacts import Version
 from doppel.config import Settings
@@ -89,7 +89,7 @@ class Engine:
         user = await asyncio.to_thread(self._archive.find_user, name)
         return await asyncio.to_thread(self._persona, user)
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
+    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 
         Yields SourcesFound, then TextDelta after TextDelta, then Finished. Raises ConsentError, NotReadableError,

@@ -43,7 +43,7 @@ def ts_seconds(ts: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A member of a workspace."""
+    """A member of a workspace; a guest, or someone of another workspace, sees only the channels they are in."""
 
     team: str
     id: str
@@ -52,6 +52,7 @@ class User:
     display_name: str = ""
     is_bot: bool = False
     deleted: bool = False
+    is_guest: bool = False
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from commands.run import Run
 from commands.slack import hear_slack
 from doppel.archive import Archive
+from doppel.bot.answering import Engine
 from doppel.config import load_settings
 from doppel.console import Console
 from doppel.jobs.queue import Job, Jobs
@@ -68,7 +69,7 @@ class Quiet(Console):
 
 @asynccontextmanager
 async def listening(
-    slack: FakeSlack, archive: Archive, data_dir: Path, way: str, **http: object
+    slack: FakeSlack, archive: Archive, data_dir: Path, way: str, engine: Engine | None = None, **http: object
 ) -> AsyncIterator[Listening]:
     """Doppel at work on the events of `slack`; `way` is socket or http."""
     secret = {
@@ -78,10 +79,14 @@ async def listening(
     environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url} | secret[way]
     said: list[str] = []
     run = Run(load_settings(environment(data_dir) | environ), Quiet(said))
+    answers = engine or FakeEngine([ERIK])
     page = build_app(FakeEngine([ERIK]), Site().store, PLACE)
     with reserve_port("127.0.0.1", 0) as port:
         ready = asyncio.Event()
-        tasks = [asyncio.create_task(serve(page, port, ready.set)), asyncio.create_task(hear_slack(run, archive, page))]
+        tasks = [
+            asyncio.create_task(serve(page, port, ready.set)),
+            asyncio.create_task(hear_slack(run, archive, page, answers)),
+        ]
         try:
             await ready.wait()
             found = Listening(slack, archive, run, said=said)

@@ -34,7 +34,7 @@ OWNERS = {
     "openai": {"doppel/inference.py"},
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
-    "slack_sdk": {"doppel/slack/api.py", "doppel/surfaces/bot.py"},
+    "slack_sdk": {f"doppel/{name}.py" for name in ("bot/answering", "slack/api", "slack/posting", "surfaces/bot")},
     "slack_bolt": {"doppel/surfaces/bot.py"},
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
     "typer": {"app.py", *(f"commands/{name}.py" for name in ("archive", "data", "jobs", "personas", "run", "talk"))},

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, ledger, people, reading
+from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
@@ -72,6 +73,10 @@ class Archive:
         with reads(self._engine, self.place) as connection:
             current = listening(connection, team)
             return current.since if current else None
+
+    def bot(self, team: str) -> BotStore:
+        """What the bot of one workspace must not forget."""
+        return BotStore(self._engine, self.place, team)
 
     def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
         """Copy everything into an empty archive, whole or not at all; returns the rows of each table.

@@ -44,8 +44,7 @@ def micros(ts: str) -> int:
 def users(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> list[User]:
     """The people and bots of all workspaces, or of one."""
     t = tables.users
-    query = select(t.c.team, t.c.id, t.c.handle, t.c.real_name, t.c.display_name, t.c.is_bot, t.c.deleted)
-    query = query.order_by(t.c.team, t.c.id)
+    query = select(*(t.c[name] for name in User.__slots__)).order_by(t.c.team, t.c.id)
     if team is not None:
         query = query.where(t.c.team == team)
     if ids is not None:

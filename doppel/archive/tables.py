@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -30,6 +30,7 @@ users = Table(
     Column("display_name", Text, nullable=False),
     Column("is_bot", Boolean, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("is_guest", Boolean, nullable=False, server_default=false()),
     Column("as_of", BigInteger, nullable=False),
 )
 
@@ -152,4 +153,43 @@ listening = Table(
     Column("team", Key, primary_key=True),
     Column("since", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
+)
+
+# What the bot was asked, by Slack's event id. `event` is kept until it is answered, `posted_ts` is its message until
+# then.
+questions = Table(
+    "questions",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("event_id", Key, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("event", JSON),
+    Column("posted_ts", Text),
+)
+
+# Who answers in a thread, in a channel (`thread_ts` is "") or in the workspace (`channel` is "" too).
+voices = Table(
+    "voices",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("thread_ts", Key, primary_key=True),
+    Column("user_id", Text, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("channel", Key, nullable=False),
+    Column("thread_ts", Key, nullable=False),
+    Column("asker", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("version", Text),
+    Column("question", Text, nullable=False),
+    Column("reply", Text, nullable=False),
+    Column("sources", JSON, nullable=False),
+    Index("answers_by_thread", "team", "channel", "thread_ts"),
 )

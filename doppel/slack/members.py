@@ -18,7 +18,14 @@ def user_of(raw: Raw, team: str) -> User:
         display_name=text_of(profile, "display_name"),
         is_bot=bool(raw.get("is_bot")),
         deleted=bool(raw.get("deleted")),
+        is_guest=_is_guest(raw, team),
     )
+
+
+def _is_guest(raw: Raw, team: str) -> bool:
+    home = text_of(raw, "team_id")
+    limited = any(raw.get(key) for key in ("is_restricted", "is_ultra_restricted", "is_stranger"))
+    return limited or (team.startswith("T") and home.startswith("T") and home != team)
 
 
 def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:

@@ -15,8 +15,13 @@ from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+)
 from slack_sdk.web.async_client import AsyncWebClient
 
+from doppel.slack.blocks import FEEDBACK
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
 
@@ -45,7 +50,8 @@ class Identity:
 
 def bot_client(token: str, api_url: str) -> AsyncWebClient:
     """Slack's Web API for the bot; `api_url` ends in /api/."""
-    return AsyncWebClient(token, base_url=f"{api_url.rstrip('/')}/", logger=_log)
+    retries = [AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler(max_retry_count=5)]
+    return AsyncWebClient(token, base_url=f"{api_url.rstrip('/')}/", logger=_log, retry_handlers=list(retries))
 
 
 async def identify(client: AsyncWebClient) -> Identity | str:
@@ -61,8 +67,14 @@ async def identify(client: AsyncWebClient) -> Identity | str:
     return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"))
 
 
-def build_bot(client: AsyncWebClient, signing_secret: str, take: Callable[[Raw], None]) -> AsyncApp:
-    """The Bolt app; every event goes to `take`, which must be quick, before anything else is done with it.
+def build_bot(
+    client: AsyncWebClient,
+    signing_secret: str,
+    take: Callable[[str, Raw], Awaitable[None]],
+    vote: Callable[[str, str], Awaitable[None]],
+) -> AsyncApp:
+    """The Bolt app. Every event, with its id, goes to `take` before Slack is told that it came; `vote` gets the value
+    of a pressed feedback button and who pressed it.
 
     With Socket Mode `signing_secret` may be empty: Slack signs nothing there.
     """
@@ -77,13 +89,18 @@ def build_bot(client: AsyncWebClient, signing_secret: str, take: Callable[[Raw],
     async def take_event(body: dict[str, Any], next: Next) -> None:
         event = body.get("event")
         if body.get("type") == "event_callback" and isinstance(event, dict):
-            take(event)
+            await take(str(body.get("event_id") or ""), event)
         await next()
+
+    async def take_vote(ack: Callable[[], Awaitable[Any]], body: dict[str, Any], action: dict[str, Any]) -> None:
+        await ack()
+        await vote(str(action.get("value") or ""), text_of(body.get("user") or {}, "id"))
 
     async def acknowledge() -> None:
         """Nothing more: what has no listener of its own is acknowledged all the same, or Slack sends it again."""
 
     app.middleware(take_event)
+    app.action(FEEDBACK)(take_vote)
     app.event(re.compile(""))(acknowledge)
     return app
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from doppel.access import ReadPolicy
+from doppel.access import Place
 from doppel.errors import UnknownUserError
 from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
 
@@ -57,7 +57,7 @@ class FakeEngine:
         """Begin anew; without a script it answers "About" and the question."""
         self.people = list(people)
         self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
-        self.asked: list[tuple[Persona, tuple[Turn, ...], ReadPolicy]] = []
+        self.asked: list[tuple[Persona, tuple[Turn, ...], Place]] = []
         self.stopped = 0
 
     async def personas(self) -> list[Persona]:
@@ -69,7 +69,7 @@ class FakeEngine:
             raise UnknownUserError(f"Nobody is called {name}.")
         return found[0]
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
+    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         self.asked.append((persona, tuple(turns), place))
         try:
             for step in self.script(persona, turns):

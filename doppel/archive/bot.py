@@ -1,0 +1,131 @@
+"""What the bot must not forget: what it was asked, who answers where, and what it answered.
+
+Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Table, and_, delete, insert, select, update
+
+from doppel.archive import tables
+from doppel.archive.database import reading, writing
+from doppel.archive.place import Place
+from doppel.slack.markup import Raw, clean
+
+KEPT_QUESTIONS = 7 * 86_400_000_000
+"""How long an event's id is remembered: Slack sends none again after an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A question that has no whole answer yet; `posted_ts` is what was posted of it."""
+
+    event_id: str
+    event: Raw
+    posted_ts: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered in a thread. `user_id` is the persona, `sources` are permalinks."""
+
+    id: str
+    at: int
+    channel: str
+    thread_ts: str
+    asker: str
+    user_id: str
+    version: str | None
+    question: str
+    reply: str
+    sources: tuple[str, ...]
+
+
+class BotStore:
+    """One workspace's part of it. Safe from several threads; every method is one transaction."""
+
+    def __init__(self, engine: Engine, place: Place, team: str) -> None:
+        self._engine, self._place, self.team = engine, place, team
+
+    def accept(self, events: Sequence[tuple[str, Raw]], at: int) -> set[str]:
+        """Keep questions, by their event's id, until they are finished; returns the ids that were not known."""
+        t = tables.questions
+        with writing(self._engine, self._place) as connection:
+            known = set(connection.scalars(self._of(t, t.c.event_id, t.c.event_id.in_([id_ for id_, _ in events]))))
+            new = {id_: event for id_, event in events if id_ not in known}
+            if new:
+                rows = [{"team": self.team, "event_id": id_, "at": at, "event": new[id_]} for id_ in new]
+                connection.execute(insert(t), rows)
+                connection.execute(delete(t).where(t.c.team == self.team, t.c.at < at - KEPT_QUESTIONS))
+        return set(new)
+
+    def open_questions(self) -> list[Open]:
+        """What was asked and not finished, oldest first."""
+        t = tables.questions
+        with reading(self._engine, self._place) as connection:
+            query = select(t.c.event_id, t.c.event, t.c.posted_ts).where(t.c.team == self.team, t.c.event.is_not(None))
+            rows = connection.execute(query.order_by(t.c.at, t.c.event_id))
+            return [Open(row.event_id, row.event, row.posted_ts) for row in rows if row.event]
+
+    def note_posted(self, event_id: str, ts: str) -> None:
+        """Remember the message in which a question is being answered."""
+        self._update_question(event_id, posted_ts=ts)
+
+    def finish(self, event_id: str) -> None:
+        """A question is answered, or was told why not."""
+        self._update_question(event_id, event=None)
+
+    def voice(self, channel: str = "", thread_ts: str = "") -> str | None:
+        """Who answers exactly there: in a thread, in a channel, or in the workspace."""
+        t = tables.voices
+        with reading(self._engine, self._place) as connection:
+            here = and_(t.c.channel == channel, t.c.thread_ts == thread_ts)
+            found: str | None = connection.scalar(self._of(t, t.c.user_id, here))
+            return found
+
+    def set_voice(self, user_id: str, channel: str = "", thread_ts: str = "") -> None:
+        """Say who answers there from now on."""
+        t, key = tables.voices, {"team": self.team, "channel": channel, "thread_ts": thread_ts}
+        with writing(self._engine, self._place) as connection:
+            here = [t.c[name] == value for name, value in key.items()]
+            if not connection.execute(update(t).where(*here).values(user_id=user_id)).rowcount:
+                connection.execute(insert(t).values(**key, user_id=user_id))
+
+    def add_answer(self, at: int, **values: Any) -> Answer:
+        """Keep what was answered; `values` are the fields of Answer but for its id. Returns it."""
+        answer = Answer(secrets.token_hex(8), at, **values)
+        row = {name: getattr(answer, name) for name in Answer.__slots__}
+        row |= {"question": clean(answer.question), "reply": clean(answer.reply), "sources": list(answer.sources)}
+        with writing(self._engine, self._place) as connection:
+            connection.execute(insert(tables.answers).values(team=self.team, **row))
+        return answer
+
+    def answer(self, answer_id: str) -> Answer | None:
+        """The answer of that id, or None."""
+        found = self._answers(tables.answers.c.id == answer_id)
+        return found[0] if found else None
+
+    def answers(self, channel: str, thread_ts: str) -> list[Answer]:
+        """What was answered in a thread, in order."""
+        t = tables.answers
+        return self._answers(and_(t.c.channel == channel, t.c.thread_ts == thread_ts))
+
+    def _answers(self, condition: Any) -> list[Answer]:
+        t = tables.answers
+        with reading(self._engine, self._place) as connection:
+            rows = connection.execute(select(t).where(t.c.team == self.team, condition).order_by(t.c.at, t.c.id))
+            found = [{name: getattr(row, name) for name in Answer.__slots__} for row in rows]
+        return [Answer(**{**values, "sources": tuple(values["sources"])}) for values in found]
+
+    def _update_question(self, event_id: str, **values: Any) -> None:
+        t = tables.questions
+        with writing(self._engine, self._place) as connection:
+            connection.execute(update(t).where(t.c.team == self.team, t.c.event_id == event_id).values(**values))
+
+    def _of(self, table: Table, column: Any, condition: Any) -> Any:
+        return select(column).where(table.c.team == self.team, condition)

@@ -1,0 +1,61 @@
+"""Slack's event -> the question it asks. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from doppel.slack.markup import Raw
+from doppel.slack.members import text_of
+from doppel.slack.messages import timestamp
+
+MAX_PANEL = 5
+_PERSON = r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>"
+_AS = re.compile(rf"as\s+{_PERSON}[\s,:]*", re.IGNORECASE)
+_PANEL = re.compile(rf"panel((?:[\s,]+(?:and\s+)?{_PERSON})+)[\s,:]*", re.IGNORECASE)
+_SAID = ("", "file_share", "thread_broadcast")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks. The answer goes into the thread of `thread_ts`.
+
+    `text` is Slack's markup without the mention of the bot; `people` are ids of those who are asked by name; `direct`
+    says that nobody else reads along; `addressed` is False for what merely stands in a thread.
+    """
+
+    channel: str
+    ts: str
+    thread_ts: str
+    asker: str
+    text: str
+    people: tuple[str, ...]
+    direct: bool
+    addressed: bool
+
+
+def question_of(event: Raw, bot_user: str) -> Question | None:
+    """The question of an event, or None: bots, edits and what is said to others ask nothing."""
+    kind, channel, asker = text_of(event, "type"), text_of(event, "channel"), text_of(event, "user")
+    ts = timestamp(event.get("ts"))
+    by_bot = event.get("bot_id") or asker in ("", bot_user) or text_of(event, "subtype") not in _SAID
+    if kind not in ("app_mention", "message") or ts is None or not channel or by_bot:
+        return None
+    thread_ts, text = timestamp(event.get("thread_ts")), text_of(event, "text")
+    direct = text_of(event, "channel_type") == "im"
+    mentioned = kind == "app_mention"
+    is_reply = thread_ts is not None and thread_ts != ts
+    # A message that mentions the bot comes once more, as an app_mention.
+    if not (mentioned or direct or (is_reply and f"<@{bot_user}" not in text)):
+        return None
+    people, text = _people(re.sub(rf"<@{bot_user}(?:\|[^>]*)?>[\s,:]*", " ", text).strip())
+    return Question(channel, ts, thread_ts or ts, asker, text, people, direct, mentioned or direct)
+
+
+def _people(text: str) -> tuple[tuple[str, ...], str]:
+    """Who is asked by name, and the rest: `as @erik …`, or `panel @a @b @c …`."""
+    if match := _AS.match(text):
+        return (match[1],), text[match.end() :].strip()
+    if match := _PANEL.match(text):
+        return tuple(dict.fromkeys(re.findall(_PERSON, match[1])))[:MAX_PANEL], text[match.end() :].strip()
+    return (), text

@@ -1,0 +1,58 @@
+"""Questions on their way in: kept before Slack is told that they came, each of them once, however often it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from doppel.archive.bot import BotStore
+from doppel.slack.markup import Raw
+
+
+class Inbox:
+    """Keeps what comes at the same time in one transaction, so that a burst waits for few."""
+
+    def __init__(self, store: BotStore) -> None:
+        self._store = store
+        self._queue: asyncio.Queue[tuple[str, Raw, asyncio.Future[bool]]] = asyncio.Queue()
+
+    async def accept(self, event_id: str, event: Raw) -> bool:
+        """Keep a question; whether it is a new one. Raises what the archive raises."""
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((event_id, event, kept))
+        return await kept
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is open, questions are kept."""
+        task = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._keep(batch)
+
+    async def _keep(self, batch: list[tuple[str, Raw, asyncio.Future[bool]]]) -> None:
+        events = [(event_id, event) for event_id, event, _ in batch]
+        try:
+            new = await asyncio.to_thread(self._store.accept, events, round(time.time() * 1e6))
+        except Exception as error:
+            for *_, kept in batch:
+                if not kept.done():
+                    kept.set_exception(error)
+            return
+        for event_id, _, kept in batch:
+            if not kept.done():
+                kept.set_result(event_id in new)
+            new.discard(event_id)

@@ -1,0 +1,58 @@
+"""What Slack sends, handed on: every event to the archive, questions to whoever answers, votes to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+
+from doppel.archive.archive import Archive
+from doppel.bot.answering import Answering
+from doppel.bot.asked import Question, question_of
+from doppel.bot.inbox import Inbox
+from doppel.slack.blocks import read_feedback
+from doppel.slack.markup import Raw
+from doppel.sync.feed import EventFeed
+
+
+class Receiver:
+    """Takes what comes; nothing waits for an answer to be written."""
+
+    def __init__(
+        self, archive: Archive, team: str, bot_user: str, feed: EventFeed, inbox: Inbox, answering: Answering
+    ) -> None:
+        self._archive, self._store, self._bot_user = archive, archive.bot(team), bot_user
+        self._feed, self._inbox, self._answering = feed, inbox, answering
+
+    async def take(self, event_id: str, event: Raw) -> None:
+        """Take an event. It returns once a question in it is kept, so that Slack may be told that it came."""
+        self._feed.put(event)
+        question = question_of(event, self._bot_user)
+        if question is None or not event_id or not await self._is_meant(question):
+            return
+        if await self._inbox.accept(event_id, event):
+            self._answering.begin(event_id, question)
+
+    async def _is_meant(self, question: Question) -> bool:
+        """What stands in a thread without a mention is meant for the bot where it answered before."""
+        if question.addressed:
+            return True
+        voice = await asyncio.to_thread(self._store.voice, question.channel, question.thread_ts)
+        return voice is not None
+
+    async def vote(self, value: str, _voter: str) -> None:
+        """Keep what a reader thought of an answer, with what was asked and which version answered."""
+        try:
+            answer_id, liked = read_feedback(value)
+        except ValueError:
+            return
+        answer = await asyncio.to_thread(self._store.answer, answer_id)
+        if answer is not None:
+            await asyncio.to_thread(
+                self._archive.add_feedback,
+                self._store.team,
+                answer.user_id,
+                version=answer.version,
+                question=answer.question,
+                reply=answer.reply,
+                sources=answer.sources,
+                liked=liked,
+            )
