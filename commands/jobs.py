@@ -74,7 +74,7 @@ def jobs_list(run: Run) -> Result:
 
     with Jobs(run.settings) as jobs:
         found = jobs.all()
-    return Result({"jobs": [asdict(job) for job in found]}, "\n".join(map(_line, found)) or "No job yet.")
+    return Result({"jobs": [asdict(job) for job in found]}, "\n".join(map(line_of, found)) or "No job yet.")
 
 
 @command(jobs_app, "show")
@@ -87,7 +87,7 @@ def jobs_show(run: Run, job_id: JobId) -> Result:
         job = jobs.find(job_id)
         result = jobs.result(job.id) if job.status == "done" else None
     log = JobFiles.of(run.settings, job.id).log_tail()
-    text = "\n".join(filter(None, [_line(job), job.error, result["text"] if result else None, "", log]))
+    text = "\n".join(filter(None, [line_of(job), job.error, result["text"] if result else None, "", log]))
     return Result(asdict(job) | {"log": log, "result": result["data"] if result else None}, text)
 
 
@@ -160,7 +160,8 @@ def _has_changed(run: Run) -> bool:
         return archive.revision() != indexed_revision(run.index())
 
 
-def _line(job: Job) -> str:
+def line_of(job: Job) -> str:
+    """One job on one line."""
     progress = f" {100 * job.progress:.0f} %" if job.progress is not None and job.status == "running" else ""
     note = f"  {job.note}" if job.note and job.status == "running" else ""
     return f"{job.id}  {job.created}  {job.status}{progress}  {_command(job)}{note}"

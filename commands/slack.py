@@ -1,11 +1,13 @@
-"""Slack heard while the server runs."""
+"""Slack, heard and answered while the server runs."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from commands.jobs import request_of
+from commands.jobs import line_of, request_of
 from commands.run import Run
 
 if TYPE_CHECKING:
@@ -33,28 +35,49 @@ async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engine) 
 
     `page` takes what comes by HTTP.
     """
-    from doppel.bot.answering import Answering
-    from doppel.bot.inbox import Inbox
-    from doppel.bot.receiving import Receiver
-    from doppel.surfaces.bot import bot_client, build_bot, mount_events
-    from doppel.sync.feed import EventFeed
+    from doppel.surfaces.bot import bot_client, mount_events
 
     settings = run.settings
     client = bot_client(settings.slack_bot_token.get_secret_value(), settings.slack_api_url)
     identity = await _identity(run, client)
-    feed = EventFeed(archive.events(identity.team), identity.bot_user, lambda: _ask_sync(run))
-    inbox = Inbox(archive.bot(identity.team))
-    answering = Answering(engine, archive, client, identity.team, identity.bot_user)
-    receiver = Receiver(archive, identity.team, identity.bot_user, feed, inbox, answering)
-    secret = settings.slack_signing_secret.get_secret_value()
-    bot = build_bot(client, secret, receiver.take, receiver.vote)
-    async with feed.running(), inbox.running(), answering.running():
+    async with _bot(run, archive, engine, client, identity) as (bot, feed):
         if settings.slack_app_token.get_secret_value():
             await _by_socket(run, bot, feed)
         mount_events(page, bot)
         feed.begin()
         run.console.say("Slack's events are heard at /slack/events.")
         await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _bot(
+    run: Run, archive: Archive, engine: Engine, client: Client, identity: Identity
+) -> AsyncIterator[tuple[Bot, EventFeed]]:
+    """The parts of the bot put together, and at work."""
+    from doppel.bot.answering import Answering
+    from doppel.bot.commands import Commands
+    from doppel.bot.consenting import Consenting
+    from doppel.bot.desk import Notices
+    from doppel.bot.inbox import Inbox
+    from doppel.bot.receiving import Receiver
+    from doppel.surfaces.bot import build_bot
+    from doppel.sync.feed import EventFeed
+
+    team, bot_user, desk = identity.team, identity.bot_user, JobDesk(run)
+    store = archive.bot(team)
+    feed = EventFeed(archive.events(team), bot_user, lambda: _ask_sync(run))
+    inbox, notices = Inbox(store), Notices(desk, store, client)
+    answering = Answering(engine, archive, client, team, bot_user)
+    consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request))
+    commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
+    receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
+    bot = build_bot(client, run.settings.slack_signing_secret.get_secret_value(), receiver)
+    async with feed.running(), inbox.running(), answering.running():
+        telling = asyncio.create_task(notices.keep_telling())
+        try:
+            yield bot, feed
+        finally:
+            telling.cancel()
 
 
 async def _identity(run: Run, client: Client) -> Identity:
@@ -84,6 +107,47 @@ async def _by_socket(run: Run, bot: Bot, feed: EventFeed) -> None:
                 run.console.say("Slack lets nobody connect; is SLACK_APP_TOKEN right? Trying again now and then.")
             told = str(error)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+class JobDesk:
+    """The queue of jobs of a data folder, as the bot asks for them."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def ask(self, kind: str, words: list[str]) -> str:
+        """Queue a job, or find an equal one; returns its id."""
+        from doppel.jobs.queue import Jobs
+
+        with Jobs(self._run.settings) as jobs:
+            return jobs.ask(request_of(self._run.settings, kind, words))[0].id
+
+    def ended(self, job_id: str) -> str | None:
+        """What a job came to, None while it is queued or runs."""
+        from doppel.jobs.queue import Jobs
+
+        with Jobs(self._run.settings) as jobs:
+            job = jobs.get(job_id)
+            if not job.has_ended:
+                return None
+            result = jobs.result(job.id) if job.status == "done" else None
+        outcome = result["text"] if result else job.error or ""
+        return f"Job {job.id} ({job.kind}) is {job.status}. {outcome}".strip()
+
+    def lines(self) -> list[str]:
+        """The jobs that are queued or run."""
+        from doppel.jobs.queue import Jobs
+
+        with Jobs(self._run.settings) as jobs:
+            return [line_of(job) for job in jobs.all() if not job.has_ended]
+
+    def cancel(self, beginning: str) -> str:
+        """Cancel the job whose id begins so."""
+        from doppel.jobs.queue import Jobs
+
+        with Jobs(self._run.settings) as jobs:
+            job = jobs.cancel(jobs.find(beginning))
+        return f"Job {job.id} ({job.kind}) is {job.status}."
 
 
 def _ask_sync(run: Run) -> bool:

@@ -19,7 +19,10 @@ class ConsentAction(StrEnum):
     """What a person, or somebody on the record for them, said about their doppelganger."""
 
     GRANT = "grant"
+    DECLINE = "decline"
     REVOKE = "revoke"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,33 @@ class ConsentRecord:
     by: str
 
 
+_ANSWERS = (ConsentAction.GRANT, ConsentAction.DECLINE, ConsentAction.REVOKE)
+_SWITCHES = (ConsentAction.GRANT, ConsentAction.PAUSE, ConsentAction.RESUME)
+
+
 def has_consent(records: Iterable[ConsentRecord]) -> bool:
-    """Whether the newest of one person's `records`, oldest first, grants."""
-    newest = deque(records, maxlen=1)
-    return bool(newest) and newest[0].action is ConsentAction.GRANT
+    """Whether the last that one person answered in `records`, oldest first, is a yes."""
+    return _last(records, _ANSWERS) is ConsentAction.GRANT
+
+
+def is_paused(records: Iterable[ConsentRecord]) -> bool:
+    """Whether a person lets their doppelganger rest; their consent stands."""
+    return _last(records, _SWITCHES) is ConsentAction.PAUSE
+
+
+def _last(records: Iterable[ConsentRecord], among: tuple[ConsentAction, ...]) -> ConsentAction | None:
+    newest = deque((record.action for record in records if record.action in among), maxlen=1)
+    return newest[0] if newest else None
+
+
+def require_awake(user: User, records: Iterable[ConsentRecord]) -> None:
+    """Raise ConsentError where a person lets their doppelganger rest."""
+    if is_paused(records):
+        raise ConsentError(f"{user.name} has paused their doppelganger; only they can let it answer again.")
 
 
 def require_consent(user: User, records: Iterable[ConsentRecord]) -> None:
-    """Raise ConsentError unless the newest of the person's `records`, oldest first, grants."""
+    """Raise ConsentError unless the last answer in the person's `records`, oldest first, is a yes."""
     if not has_consent(records):
         raise ConsentError(
             f"{user.name} has not agreed to a doppelganger; once they have, record it with "

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, Place, has_consent, require_consent
+from doppel.access import ChannelKey, ConsentRecord, Place, has_consent, is_paused, require_awake, require_consent
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.artifacts import Version
 from doppel.config import Settings
@@ -117,11 +117,15 @@ class Engine:
     def _personas(self) -> list[Persona]:
         agreed = {(r.team, r.user_id) for r in self._archive.consent_records()}
         users = [user for user in self._archive.users() if (user.team, user.id) in agreed]
-        found = [self._as_persona(user) for user in users if has_consent(self._archive.consent_records(user))]
+        ledger = {(user.team, user.id): self._archive.consent_records(user) for user in users}
+        awake = [user for user in users if has_consent(r := ledger[user.team, user.id]) and not is_paused(r)]
+        found = [self._as_persona(user) for user in awake]
         return sorted(found, key=lambda p: (p.version is None, p.name.casefold()))
 
     def _persona(self, user: User) -> Persona:
-        require_consent(user, self._archive.consent_records(user))
+        records = self._archive.consent_records(user)
+        require_consent(user, records)
+        require_awake(user, records)
         return self._as_persona(user)
 
     def _as_persona(self, user: User) -> Persona:

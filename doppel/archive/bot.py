@@ -46,6 +46,32 @@ class Answer:
     sources: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question to `user_id` whether they agree; `state` is open, agreed, declined or expired.
+
+    `channel` is where `asked_by` asked for it; `posted_in` and `posted_ts` name the message that asks.
+    """
+
+    id: str
+    user_id: str
+    asked_by: str
+    channel: str
+    expires: int
+    state: str = "open"
+    posted_in: str = ""
+    posted_ts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Who is to be told, and where, when a job has ended."""
+
+    job_id: str
+    channel: str
+    user_id: str
+
+
 class BotStore:
     """One workspace's part of it. Safe from several threads; every method is one transaction."""
 
@@ -114,6 +140,51 @@ class BotStore:
         """What was answered in a thread, in order."""
         t = tables.answers
         return self._answers(and_(t.c.channel == channel, t.c.thread_ts == thread_ts))
+
+    def add_request(self, request: Request) -> None:
+        """Keep a question to somebody."""
+        row = {name: getattr(request, name) for name in Request.__slots__}
+        with writing(self._engine, self._place) as connection:
+            connection.execute(insert(tables.consent_requests).values(team=self.team, **row))
+
+    def requests(self, state: str, user_id: str | None = None) -> list[Request]:
+        """Those in that state, of everybody or of one person; the newest last."""
+        t = tables.consent_requests
+        query = select(t).where(t.c.team == self.team, t.c.state == state).order_by(t.c.expires, t.c.id)
+        if user_id is not None:
+            query = query.where(t.c.user_id == user_id)
+        with reading(self._engine, self._place) as connection:
+            rows = connection.execute(query)
+            return [Request(**{name: getattr(row, name) for name in Request.__slots__}) for row in rows]
+
+    def settle_request(self, request_id: str, state: str) -> bool:
+        """Give an open request its end; False where it has one."""
+        t = tables.consent_requests
+        here = (t.c.team == self.team, t.c.id == request_id, t.c.state == "open")
+        with writing(self._engine, self._place) as connection:
+            return bool(connection.execute(update(t).where(*here).values(state=state)).rowcount)
+
+    def add_notice(self, notice: Notice) -> None:
+        """Tell somebody when a job has ended; once, however often this is called."""
+        t, key = tables.notices, {"job_id": notice.job_id, "channel": notice.channel}
+        here = [t.c.team == self.team, *(t.c[name] == value for name, value in key.items())]
+        with writing(self._engine, self._place) as connection:
+            connection.execute(delete(t).where(*here))
+            connection.execute(insert(t).values(team=self.team, user_id=notice.user_id, **key))
+
+    def notices(self) -> list[Notice]:
+        """Who waits for a job."""
+        t = tables.notices
+        with reading(self._engine, self._place) as connection:
+            rows = connection.execute(select(t).where(t.c.team == self.team).order_by(t.c.job_id, t.c.channel))
+            return [Notice(row.job_id, row.channel, row.user_id) for row in rows]
+
+    def drop_notice(self, notice: Notice) -> None:
+        """It was told."""
+        t = tables.notices
+        here = (t.c.team == self.team, t.c.job_id == notice.job_id, t.c.channel == notice.channel)
+        with writing(self._engine, self._place) as connection:
+            connection.execute(delete(t).where(*here))
 
     def _answers(self, condition: Any) -> list[Answer]:
         t = tables.answers

@@ -193,3 +193,28 @@ answers = Table(
     Column("sources", JSON, nullable=False),
     Index("answers_by_thread", "team", "channel", "thread_ts"),
 )
+
+# A question to one person; `channel` is where it was asked for, `posted_in` and `posted_ts` the message that asks.
+consent_requests = Table(
+    "consent_requests",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("posted_in", Text, nullable=False),
+    Column("posted_ts", Text, nullable=False),
+)
+
+# Who is to be told, and where, when a job has ended.
+notices = Table(
+    "notices",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("job_id", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("user_id", Text, nullable=False),
+)

@@ -1,4 +1,4 @@
-"""What Slack sends, handed on: every event to the archive, questions to whoever answers, votes to the ledger."""
+"""What Slack sends, handed on: every event to the archive, questions to whoever answers, words to the commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import asyncio
 from doppel.archive.archive import Archive
 from doppel.bot.answering import Answering
 from doppel.bot.asked import Question, question_of
+from doppel.bot.commands import Command, Commands
+from doppel.bot.consenting import Consenting
 from doppel.bot.inbox import Inbox
-from doppel.slack.blocks import read_feedback
+from doppel.errors import DoppelError
+from doppel.slack.blocks import Block, error_blocks, read_feedback
+from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
+from doppel.slack.outgoing import plain
 from doppel.sync.feed import EventFeed
 
 
@@ -17,10 +22,19 @@ class Receiver:
     """Takes what comes; nothing waits for an answer to be written."""
 
     def __init__(
-        self, archive: Archive, team: str, bot_user: str, feed: EventFeed, inbox: Inbox, answering: Answering
+        self,
+        archive: Archive,
+        team: str,
+        bot_user: str,
+        feed: EventFeed,
+        inbox: Inbox,
+        answering: Answering,
+        commands: Commands,
+        consenting: Consenting,
     ) -> None:
         self._archive, self._store, self._bot_user = archive, archive.bot(team), bot_user
         self._feed, self._inbox, self._answering = feed, inbox, answering
+        self._commands, self._consenting = commands, consenting
 
     async def take(self, event_id: str, event: Raw) -> None:
         """Take an event. It returns once a question in it is kept, so that Slack may be told that it came."""
@@ -56,3 +70,27 @@ class Receiver:
                 sources=answer.sources,
                 liked=liked,
             )
+
+    async def command(self, user: str, channel: str, text: str) -> str:
+        """Do what somebody asks for with `/doppel`; returns what they alone are to read."""
+        return await self._commands.run(Command(user, channel, text))
+
+    async def consent(self, action: str, value: str, user: str) -> str:
+        """Take somebody's answer to a request, or what they decide in their App home."""
+        try:
+            if action == WITHDRAW and value == user:
+                await self._consenting.withdraw(user)
+            elif action == AGREE and value == user:
+                await self._consenting.grant(user)
+            elif action in (AGREE, DECLINE):
+                await self._consenting.answer(value, user, agrees=action == AGREE)
+        except DoppelError as error:
+            return plain(str(error))
+        return ""
+
+    async def home(self, user: str) -> Block:
+        """The App home of a person."""
+        try:
+            return await self._consenting.home(user)
+        except DoppelError as error:
+            return {"type": "home", "blocks": error_blocks(str(error))}

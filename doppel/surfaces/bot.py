@@ -8,12 +8,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
-from slack_bolt.async_app import AsyncApp
+from slack_bolt.async_app import AsyncApp, AsyncRespond
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
@@ -21,7 +21,8 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.slack.blocks import FEEDBACK
+from doppel.slack.blocks import FEEDBACK, Block
+from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
 
@@ -34,6 +35,7 @@ TROUBLE = (SlackApiError, SlackClientError, OSError, asyncio.TimeoutError)
 """What a call of Slack may raise."""
 
 Next = Callable[[], Awaitable[Any]]
+Ack = Callable[[], Awaitable[Any]]
 
 _log = logging.getLogger("doppel.slack.bolt")
 # Bolt quotes what it was sent, and so what people said.
@@ -67,17 +69,27 @@ async def identify(client: AsyncWebClient) -> Identity | str:
     return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"))
 
 
-def build_bot(
-    client: AsyncWebClient,
-    signing_secret: str,
-    take: Callable[[str, Raw], Awaitable[None]],
-    vote: Callable[[str, str], Awaitable[None]],
-) -> AsyncApp:
-    """The Bolt app. Every event, with its id, goes to `take` before Slack is told that it came; `vote` gets the value
-    of a pressed feedback button and who pressed it.
+class Handlers(Protocol):
+    """What is done with what Slack sends. Users are ids."""
 
-    With Socket Mode `signing_secret` may be empty: Slack signs nothing there.
-    """
+    async def take(self, event_id: str, event: Raw) -> None:
+        """An event; Slack is told that it came when this returns."""
+
+    async def command(self, user: str, channel: str, text: str) -> str:
+        """`/doppel` and what stands behind it; returns what its user alone is to read."""
+
+    async def vote(self, value: str, user: str) -> None:
+        """A feedback button was pressed."""
+
+    async def consent(self, action: str, value: str, user: str) -> str:
+        """AGREE, DECLINE or WITHDRAW was pressed; returns what its user alone is to read, if anything."""
+
+    async def home(self, user: str) -> Block:
+        """Somebody opens the App home; returns its view."""
+
+
+def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -> AsyncApp:
+    """The Bolt app. With Socket Mode `signing_secret` may be empty: Slack signs nothing there."""
     app = AsyncApp(
         client=client,
         signing_secret=signing_secret or None,
@@ -89,20 +101,50 @@ def build_bot(
     async def take_event(body: dict[str, Any], next: Next) -> None:
         event = body.get("event")
         if body.get("type") == "event_callback" and isinstance(event, dict):
-            await take(str(body.get("event_id") or ""), event)
+            await handlers.take(str(body.get("event_id") or ""), event)
         await next()
 
-    async def take_vote(ack: Callable[[], Awaitable[Any]], body: dict[str, Any], action: dict[str, Any]) -> None:
+    async def open_home(event: dict[str, Any]) -> None:
+        if event.get("tab") == "home":
+            await _publish_home(text_of(event, "user"))
+
+    async def take_command(ack: Ack, respond: AsyncRespond, command: dict[str, Any]) -> None:
         await ack()
-        await vote(str(action.get("value") or ""), text_of(body.get("user") or {}, "id"))
+        words = (text_of(command, name) for name in ("user_id", "channel_id", "text"))
+        await respond(text=await handlers.command(*words), response_type="ephemeral")
+
+    async def take_vote(ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+        await ack()
+        await handlers.vote(text_of(action, "value"), _presser(body))
+
+    async def take_consent(ack: Ack, respond: AsyncRespond, body: dict[str, Any], action: dict[str, Any]) -> None:
+        await ack()
+        user = _presser(body)
+        said = await handlers.consent(text_of(action, "action_id"), text_of(action, "value"), user)
+        if said and body.get("response_url"):
+            await respond(text=said, response_type="ephemeral", replace_original=False)
+        if body.get("view"):
+            await _publish_home(user)
+
+    async def _publish_home(user: str) -> None:
+        await client.views_publish(user_id=user, view=await handlers.home(user))
 
     async def acknowledge() -> None:
         """Nothing more: what has no listener of its own is acknowledged all the same, or Slack sends it again."""
 
     app.middleware(take_event)
+    app.command("/doppel")(take_command)
     app.action(FEEDBACK)(take_vote)
+    for action in (AGREE, DECLINE, WITHDRAW):
+        app.action(action)(take_consent)
+    app.event("app_home_opened")(open_home)
     app.event(re.compile(""))(acknowledge)
     return app
+
+
+def _presser(body: dict[str, Any]) -> str:
+    user = body.get("user")
+    return text_of(user, "id") if isinstance(user, dict) else ""
 
 
 def mount_events(page: FastAPI, app: AsyncApp) -> None:

@@ -12,7 +12,7 @@ Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add a column and three tables."""
+    """Add a column and five tables."""
     op.add_column("users", sa.Column("is_guest", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "questions",
@@ -44,3 +44,22 @@ def upgrade() -> None:
         sa.Column("sources", sa.JSON(), nullable=False),
     )
     op.create_index("answers_by_thread", "answers", ["team", "channel", "thread_ts"])
+    op.create_table(
+        "consent_requests",
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("id", Key, primary_key=True),
+        sa.Column("user_id", Key, nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("posted_in", sa.Text(), nullable=False),
+        sa.Column("posted_ts", sa.Text(), nullable=False),
+    )
+    op.create_table(
+        "notices",
+        sa.Column("team", Key, primary_key=True),
+        sa.Column("job_id", Key, primary_key=True),
+        sa.Column("channel", Key, primary_key=True),
+        sa.Column("user_id", sa.Text(), nullable=False),
+    )

@@ -1,0 +1,208 @@
+"""`/doppel`: what can be asked for in Slack, who may, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from doppel.access import has_consent
+from doppel.archive.archive import Archive
+from doppel.archive.bot import Request
+from doppel.bot.answering import Answering, Engine
+from doppel.bot.asked import question_of
+from doppel.bot.consenting import Consenting
+from doppel.bot.desk import Desk, Notices
+from doppel.errors import DoppelError
+from doppel.slack.outgoing import plain
+
+ADMIN_SECONDS = 300.0
+"""How long it is believed that somebody is an admin."""
+
+HELP = """*What I can do*
+`/doppel ask QUESTION` asks here, `/doppel ask as @someone QUESTION` asks somebody's doppelganger
+`/doppel list` who can be asked · `/doppel status` what I am doing · `/doppel use @someone` who answers here
+`/doppel train @someone` makes a doppelganger, once they have agreed
+`/doppel consent` your own consent · `/doppel pause` lets your doppelganger rest, or answer again
+For admins: `/doppel use @someone workspace`, `/doppel sync`, `/doppel reindex`, `/doppel cancel JOB`
+Or mention me, or write to me. An AI writes every answer."""
+
+_PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")
+_AS = re.compile(rf"as\s+{_PERSON.pattern}\s*", re.IGNORECASE)
+
+
+class RefusedError(DoppelError):
+    """Somebody may not do that, or not so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What somebody typed after `/doppel`."""
+
+    user: str
+    channel: str
+    text: str
+
+    @property
+    def word(self) -> str:
+        return (self.text.split() or ["help"])[0].casefold()
+
+    @property
+    def rest(self) -> str:
+        return " ".join(self.text.split()[1:])
+
+
+class Commands:
+    """Answers commands. `run` returns what the asker alone is to read."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        engine: Engine,
+        client: AsyncWebClient,
+        team: str,
+        bot_user: str,
+        answering: Answering,
+        consenting: Consenting,
+        desk: Desk,
+        notices: Notices,
+    ) -> None:
+        self._archive, self._engine, self._client, self._team = archive, engine, client, team
+        self._bot_user = bot_user
+        self._answering, self._consenting, self._desk, self._notices = answering, consenting, desk, notices
+        self._store = archive.bot(team)
+        self._admins: dict[str, tuple[bool, float]] = {}
+        self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
+            "ask": self._ask,
+            "list": self._list,
+            "status": self._status,
+            "use": self._use,
+            "train": self._train,
+            "consent": self._consent,
+            "pause": self._pause,
+            "sync": self._job,
+            "reindex": self._job,
+            "cancel": self._cancel,
+        }
+
+    async def run(self, command: Command) -> str:
+        """Do what is asked for; every error is a sentence."""
+        try:
+            return await self._words.get(command.word, self._help)(command)
+        except DoppelError as error:
+            return plain(str(error))
+        except SlackApiError as error:
+            return f"Slack refused that ({plain(str(error.response.get('error')))}); am I in this channel? Invite me."
+
+    async def agreed(self, request: Request) -> None:
+        """Somebody agreed to be asked for: train, and tell who wanted it."""
+        await self._begin("train", ["--user", request.user_id], request.channel, request.asked_by)
+
+    async def _help(self, _command: Command) -> str:
+        return HELP
+
+    async def _ask(self, command: Command) -> str:
+        match = _AS.match(command.rest)
+        text = command.rest[match.end() :] if match else command.rest
+        if not text.strip():
+            raise RefusedError("Write your question after it, such as /doppel ask why did we drop Kafka?")
+        posted = await self._client.chat_postMessage(
+            channel=command.channel, text=f"<@{command.user}> asks: {plain(text)}"
+        )
+        ts, channel = str(posted["ts"]), str(posted["channel"])
+        asked = f"<@{self._bot_user}> {command.rest}"
+        event = {"type": "app_mention", "channel": channel, "user": command.user, "ts": ts, "text": asked}
+        question = question_of(event, self._bot_user)
+        if question is None:
+            raise RefusedError("That is no question.")
+        event_id = f"command-{channel}-{ts}"
+        await asyncio.to_thread(self._store.accept, [(event_id, event)], round(time.time() * 1e6))
+        self._answering.begin(event_id, question)
+        return "Asked; the answer comes in the thread."
+
+    async def _list(self, _command: Command) -> str:
+        people = [p for p in await self._engine.personas() if p.team == self._team]
+        lines = [f"• {plain(p.name)}, {'version ' + p.version if p.version else 'no adapter yet'}" for p in people]
+        return "\n".join(["*Who can be asked*", *lines]) if lines else "Nobody can be asked yet."
+
+    async def _status(self, _command: Command) -> str:
+        counts = await asyncio.to_thread(self._archive.counts)
+        lines = await asyncio.to_thread(self._desk.lines)
+        jobs = "\n".join(f"• {plain(line)}" for line in lines) or "No job is queued or running."
+        return f"{counts.messages:,} messages of {counts.channels:,} channels are in the archive.\n{jobs}"
+
+    async def _use(self, command: Command) -> str:
+        person = await self._person_in(command)
+        everywhere = command.rest.casefold().endswith(("workspace", "everywhere"))
+        if everywhere:
+            await self._require_admin(command.user)
+        persona = await self._engine.persona(person)
+        await asyncio.to_thread(self._store.set_voice, persona.user_id, "" if everywhere else command.channel)
+        return f"{plain(persona.name)} answers {'in the workspace' if everywhere else 'here'} from now on."
+
+    async def _train(self, command: Command) -> str:
+        asker = await self._consenting.person(command.user)
+        if asker.is_guest:
+            raise RefusedError("Guests can't ask for a training.")
+        user = await self._consenting.person(await self._person_in(command))
+        if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
+            job = await self._begin("train", ["--user", user.id], command.channel, command.user)
+            return f"Training {plain(user.name)} is job {job}; I tell you here when it has ended."
+        if not await self._consenting.ask(user, command.user, command.channel):
+            return f"{plain(user.name)} was asked already and has not answered yet."
+        return f"I asked {plain(user.name)} in a direct message; training begins once they agree."
+
+    async def _consent(self, command: Command) -> str:
+        user = await self._consenting.person(command.user)
+        if command.rest.casefold() == "withdraw":
+            gone = await self._consenting.withdraw(user.id)
+            return f"You withdrew. Your doppelganger has stopped; {gone} versions of your adapter are deleted."
+        if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
+            return "You agreed to a doppelganger. `/doppel consent withdraw` ends it at once."
+        if await self._consenting.ask(user, command.user, command.channel):
+            return "You have not agreed. I sent you what it means in a direct message, where you can answer."
+        return "You were asked in a direct message and have not answered yet."
+
+    async def _pause(self, command: Command) -> str:
+        if await self._consenting.pause(command.user):
+            return "Your doppelganger rests: nobody is answered in your manner until you say `/doppel pause` again."
+        return "Your doppelganger answers again."
+
+    async def _job(self, command: Command) -> str:
+        await self._require_admin(command.user)
+        job = await self._begin(command.word, [], command.channel, command.user)
+        return f"The {command.word} is job {job}; I tell you here when it has ended."
+
+    async def _cancel(self, command: Command) -> str:
+        await self._require_admin(command.user)
+        return plain(await asyncio.to_thread(self._desk.cancel, command.rest))
+
+    async def _begin(self, kind: str, words: list[str], channel: str, user: str) -> str:
+        job = await asyncio.to_thread(self._desk.ask, kind, words)
+        await self._notices.add(job, channel, user)
+        return job
+
+    async def _person_in(self, command: Command) -> str:
+        match = _PERSON.search(command.rest)
+        if match:
+            return match[1]
+        name = command.rest.split()[0].lstrip("@") if command.rest else ""
+        if not name:
+            raise RefusedError(f"Say whom: /doppel {command.word} @someone")
+        return (await asyncio.to_thread(self._archive.find_user, name)).id
+
+    async def _require_admin(self, user: str) -> None:
+        """Raise RefusedError unless Slack says that somebody is an admin or owner of the workspace."""
+        is_admin, until = self._admins.get(user, (False, 0.0))
+        if time.monotonic() > until:
+            answer = await self._client.users_info(user=user)
+            raw = answer.get("user") or {}
+            is_admin = bool(raw.get("is_admin") or raw.get("is_owner"))
+            self._admins[user] = is_admin, time.monotonic() + ADMIN_SECONDS
+        if not is_admin:
+            raise RefusedError("Only admins of this workspace may do that.")

@@ -1,0 +1,161 @@
+"""Asking people in a direct message whether they agree to a doppelganger, and acting on what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from doppel.access import ConsentAction, has_consent, is_paused
+from doppel.adapters import AdapterStore
+from doppel.archive.archive import Archive
+from doppel.archive.bot import Request
+from doppel.consent import revoke
+from doppel.errors import ConsentError
+from doppel.records import Channel, ChannelKind, User
+from doppel.slack.blocks import Block
+from doppel.slack.consent_blocks import (
+    Consent,
+    ConsentRequest,
+    Home,
+    consent_expired,
+    consent_request,
+    consent_settled,
+    home_view,
+)
+
+VALID_SECONDS = 7 * 86_400
+FALLBACK = "May an AI answer in your manner? Open this message to read what that means, and to answer."
+
+Agreed = Callable[[Request], Awaitable[None]]
+"""What is done when somebody agreed to what was asked of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What Doppel knows of a person."""
+
+    user: User
+    messages: int
+    channels: tuple[str, ...]
+
+
+class Consenting:
+    """Consent in one workspace. Methods raise ConsentError, and SlackApiError where Slack refuses."""
+
+    def __init__(
+        self, archive: Archive, adapters: AdapterStore, client: AsyncWebClient, team: str, agreed: Agreed
+    ) -> None:
+        self._archive, self._adapters, self._client, self._team = archive, adapters, client, team
+        self._store, self._agreed = archive.bot(team), agreed
+
+    async def ask(self, user: User, asked_by: str, channel: str) -> bool:
+        """Ask a person in a direct message; False where they were asked already and may still answer."""
+        await self.expire()
+        if await asyncio.to_thread(self._store.requests, "open", user.id):
+            return False
+        expires = time.time() + VALID_SECONDS
+        request = Request(secrets.token_hex(8), user.id, asked_by, channel, round(expires * 1e6))
+        people = {u.id: u for u in await asyncio.to_thread(self._archive.users)}
+        facts = await self.facts(user)
+        asker = people[asked_by].name if asked_by in people else asked_by
+        shown = ConsentRequest(request.id, asker, facts.channels, facts.messages, datetime.fromtimestamp(expires, UTC))
+        opened = await self._client.conversations_open(users=user.id)
+        posted = await self._client.chat_postMessage(
+            channel=str(opened["channel"]["id"]), text=FALLBACK, blocks=consent_request(shown)
+        )
+        request = replace(request, posted_in=str(posted["channel"]), posted_ts=str(posted["ts"]))
+        await asyncio.to_thread(self._store.add_request, request)
+        return True
+
+    async def answer(self, request_id: str, presser: str, agrees: bool) -> None:
+        """Take the answer to a request; nobody answers for somebody else, and nobody twice."""
+        await self.expire()
+        found = [r for r in await asyncio.to_thread(self._store.requests, "open", presser) if r.id == request_id]
+        if not found:
+            raise ConsentError("This request is not open to you any more; nothing has changed.")
+        state = "agreed" if agrees else "declined"
+        if not await asyncio.to_thread(self._store.settle_request, request_id, state):
+            return
+        await self._record(presser, ConsentAction.GRANT if agrees else ConsentAction.DECLINE)
+        await self._show(found[0], consent_settled(agrees))
+        if agrees:
+            await self._agreed(found[0])
+
+    async def grant(self, user_id: str) -> None:
+        """A person agrees by themselves."""
+        await self._record(user_id, ConsentAction.GRANT)
+
+    async def withdraw(self, user_id: str) -> int:
+        """A person withdraws: the persona stops, the adapter goes; returns how many versions went."""
+        user = await self.person(user_id)
+        _, gone = await asyncio.to_thread(revoke, self._archive, self._adapters, user, f"slack:{user_id}")
+        return len(gone)
+
+    async def pause(self, user_id: str) -> bool:
+        """Let a person's doppelganger rest, or answer again; whether it rests now."""
+        user = await self.person(user_id)
+        paused = is_paused(await asyncio.to_thread(self._archive.consent_records, user))
+        await self._record(user_id, ConsentAction.RESUME if paused else ConsentAction.PAUSE)
+        return not paused
+
+    async def expire(self) -> None:
+        """End the requests that nobody answered in time."""
+        now = round(time.time() * 1e6)
+        for request in await asyncio.to_thread(self._store.requests, "open"):
+            if request.expires <= now and await asyncio.to_thread(self._store.settle_request, request.id, "expired"):
+                await self._show(request, consent_expired())
+
+    async def home(self, user_id: str) -> Block:
+        """The App home of a person."""
+        user = await self.person(user_id)
+        facts = await self.facts(user)
+        records = await asyncio.to_thread(self._archive.consent_records, user)
+        asked = bool(await asyncio.to_thread(self._store.requests, "open", user_id))
+        answers = [r for r in records if r.action not in (ConsentAction.PAUSE, ConsentAction.RESUME)]
+        consent = Consent.ASKED if asked else Consent.NEVER_ASKED
+        if answers:
+            consent = {
+                ConsentAction.GRANT: Consent.GRANTED,
+                ConsentAction.DECLINE: Consent.DECLINED,
+                ConsentAction.REVOKE: Consent.WITHDRAWN,
+            }[answers[-1].action]
+        since = datetime.fromisoformat(answers[-1].at) if answers else None
+        version = self._adapters.folder(user).current_name() if has_consent(records) else None
+        return home_view(Home(user_id, user.name, consent, since, facts.messages, facts.channels, version))
+
+    async def person(self, user_id: str) -> User:
+        """Somebody of this workspace. Raises ConsentError for one that is not known."""
+        users = await asyncio.to_thread(self._archive.users)
+        found = next((u for u in users if (u.team, u.id) == (self._team, user_id)), None)
+        if found is None or found.is_bot:
+            raise ConsentError("Doppel does not know that person yet; ask again after the next sync.")
+        return found
+
+    async def facts(self, user: User) -> Facts:
+        """What of a person's messages training may read: those in public channels."""
+        channels = await asyncio.to_thread(self._archive.channels)
+        public = {(c.team, c.id): c for c in channels if c.kind is ChannelKind.PUBLIC and c.team == self._team}
+        return await asyncio.to_thread(self._count, user, public)
+
+    def _count(self, user: User, public: dict[tuple[str, str], Channel]) -> Facts:
+        where = [m.channel for m in self._archive.messages_of(self._team, user.id, 10**9, list(public))]
+        names = sorted({public[self._team, channel].name for channel in where})
+        return Facts(user, len(where), tuple(names))
+
+    async def _record(self, user_id: str, action: ConsentAction) -> None:
+        user = await self.person(user_id)
+        await asyncio.to_thread(self._archive.record_consent, user, action, f"slack:{user_id}")
+
+    async def _show(self, request: Request, blocks: Sequence[Block]) -> None:
+        with contextlib.suppress(Exception):
+            text = str(blocks[0]["text"]["text"])
+            await self._client.chat_update(
+                channel=request.posted_in, ts=request.posted_ts, text=text, blocks=list(blocks)
+            )

@@ -1,0 +1,70 @@
+"""What the bot asks of the queue of jobs, and the notices when one has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from doppel.archive.bot import BotStore, Notice
+from doppel.errors import DoppelError
+from doppel.slack.outgoing import plain
+
+LOOK_SECONDS = 2.0
+
+log = logging.getLogger("doppel.bot")
+
+
+class Desk(Protocol):
+    """The queue of jobs. Methods block, and raise JobError."""
+
+    def ask(self, kind: str, words: list[str]) -> str:
+        """Queue a job, or find the one that is queued or runs already; returns its id."""
+        ...
+
+    def ended(self, job_id: str) -> str | None:
+        """What a job came to, as sentences for people; None while it is queued or runs."""
+        ...
+
+    def lines(self) -> list[str]:
+        """The jobs that are queued or run, one line each."""
+        ...
+
+    def cancel(self, beginning: str) -> str:
+        """Cancel the job whose id begins so; returns a sentence."""
+        ...
+
+
+class Notices:
+    """Tells whoever asked for a job when it has ended, also after a restart."""
+
+    def __init__(self, desk: Desk, store: BotStore, client: AsyncWebClient) -> None:
+        self._desk, self._store, self._client = desk, store, client
+
+    async def add(self, job_id: str, channel: str, user: str) -> None:
+        """Tell `user` in `channel` what becomes of a job."""
+        await asyncio.to_thread(self._store.add_notice, Notice(job_id, channel, user))
+
+    async def keep_telling(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                for notice in await asyncio.to_thread(self._store.notices):
+                    await self._tell(notice)
+            except DoppelError as error:
+                log.warning("Notices wait: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _tell(self, notice: Notice) -> None:
+        outcome = await asyncio.to_thread(self._desk.ended, notice.job_id)
+        if outcome is None:
+            return
+        text = f"<@{notice.user_id}> {plain(outcome)}"
+        for channel in (notice.channel, notice.user_id):
+            with contextlib.suppress(Exception):
+                await self._client.chat_postMessage(channel=channel, text=text)
+                break
+        await asyncio.to_thread(self._store.drop_notice, notice)

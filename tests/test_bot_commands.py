@@ -1,0 +1,212 @@
+"""`/doppel`, consent and App home in a fake Slack: what is done, who may, and what is said about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doppel.access import ConsentAction, has_consent, is_paused
+from doppel.archive import Archive
+from doppel.bot import consenting
+from doppel.bot.commands import HELP
+from doppel.records import Persona
+from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
+from tests.block_kit import faults, view_faults
+from tests.fakes.engine import FakeEngine
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack.channels import Json
+from tests.listening import Listening, listening
+from tests.syncing import sync
+
+BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
+ADA, GRACE = Persona(TEAM, "U1", "Ada", "ada", "v0001"), Persona(TEAM, "U2", "Grace", "grace")
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    made = Workspace()
+    made.user("ada", "Ada Lovelace", id="U1", is_admin=True)
+    made.user("grace", "Grace Hopper", id="U2")
+    made.user("gus", "Gus Guest", id="U4", is_restricted=True)
+    made.channel("general", "U1", "U2", id="C1")
+    made.channel("away", "U1", id="C9", bot=False)
+    made.post("C1", "U1", "We dropped Kafka in March.")
+    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
+        yield running
+
+
+@pytest.fixture
+def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
+    with Archive.open(tmp_path / "archive.db") as opened:
+        sync(slack, opened)
+        yield opened
+
+
+@pytest.fixture
+async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path) -> AsyncIterator[Listening]:
+    async with listening(slack, archive, tmp_path, "http", FakeEngine([ADA, GRACE])) as running:
+        yield running
+
+
+async def say(doppel: Listening, text: str, user: str = "U2", channel: str = "C1") -> str:
+    """What somebody alone reads after typing a command."""
+    assert doppel.http
+    before = len(doppel.slack.responses.said)
+    typed = doppel.slack.payloads.slash_command("/doppel", text, user=user, channel=channel)
+    acknowledged = await asyncio.to_thread(doppel.http.command, typed)
+    assert (acknowledged.status_code, acknowledged.text) == (200, "")
+    await doppel.until(lambda: len(doppel.slack.responses.said) > before)
+    answer = doppel.slack.responses.said[-1]
+    assert answer["response_type"] == "ephemeral"
+    return str(answer["text"])
+
+
+async def press(doppel: Listening, action: str, value: str, user: str, message: Json | None = None) -> None:
+    assert doppel.http
+    place = message or {"channel": "C1", "ts": next(iter(doppel.slack.workspace.find("C1").log))["ts"]}
+    pressed = doppel.slack.payloads.block_action(action, value, user=user, channel=place["channel"], ts=place["ts"])
+    if message is None:
+        pressed["view"] = {"type": "home"}
+    await asyncio.to_thread(doppel.http.act, pressed)
+
+
+def direct_messages(slack: FakeSlack, user: str) -> list[Json]:
+    """What the bot wrote to somebody alone, newest last."""
+    rooms = [c for c in slack.workspace.channels.values() if c.kind == "im" and user in c.members]
+    return [{**raw, "channel": room.id} for room in rooms for raw in room.log if raw.get("bot_id")]
+
+
+def actions(archive: Archive, user: str) -> list[ConsentAction]:
+    return [record.action for record in archive.consent_records() if record.user_id == user]
+
+
+def value_of(message: Json, action: str) -> str:
+    elements = [e for block in message["blocks"] if block["type"] == "actions" for e in block["elements"]]
+    return str(next(e["value"] for e in elements if e["action_id"] == action))
+
+
+async def test_help_list_and_status(doppel: Listening) -> None:
+    assert await say(doppel, "") == await say(doppel, "help") == await say(doppel, "nonsense") == HELP
+    assert await say(doppel, "list") == "*Who can be asked*\n• Ada, version v0001\n• Grace, no adapter yet"
+    assert "1 messages of 2 channels" in await say(doppel, "status")
+
+
+async def test_ask_in_a_channel_and_where_the_bot_is_not(doppel: Listening, slack: FakeSlack) -> None:
+    assert "in the thread" in await say(doppel, "ask as <@U1|ada> why <!channel> Kafka?")
+    root = next(raw for raw in slack.workspace.find("C1").log if "asks:" in raw["text"])
+    assert "<!channel>" not in root["text"]
+    await doppel.until(lambda: slack.workspace.find("C1").log.replies(root["ts"]))
+    await doppel.until(lambda: not doppel.archive.bot(TEAM).open_questions())
+    (reply,) = slack.workspace.find("C1").log.replies(root["ts"])
+    assert reply["username"] == "Ada"
+    assert "Write your question" in await say(doppel, "ask as <@U1>")
+    assert "Invite me" in await say(doppel, "ask anybody?", user="U1", channel="C9")
+
+
+async def test_what_only_admins_may_do_is_refused_to_others(doppel: Listening) -> None:
+    for words in ("sync", "reindex", "cancel abc", "use <@U1> workspace"):
+        assert await say(doppel, words) == "Only admins of this workspace may do that."
+    assert "from now on" in await say(doppel, "use <@U1> workspace", user="U1")
+    assert "Ada answers here" in await say(doppel, "use @ada")
+    store = doppel.archive.bot(TEAM)
+    assert (store.voice(), store.voice("C1")) == ("U1", "U1")
+
+
+async def test_a_job_asked_for_in_slack_is_queued_cancelled_and_told_of(doppel: Listening, slack: FakeSlack) -> None:
+    answer = await say(doppel, "reindex", user="U1")
+    job = next(job for job in doppel.jobs() if job.kind == "reindex")
+    assert job.id in answer
+    assert job.id in await say(doppel, "status")
+    assert "cancelled" in await say(doppel, f"cancel {job.id}", user="U1")
+    await doppel.until(lambda: any(f"Job {job.id}" in raw["text"] for raw in slack.workspace.find("C1").log))
+    await doppel.until(lambda: doppel.archive.bot(TEAM).notices() == [])
+    assert "No job's id begins" in await say(doppel, "cancel zzz", user="U1")
+
+
+async def test_training_somebody_asks_that_person_first(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+    assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
+    assert "was asked already" in await say(doppel, "train <@U1>", user="U2")
+    (asked,) = direct_messages(slack, "U1")
+    assert faults(asked["blocks"], "message") == []
+    request = value_of(asked, AGREE)
+    await press(doppel, AGREE, request, "U2", asked)
+    assert actions(archive, "U1") == []
+    assert [job.kind for job in doppel.jobs() if job.kind == "train"] == []
+    await press(doppel, AGREE, request, "U1", asked)
+    await doppel.until(lambda: any(job.kind == "train" for job in doppel.jobs()))
+    assert actions(archive, "U1") == [ConsentAction.GRANT]
+    (record,) = archive.consent_records()
+    assert record.by == "slack:U1"
+    (job,) = [job for job in doppel.jobs() if job.kind == "train"]
+    assert job.arguments == ["--user", "U1"]
+    assert "You agreed" in str(direct_messages(slack, "U1")[0]["blocks"])
+    await press(doppel, DECLINE, request, "U1", asked)
+    assert actions(archive, "U1") == [ConsentAction.GRANT]
+
+
+async def test_a_declined_and_an_expired_request_train_nobody(
+    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await say(doppel, "train <@U2>", user="U1")
+    asked = direct_messages(slack, "U2")[0]
+    await press(doppel, DECLINE, value_of(asked, DECLINE), "U2", asked)
+    await doppel.until(lambda: actions(archive, "U2") == [ConsentAction.DECLINE])
+    assert not has_consent(archive.consent_records())
+    monkeypatch.setattr(consenting, "VALID_SECONDS", 0)
+    await say(doppel, "train <@U1>", user="U2")
+    asked = direct_messages(slack, "U1")[0]
+    await press(doppel, AGREE, value_of(asked, AGREE), "U1", asked)
+    await doppel.until(lambda: "expired" in str(direct_messages(slack, "U1")[0]["blocks"]))
+    assert actions(archive, "U1") == []
+    assert [job.kind for job in doppel.jobs() if job.kind == "train"] == []
+
+
+async def test_guests_train_nobody_and_strangers_are_told_to_wait(doppel: Listening) -> None:
+    assert await say(doppel, "train <@U1>", user="U4") == "Guests can't ask for a training."
+    assert "does not know that person" in await say(doppel, "train <@U9>", user="U2")
+    assert "Say whom" in await say(doppel, "train", user="U2")
+
+
+async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, archive: Archive) -> None:
+    assert "rests" in await say(doppel, "pause", user="U1")
+    assert is_paused(archive.consent_records())
+    assert "answers again" in await say(doppel, "pause", user="U1")
+    assert not is_paused(archive.consent_records())
+
+
+async def test_the_app_home_tells_and_changes_ones_own_consent_only(
+    doppel: Listening, slack: FakeSlack, archive: Archive
+) -> None:
+    def home() -> str:
+        return str(slack.homes.get("U1", ""))
+
+    slack.workspace.emit({"type": "app_home_opened", "user": "U1", "channel": "D1", "tab": "home"})
+    await doppel.until(lambda: "nobody has asked you" in home())
+    assert view_faults({name: slack.homes["U1"][name] for name in ("type", "blocks")}) == []
+    assert "1 message of ada in #general" in home()
+    await press(doppel, AGREE, "U1", "U2")
+    await press(doppel, AGREE, "U1", "U1")
+    await doppel.until(lambda: "you agreed" in home())
+    assert [(r.user_id, r.action) for r in archive.consent_records()] == [("U1", ConsentAction.GRANT)]
+    await press(doppel, WITHDRAW, "U1", "U2")
+    assert has_consent(archive.consent_records())
+    await press(doppel, WITHDRAW, "U1", "U1")
+    await doppel.until(lambda: "you withdrew" in home())
+    assert not has_consent(archive.consent_records())
+
+
+async def test_commands_and_buttons_come_by_socket_mode_too(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        typed: dict[str, Any] = slack.payloads.slash_command("/doppel", "list", user="U2", channel="C1")
+        slack.sockets.send("slash_commands", typed)
+        await doppel.until(lambda: slack.responses.said)
+        assert "Ada, version v0001" in slack.responses.said[-1]["text"]
+        pressed = slack.payloads.block_action(
+            AGREE, "U1", user="U1", channel="C1", ts=next(iter(slack.workspace.find("C1").log))["ts"]
+        )
+        slack.sockets.send("interactive", pressed)
+        await doppel.until(lambda: has_consent(archive.consent_records()))
