@@ -30,12 +30,13 @@ check: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q tests/test_structure.py
 
+# Two files at a time; those of one file run in order, as some share a server.
 test: check
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The same tests with every archive in Postgres, also those of the commands; `test` has the archive's own on both.
 test-postgres: check
-	$(VENV)/bin/python -m pytest --database postgres $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --database postgres $(ARGS)
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup

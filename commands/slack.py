@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from commands.jobs import line_of, request_of
-from commands.run import Run
+from commands.run import Run, command
+from doppel.console import Result
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -18,7 +22,29 @@ if TYPE_CHECKING:
     from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
 
+app = typer.Typer()
+slack_app = typer.Typer(help="The Slack app.", no_args_is_help=True)
+app.add_typer(slack_app, name="slack")
+
 RETRY_SECONDS = 30.0
+
+
+@command(slack_app, "manifest")
+def slack_manifest(
+    run: Run,
+    name: Annotated[str, typer.Option(help="What the bot is called.")] = "doppel",
+    url: Annotated[str, typer.Option(help="The server's public https address; without it, Socket Mode.")] = "",
+) -> Result:
+    """Print the manifest to create the Slack app from: api.slack.com/apps, Create New App, From a manifest."""
+    from doppel.errors import BadInputError
+    from doppel.slack.manifest import SCOPES, manifest
+
+    if url and not url.startswith("https://"):
+        raise BadInputError("Slack sends its requests to https addresses only; give --url https://…, or leave it out.")
+    made = manifest(name, url)
+    for scope, reason in SCOPES.items():
+        run.console.say(f"{scope}: {reason}")
+    return Result({"manifest": made}, json.dumps(made, indent=2))
 
 
 def hears_slack(run: Run) -> bool:

@@ -42,6 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
     + [f"adapters {word}" for word in ("list", "rollback", "export")]
     + [f"archive {word}" for word in ("copy", "backup")]
+    + ["slack manifest"]
     + [f"jobs {word}" for word in ("list", "show", "cancel", "retry")],
 )
 def test_every_command_has_help_with_the_shared_options(command: str) -> None:

@@ -34,10 +34,24 @@ OWNERS = {
     "openai": {"doppel/inference.py"},
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
-    "slack_sdk": {f"doppel/{name}.py" for name in ("bot/answering", "slack/api", "slack/posting", "surfaces/bot")},
+    "slack_sdk": {
+        f"doppel/{name}.py"
+        for name in (
+            "bot/answering",
+            "bot/commands",
+            "bot/consenting",
+            "bot/desk",
+            "slack/api",
+            "slack/posting",
+            "surfaces/bot",
+        )
+    },
     "slack_bolt": {"doppel/surfaces/bot.py"},
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
-    "typer": {"app.py", *(f"commands/{name}.py" for name in ("archive", "data", "jobs", "personas", "run", "talk"))},
+    "typer": {
+        "app.py",
+        *(f"commands/{name}.py" for name in ("archive", "data", "jobs", "personas", "run", "slack", "talk")),
+    },
 }
 
 
