@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from doppel.access import OPERATOR, ReadPolicy
+from doppel.access import OPERATOR, ConsentAction, ReadPolicy
 from doppel.adapters import AdapterInfo, AdapterStore, adapter_name, serving_adapter
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
@@ -25,6 +25,9 @@ from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
 from tests.browser import ask_in_browser
 from tests.end_to_end import PERSONA, SAMPLE, Deployment, doppel
+from tests.fakes.slack import FakeSlack, Workspace
+from tests.listening import listening
+from tests.syncing import sync
 from training.train import gather
 
 pytestmark = pytest.mark.timeout(900)
@@ -133,6 +136,40 @@ async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive
     assert reply.sources
     for source in reply.sources:
         assert _message_at(archive, source.permalink) in source.quote
+
+
+async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(
+    deployment: Deployment, client: InferenceClient, tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    """Nothing stands in for anything but Slack."""
+    settings = deployment.settings
+    with (
+        FakeSlack(Workspace.from_export(SAMPLE, bot_in=("public", "private"))) as slack,
+        Archive.open(tmp_path / "archive.db") as synced,
+    ):
+        sync(slack, synced)
+        person = synced.find_user(PERSONA)
+        synced.record_consent(person, ConsentAction.GRANT, by="tests")
+        folder = VersionedFolder(settings.index_dir, "index", "")
+        retriever = IndexRetriever(folder, SentenceEmbedder(settings.embedding_model), synced)
+        engine = Engine(settings, synced, retriever, AdapterStore(settings.adapters_dir), tokenizer, client)
+        async with listening(slack, synced, tmp_path, "socket", engine) as doppel:
+            workspace = slack.workspace
+            general = workspace.find("engineering").id
+            asker = next(
+                user for user in workspace.find(general).members if user not in (person.id, workspace.bot_user)
+            )
+            root = workspace.post(general, asker, f"<@{workspace.bot_user}> {QUESTION}")
+            store = synced.bot(workspace.team)
+            await doppel.until(lambda: store.answers(general, root) and not store.open_questions(), 120)
+        (raw,) = [raw for raw in workspace.find(general).log.replies(root) if raw.get("bot_id")]
+        (answer,) = store.answers(general, root)
+    assert (answer.user_id, answer.version) == (person.id, deployment.reports["train"]["version"])
+    assert raw["username"] == person.name
+    assert raw["text"].split()
+    assert answer.sources
+    assert all(link.replace("&", "&amp;") in str(raw["blocks"]) for link in answer.sources[:3])
+    assert f"Written by an AI in the manner of {person.name}" in str(raw["blocks"])
 
 
 async def test_private_words_never_reach_a_public_place(engine: Engine, archive: Archive) -> None:
