@@ -22,6 +22,7 @@ from tests.postgres import SERVER, PostgresServer
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where archives are, and how hard the tests try."""
     parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
+    parser.addoption("--askers", type=int, default=500, help="How many ask at random in the test for leaks.")
     parser.addoption(
         "--database",
         choices=("sqlite", "postgres", "both"),
