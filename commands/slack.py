@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
-    from doppel.bot.answering import Engine
+    from doppel.bot.writing import Engine
     from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
 

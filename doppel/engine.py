@@ -89,6 +89,12 @@ class Engine:
         user = await asyncio.to_thread(self._archive.find_user, name)
         return await asyncio.to_thread(self._persona, user)
 
+    async def nearness(self, text: str, place: Place) -> float:
+        """The cosine of `text` and the nearest conversation that may be read in `place`; 0 where there is none."""
+        readable = place.readable(await asyncio.to_thread(self._archive.channels))
+        found = await asyncio.to_thread(self._retriever.retrieve, text, readable, 1)
+        return max((passage.score for passage in found), default=0.0)
+
     async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from commands.run import Run
 from commands.slack import hear_slack
 from doppel.archive import Archive
-from doppel.bot.answering import Engine
+from doppel.bot.writing import Engine
 from doppel.config import load_settings
 from doppel.console import Console
 from doppel.jobs.queue import Job, Jobs

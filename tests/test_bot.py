@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from doppel.access import Readership
+from doppel.access import Place, Readership
 from doppel.archive import Archive
-from doppel.bot.answering import INTERRUPTED, UNEXPECTED
+from doppel.bot.answering import INTERRUPTED
 from doppel.bot.asked import Question, question_of
-from doppel.errors import ConsentError
+from doppel.bot.writing import UNEXPECTED
+from doppel.errors import ConsentError, NotReadableError
 from doppel.records import Channel, ChannelKind, Persona, User
+from doppel.slack.blocks import SHARE
 from tests.block_kit import faults
 from tests.fakes.engine import FakeEngine, Wait, answer, passage
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -157,6 +159,60 @@ async def test_what_may_be_read_is_what_everybody_there_may_read(
             await answered(doppel, channel, slack.workspace.post(channel, asker, f"<@{BOT}> what is new?"))
     readable = [{id_ for _, id_ in place.readable(archive.channels())} for *_, place in engine.asked]
     assert readable == [{"C1", "C3"}, {"C1", "C2", "C3"}, {"C3"}, {"C1", "C2", "C3"}]
+
+
+def wider(place: Place) -> float:
+    """As if the best source were in the private channel C2."""
+    return (
+        0.9
+        if (TEAM, "C2") in place.readable([Channel(TEAM, "C2", "secret", ChannelKind.PRIVATE, ("U1", "U3"))])
+        else 0.4
+    )
+
+
+async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone(
+    slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    engine = FakeEngine([ADA], lambda p, turns: answer(p, f"The budget: {turns[-1].text}", [passage(channel="secret")]))
+    engine.near = wider
+    async with listening(slack, archive, tmp_path, "http", engine) as doppel:
+        root = slack.workspace.post("C1", "U3", f"<@{BOT}> how much?")
+        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
+        (shown_to_one,) = slack.ephemerals
+        assert (shown_to_one["user"], shown_to_one["thread_ts"]) == ("U3", root)
+        assert faults(shown_to_one["blocks"], "message") == []
+        assert "Only you see this" in shown(shown_to_one)
+        assert replies(slack, "C1", root) == []
+
+        slack.workspace.post("C1", "U2", "and now?", thread_ts=root)
+        await answered(doppel, "C1", root)
+        assert [turn.text for turn in engine.asked[-1][1]] == ["and now?"]
+
+        blocks = [b for b in shown_to_one["blocks"] if b["type"] == "actions"]
+        value = blocks[0]["elements"][0]["value"]
+        for presser in ("U2", "U3"):
+            pressed = slack.payloads.block_action(SHARE, value, user=presser, channel="C1", ts=root)
+            assert doppel.http
+            await asyncio.to_thread(doppel.http.act, pressed)
+        found = await answered(doppel, "C1", root, 2)
+        await asyncio.sleep(0.3)
+        assert replies(slack, "C1", root) == found
+    shared = found[-1]
+    assert "The budget: how much?" in shared["text"]
+    assert AI_MARK in shown(shared)
+    assert "Shared by" in shown(shared)
+    assert passage().permalink not in shown(shared)
+    assert "secret" not in shown(shared)
+
+
+async def test_an_adapter_that_may_not_answer_here_answers_its_asker(
+    slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    engine = FakeEngine([ADA], lambda p, t: [NotReadableError("no")] if len(engine.asked) == 1 else answer(p, "Yes."))
+    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+        slack.workspace.post("C1", "U1", f"<@{BOT}> may I?")
+        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
+    assert "Yes." in shown(slack.ephemerals[0])
 
 
 async def test_a_failure_is_said_in_the_thread(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:

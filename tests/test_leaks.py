@@ -13,8 +13,8 @@ import pytest
 
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.bot.answering import Answering
 from doppel.bot.asked import Question
+from doppel.bot.writing import Writer
 from doppel.surfaces.bot import bot_client
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
@@ -66,7 +66,7 @@ def town() -> Town:
 
 
 @pytest.fixture(scope="module")
-def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, IndexRetriever, Answering]]:
+def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, IndexRetriever, Writer]]:
     """The archive after a sync, its index, and the bot that decides what may be read."""
     folder = tmp_path_factory.mktemp("leaks")
     with FakeSlack(town.workspace) as slack, Archive.open(folder / "archive.db") as archive:
@@ -74,12 +74,12 @@ def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         index = VersionedFolder(folder / "index", "index", "")
         reindex(archive, index, FakeEmbedder())
         client = bot_client(slack.bot_token, slack.api_url)
-        bot = Answering(FakeEngine([]), archive, client, town.workspace.team, town.workspace.bot_user)
+        bot = Writer(FakeEngine([]), archive, client, town.workspace.team)
         yield archive, IndexRetriever(index, FakeEmbedder(), archive), bot
 
 
 def test_nobody_is_shown_what_somebody_there_may_not_read(
-    town: Town, parts: tuple[Archive, IndexRetriever, Answering], request: pytest.FixtureRequest
+    town: Town, parts: tuple[Archive, IndexRetriever, Writer], request: pytest.FixtureRequest
 ) -> None:
     archive, retriever, bot = parts
     chance, found, private = random.Random(3), 0, 0
@@ -91,7 +91,7 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
         where = "D1" if direct else chance.choice([c for c in town.channels if town.sees(asker, c)] or town.channels)
         readers = [asker] if direct else town.readers(where)
         question = Question(where, "1.1", "1.1", asker, "", (), direct, addressed=True)
-        readable = bot._place(question, users, channels).readable(channels)
+        readable = bot.place(question, users, channels).readable(channels)
         for passage in retriever.retrieve(" ".join(chance.choices(WORDS, k=3)), readable, 4):
             channel = names[passage.channel_name]
             assert all(town.sees(reader, channel) for reader in readers), (where, channel)

@@ -41,6 +41,7 @@ OWNERS = {
             "bot/commands",
             "bot/consenting",
             "bot/desk",
+            "bot/writing",
             "slack/api",
             "slack/posting",
             "surfaces/bot",

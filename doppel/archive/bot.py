@@ -32,7 +32,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered in a thread. `user_id` is the persona, `sources` are permalinks."""
+    """What was answered in a thread; `private`: to its asker alone. `user_id` is the persona, `sources` are permalinks."""
 
     id: str
     at: int
@@ -44,6 +44,7 @@ class Answer:
     question: str
     reply: str
     sources: tuple[str, ...]
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,7 @@ answers = Table(
     Column("question", Text, nullable=False),
     Column("reply", Text, nullable=False),
     Column("sources", JSON, nullable=False),
+    Column("private", Boolean, nullable=False),
     Index("answers_by_thread", "team", "channel", "thread_ts"),
 )
 

@@ -14,10 +14,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.access import has_consent
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
-from doppel.bot.answering import Answering, Engine
+from doppel.bot.answering import Answering
 from doppel.bot.asked import question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
+from doppel.bot.writing import Engine
 from doppel.errors import DoppelError
 from doppel.slack.outgoing import plain
 

@@ -75,6 +75,10 @@ class Receiver:
         """Do what somebody asks for with `/doppel`; returns what they alone are to read."""
         return await self._commands.run(Command(user, channel, text))
 
+    async def share(self, answer_id: str, user: str) -> None:
+        """Show all what only its asker saw, if they are who asks for it."""
+        await self._answering.share(answer_id, user)
+
     async def consent(self, action: str, value: str, user: str) -> str:
         """Take somebody's answer to a request, or what they decide in their App home."""
         try:

@@ -21,7 +21,7 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.slack.blocks import FEEDBACK, Block
+from doppel.slack.blocks import FEEDBACK, SHARE, Block
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
@@ -81,6 +81,9 @@ class Handlers(Protocol):
     async def vote(self, value: str, user: str) -> None:
         """A feedback button was pressed."""
 
+    async def share(self, answer_id: str, user: str) -> None:
+        """Somebody wants all to see what they alone saw."""
+
     async def consent(self, action: str, value: str, user: str) -> str:
         """AGREE, DECLINE or WITHDRAW was pressed; returns what its user alone is to read, if anything."""
 
@@ -117,6 +120,10 @@ def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -
         await ack()
         await handlers.vote(text_of(action, "value"), _presser(body))
 
+    async def take_share(ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+        await ack()
+        await handlers.share(text_of(action, "value"), _presser(body))
+
     async def take_consent(ack: Ack, respond: AsyncRespond, body: dict[str, Any], action: dict[str, Any]) -> None:
         await ack()
         user = _presser(body)
@@ -135,6 +142,7 @@ def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -
     app.middleware(take_event)
     app.command("/doppel")(take_command)
     app.action(FEEDBACK)(take_vote)
+    app.action(SHARE)(take_share)
     for action in (AGREE, DECLINE, WITHDRAW):
         app.action(action)(take_consent)
     app.event("app_home_opened")(open_home)

@@ -59,6 +59,7 @@ class FakeEngine:
         self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
         self.asked: list[tuple[Persona, tuple[Turn, ...], Place]] = []
         self.stopped = 0
+        self.near: Callable[[Place], float] = lambda place: 0.0
 
     async def personas(self) -> list[Persona]:
         return list(self.people)
@@ -68,6 +69,10 @@ class FakeEngine:
         if not found:
             raise UnknownUserError(f"Nobody is called {name}.")
         return found[0]
+
+    async def nearness(self, text: str, place: Place) -> float:
+        """By `near`, which tests may set."""
+        return self.near(place)
 
     async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         self.asked.append((persona, tuple(turns), place))

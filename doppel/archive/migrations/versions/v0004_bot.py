@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("question", sa.Text(), nullable=False),
         sa.Column("reply", sa.Text(), nullable=False),
         sa.Column("sources", sa.JSON(), nullable=False),
+        sa.Column("private", sa.Boolean(), nullable=False),
     )
     op.create_index("answers_by_thread", "answers", ["team", "channel", "thread_ts"])
     op.create_table(

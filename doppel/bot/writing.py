@@ -1,0 +1,232 @@
+"""One answer: what may be read where it is asked, the text as it grows, what is kept; or one for its asker alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from typing import Protocol
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from doppel.access import Place, Readership
+from doppel.archive.archive import Archive
+from doppel.archive.bot import Answer
+from doppel.bot.asked import Question
+from doppel.errors import DoppelError, NotReadableError
+from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
+from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
+from doppel.slack.markup import Names, render_message
+from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
+from doppel.slack.posting import GrowingMessage, Where, post, post_for_asker
+
+ASKER = "Question"
+TURNS = 6
+"""Earlier questions of a thread that go into the prompt."""
+MARGIN = 0.05
+"""By how much a source that only the asker may read must be nearer to the question than all that others may read."""
+
+SILENT = "The model wrote nothing; ask again, or in other words."
+UNEXPECTED = "Something went wrong here; ask again, and if it happens once more, tell whoever runs Doppel."
+ONLY_YOU = "Only you see this answer: it rests on what not everybody here may read."
+
+log = logging.getLogger("doppel.bot")
+
+
+class Engine(Protocol):
+    """What the bot needs of the engine."""
+
+    async def personas(self) -> list[Persona]: ...
+
+    async def persona(self, name: str) -> Persona: ...
+
+    async def nearness(self, text: str, place: Place) -> float: ...
+
+    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where something is asked: who reads along, and what its words mean to them."""
+
+    everybody: Place
+    asker: Place
+    channels: tuple[Channel, ...]
+    users: tuple[User, ...]
+
+    def names(self, place: Place) -> Names:
+        """How ids read; of a channel that may not be read there not even the name is known."""
+        readable = place.readable(self.channels)
+        channels = {c.id: c.name for c in self.channels if (c.team, c.id) in readable}
+        return Names({user.id: user.name for user in self.users}, channels)
+
+
+class Writer:
+    """Writes answers into Slack's threads."""
+
+    def __init__(self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str) -> None:
+        self._engine, self._archive, self._client, self._team = engine, archive, client, team
+        self._store = archive.bot(team)
+        self._icons: dict[str, str] = {}
+
+    async def write(self, event_id: str, question: Question, persona: Persona) -> None:
+        """Answer as `persona`; whatever goes wrong is said in the thread."""
+        where = Where(self._team, question.channel, question.thread_ts, question.asker)
+        masked = changed(where, name=persona.name, icon_url=await self._icon(persona.user_id))
+        message = GrowingMessage(
+            self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
+        )
+        try:
+            await self._write(question, persona, message)
+        except DoppelError as error:
+            await self._fail(message, where, str(error))
+        except Exception as error:
+            # Without its text, which may quote a message.
+            log.error("An answer failed (%s)", type(error).__name__)
+            await self._fail(message, where, UNEXPECTED)
+
+    async def share(self, answer_id: str, user: str) -> None:
+        """Show all in a thread what only its asker saw, if it is they who want it; without the sources."""
+        answer = await asyncio.to_thread(self._store.answer, answer_id)
+        if answer is None or not answer.private or answer.asker != user:
+            return
+        persona = await self._engine.persona(answer.user_id)
+        where = Where(
+            self._team, answer.channel, answer.thread_ts, user, persona.name, await self._icon(answer.user_id)
+        )
+        message = GrowingMessage(self._client, where, _nothing)
+        await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
+        await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
+
+    async def _write(self, question: Question, persona: Persona, message: GrowingMessage) -> None:
+        scene = await self._scene(question)
+        if question.direct or not await self._is_for_asker(question, scene):
+            try:
+                await self._write_for_all(question, persona, message, scene)
+                return
+            except NotReadableError:
+                if question.direct or message.has_begun:
+                    raise
+        await self._write_for_asker(question, persona, message.where, scene)
+
+    async def _write_for_all(self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene) -> None:
+        names = scene.names(scene.everybody)
+        text = _words(question, names)
+        turns = await self._turns(question, persona, text, private=False)
+        pieces = OutgoingPieces(Audience(frozenset({question.asker}), frozenset(), names))
+        reply: Reply | None = None
+        async for event in self._engine.reply(persona, turns, scene.everybody):
+            if isinstance(event, TextDelta):
+                await message.append(pieces.feed(event.text))
+            elif isinstance(event, Finished):
+                reply = event.reply
+        await message.append(pieces.close())
+        if reply is None or not reply.text:
+            raise SilentError(SILENT)
+        answer = await self._keep(question, text, reply, private=False)
+        await message.finish(closing_blocks(reply, answer.id))
+
+    async def _write_for_asker(self, question: Question, persona: Persona, where: Where, scene: Scene) -> None:
+        """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
+        names = scene.names(scene.asker)
+        text = _words(question, names)
+        turns = await self._turns(question, persona, text, private=True)
+        reply: Reply | None = None
+        async for event in self._engine.reply(persona, turns, scene.asker):
+            if isinstance(event, Finished):
+                reply = event.reply
+        if reply is None or not reply.text:
+            raise SilentError(SILENT)
+        answer = await self._keep(question, text, reply, private=True)
+        written = outgoing(reply.text, Audience(frozenset({question.asker}), frozenset(), names))
+        for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
+            shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
+            await post_for_asker(self._client, where, ONLY_YOU, shown)
+
+    async def _is_for_asker(self, question: Question, scene: Scene) -> bool:
+        """Whether the best source for a question is one that its asker may read, but not everybody here."""
+        text = _words(question, scene.names(scene.everybody))
+        theirs, everybodys = await asyncio.gather(
+            self._engine.nearness(text, scene.asker), self._engine.nearness(text, scene.everybody)
+        )
+        return theirs > everybodys + MARGIN
+
+    async def _scene(self, question: Question) -> Scene:
+        users, channels = await asyncio.gather(
+            asyncio.to_thread(self._archive.users), asyncio.to_thread(self._archive.channels)
+        )
+        asker = Readership.of_person(self._team, question.asker, users)
+        return Scene(self.place(question, users, channels), asker, tuple(channels), tuple(users))
+
+    def place(self, question: Question, users: Sequence[User], channels: Sequence[Channel]) -> Place:
+        """Whoever reads an answer that is posted where a question was asked."""
+        if question.direct:
+            return Readership.of_person(self._team, question.asker, users)
+        here = next((c for c in channels if (c.team, c.id) == (self._team, question.channel)), None)
+        return Readership.of_channel(here, self._team, users)
+
+    async def _turns(self, question: Question, persona: Persona, text: str, private: bool) -> list[Turn]:
+        """What was asked and answered in this thread before, and now; what one alone saw is for them alone."""
+        answers = await asyncio.to_thread(self._store.answers, question.channel, question.thread_ts)
+        seen = [a for a in answers if not a.private or (private and a.asker == question.asker)]
+        turns: list[Turn] = []
+        for answer in seen[-TURNS:]:
+            by_persona = answer.user_id == persona.user_id
+            turns += [Turn(ASKER, answer.question), Turn(persona.name, answer.reply, by_persona)]
+        return [*turns, Turn(ASKER, text)]
+
+    async def _keep(self, question: Question, text: str, reply: Reply, private: bool) -> Answer:
+        return await asyncio.to_thread(
+            self._store.add_answer,
+            round(time.time() * 1e6),
+            channel=question.channel,
+            thread_ts=question.thread_ts,
+            asker=question.asker,
+            user_id=reply.persona.user_id,
+            version=reply.persona.version,
+            question=text,
+            reply=reply.text,
+            sources=tuple(source.permalink for source in reply.sources),
+            private=private,
+        )
+
+    async def _icon(self, user: str) -> str:
+        """The address of somebody's picture, or nothing."""
+        if user not in self._icons:
+            with contextlib.suppress(Exception):
+                answer = await self._client.users_info(user=user)
+                profile = (answer.get("user") or {}).get("profile") or {}
+                self._icons[user] = str(profile.get("image_192") or profile.get("image_72") or "")
+        return self._icons.get(user, "")
+
+    async def _fail(self, message: GrowingMessage, where: Where, sentence: str) -> None:
+        """Say it below what was written so far, or alone."""
+        if message.has_begun:
+            with contextlib.suppress(Exception):
+                await message.finish(error_blocks(sentence))
+                return
+        await say(self._client, where, sentence)
+
+
+class SilentError(DoppelError):
+    """The model wrote nothing."""
+
+
+async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
+    """Say one sentence in a thread, as the bot itself; that it can't be said is only logged."""
+    try:
+        await post(client, where, sentence, error_blocks(sentence))
+    except Exception as error:
+        log.error("A sentence could not be posted (%s)", type(error).__name__)
+
+
+def _words(question: Question, names: Names) -> str:
+    return render_message({"text": question.text}, names).strip() or "What do you think?"
+
+
+async def _nothing(_ts: str) -> None:
+    """Nothing to remember."""
