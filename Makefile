@@ -5,6 +5,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
+# Two files at a time; those of one file run in order, as some share a server. In their order, so that the long come early.
+BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test test-postgres bench lock clean
 
@@ -30,13 +32,12 @@ check: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q tests/test_structure.py
 
-# Two files at a time; those of one file run in order, as some share a server.
 test: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest $(BY_TWO) $(ARGS)
 
 # The same tests with every archive in Postgres, also those of the commands; `test` has the archive's own on both.
 test-postgres: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --database postgres $(ARGS)
+	$(VENV)/bin/python -m pytest $(BY_TWO) --database postgres $(ARGS)
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup
