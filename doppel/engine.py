@@ -27,6 +27,7 @@ from doppel.records import (
     Turn,
     User,
 )
+from doppel.secrets import masked_pieces
 
 STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
@@ -98,8 +99,8 @@ class Engine:
     async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 
-        Yields SourcesFound, then TextDelta after TextDelta, then Finished. Raises ConsentError, NotReadableError,
-        ArtifactError or InferenceError.
+        Yields SourcesFound, then TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError,
+        NotReadableError, ArtifactError or InferenceError.
         """
         started = time.monotonic()
         user = await asyncio.to_thread(self._archive.find_user, persona.user_id)
@@ -110,11 +111,15 @@ class Engine:
         examples = [] if adapter else await asyncio.to_thread(self._style, user, readable)
         prompt = await asyncio.to_thread(self._prompt, persona, turns, passages, examples)
         yield SourcesFound(prompt.passages, notes)
-        text, tokens, first = "", 0, 0.0
+        text, tokens, first, unmasked = "", 0, 0.0, masked_pieces()
         async for piece in self._client.stream(prompt.ids, adapter, self._sampling()):
-            first = first or time.monotonic() - started
-            text, tokens = text + piece.text, piece.tokens
-            yield TextDelta(piece.text)
+            first, tokens = first or time.monotonic() - started, piece.tokens
+            if shown := unmasked.feed(piece.text):
+                text += shown
+                yield TextDelta(shown)
+        if shown := unmasked.close():
+            text += shown
+            yield TextDelta(shown)
         seconds = time.monotonic() - started
         yield Finished(
             Reply(persona, text.strip(), prompt.passages, len(prompt.ids), tokens, first or seconds, seconds, notes)

@@ -32,7 +32,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered in a thread, if `private` to its asker alone; `user_id` is the persona, `sources` permalinks."""
+    """What was answered in a thread, or `private`ly to its asker; `user_id` is the persona, `sources` permalinks."""
 
     id: str
     at: int
