@@ -5,8 +5,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
-# Two files at a time; those of one file run in order, as some share a server. In their order, so that the long come early.
-BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Two files at a time (see tests/conftest.py), in their order, so that the long ones come early.
+BY_TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo check test test-postgres bench lock clean
 

@@ -19,6 +19,9 @@ from tests.end_to_end import Deployment
 from tests.postgres import SERVER, PostgresServer
 
 
+WITH_MODELS = {"test_end_to_end", "test_training_jobs", "test_vllm_cpu_lora"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where archives are, and how hard the tests try."""
     parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
@@ -35,6 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # A worker of pytest-xdist ignores SIGINT, and so would every process that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_to_end.ON_POSTGRES = config.getoption("--database") == "postgres"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side: a file's stay together, and of those that train or answer only one file runs."""
+    for item in items:
+        name = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("models" if name in WITH_MODELS else name))
 
 
 def pytest_unconfigure() -> None:
