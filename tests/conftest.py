@@ -18,7 +18,6 @@ from tests import end_to_end
 from tests.end_to_end import Deployment
 from tests.postgres import SERVER, PostgresServer
 
-
 WITH_MODELS = {"test_end_to_end", "test_training_jobs", "test_vllm_cpu_lora"}
 
 
