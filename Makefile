@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
 # Two files at a time (see tests/conftest.py), in their order, so that the long ones come early.
-BY_TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test test-postgres bench lock clean
 

@@ -11,8 +11,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests import end_to_end
 from tests.end_to_end import Deployment
@@ -39,12 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
     end_to_end.ON_POSTGRES = config.getoption("--database") == "postgres"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Where tests run side by side: a file's stay together, and of those that train or answer only one file runs."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("models" if name in WITH_MODELS else name))
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return "models" if Path(path).stem in WITH_MODELS else path
 
 
 def pytest_unconfigure() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from doppel.access import OPERATOR, ConsentAction, ConsentRecord, ReadPolicy, has_consent
+from doppel.access import OPERATOR, ConsentAction, ConsentRecord, ReadPolicy, has_consent, is_paused
 from doppel.errors import ConfigError
 from doppel.records import Channel, ChannelKind
 
@@ -35,9 +35,24 @@ def test_a_hole_in_the_setting_is_refused(setting: str) -> None:
         ReadPolicy.parse(setting)
 
 
-def test_the_newest_word_counts() -> None:
-    yes, no = (ConsentRecord("T1", "U1", action, "2026-01-01", "ada") for action in ConsentAction)
+def said(action: ConsentAction) -> ConsentRecord:
+    return ConsentRecord("T1", "U1", action, "2026-01-01", "ada")
+
+
+def test_the_newest_answer_counts() -> None:
+    yes, paused, resumed = said(ConsentAction.GRANT), said(ConsentAction.PAUSE), said(ConsentAction.RESUME)
     assert not has_consent([])
     assert has_consent([yes])
-    assert not has_consent([yes, no])
-    assert has_consent([yes, no, yes])
+    for no in (said(ConsentAction.REVOKE), said(ConsentAction.DECLINE)):
+        assert not has_consent([yes, no])
+        assert has_consent([yes, no, yes])
+    assert has_consent([yes, paused])
+    assert not has_consent([paused, resumed])
+
+
+def test_a_pause_lasts_until_it_is_ended_or_consent_is_given_anew() -> None:
+    yes, paused, resumed = said(ConsentAction.GRANT), said(ConsentAction.PAUSE), said(ConsentAction.RESUME)
+    assert not is_paused([])
+    assert is_paused([yes, paused])
+    assert not is_paused([yes, paused, resumed])
+    assert not is_paused([yes, paused, yes])
