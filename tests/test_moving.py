@@ -20,6 +20,7 @@ from sqlalchemy import Connection, insert, select
 from doppel import doctor
 from doppel.access import ConsentAction
 from doppel.archive import Archive, database, ledger, tables
+from doppel.archive.bot import Notice, Request
 from doppel.config import load_settings
 from doppel.errors import ArchiveError, BadInputError, BusyError, StorageError
 from doppel.records import User
@@ -38,6 +39,13 @@ def fill(archive: Archive) -> None:
     archive.record_consent(ADA, ConsentAction.GRANT, by="root")
     archive.record_consent(ADA, ConsentAction.REVOKE, by="ada")
     archive.add_feedback("T1", "U1", version=None, question="why? 🦊", reply="", sources=["https://x"], liked=True)
+    bot = archive.bot("T1")
+    bot.accept([("Ev1", {"type": "app_mention", "text": "why? 🦊"})], at=1)
+    bot.set_voice("U1", "C1")
+    told = {"channel": "C1", "thread_ts": "1.5", "asker": "U2", "user_id": "U1", "version": None}
+    bot.add_answer(1, **told, question="why?", reply="so", sources=("https://x",))
+    bot.add_request(Request("R1", "U1", "U2", "C1", expires=2**60))
+    bot.add_notice(Notice("J1", "C1", "U2"))
     with database.writing(archive._engine, archive.place) as connection:
         places = {"team": "T1", "channel": "C1", "low": 5, "members_at": 7}
         connection.execute(insert(tables.sync_channels).values(**places))
