@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -82,13 +82,12 @@ async def doppel_bot(
     # Gradio takes seconds to import, and the peer has no use for it.
     from doppel.surfaces.web import build_app
 
-    secrets = {"slack_app_token": wiring.app_token} if wiring.app_token else {}
     settings = load_settings(
         data_dir=data_dir,
         slack_api_url=wiring.api_url,
         slack_bot_token=wiring.bot_token,
         slack_signing_secret=wiring.signing_secret,
-        **secrets,
+        slack_app_token=wiring.app_token or None,
     )
     run, engine = Run(settings, _Heard(ready)), script.engine()
     with run.archive() as archive:
@@ -195,5 +194,5 @@ class _Heard(Console):
             self._ready()
 
 
-def _keep_nothing(*told: object) -> None:
+def _keep_nothing(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
     """The web chat's votes, of which there are none."""

@@ -13,6 +13,7 @@ from typing import Literal
 from benchmarks.bots import Bot, BotProcess, Script, Wiring
 from benchmarks.frame import MeasurementError
 from benchmarks.mentions import People
+from benchmarks.sender import QuickHttpApp
 from tests.fakes.slack import FakeSlack, HttpApp, Limits, Workspace
 
 Way = Literal["http", "socket"]
@@ -46,7 +47,7 @@ class Stage:
             wiring = Wiring(slack.api_url, slack.bot_token, slack.app.signing_secret, app_token)
             process = open_.enter_context(BotProcess(bot, wiring, self.script, folder))
             slack.sockets.ack_seconds = ACK_SECONDS
-            http = HttpApp(slack, process.url, disorder=True, ack_seconds=ACK_SECONDS) if way == "http" else None
+            http = QuickHttpApp(slack, process.url, disorder=True, ack_seconds=ACK_SECONDS) if way == "http" else None
             if http:
                 open_.enter_context(http)
             scene = Scene(slack, People(slack, self.script.text), process, http)

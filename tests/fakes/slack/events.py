@@ -170,9 +170,8 @@ class HttpApp:
             headers |= {"X-Slack-Retry-Num": str(retry), "X-Slack-Retry-Reason": reason}
         started = time.perf_counter()
         try:
-            answer = await client.post(self.url, content=body, headers=headers)
-            failed = "" if answer.is_success else "http_error"
-            final = answer.headers.get("x-slack-no-retry") == "1"
+            status, final = await self._request(client, body, headers)
+            failed = "" if 200 <= status < 300 else "http_error"
         except httpx2.TimeoutException:
             failed, final = "http_timeout", False
         except httpx2.TransportError:
@@ -182,6 +181,11 @@ class HttpApp:
             failed = "http_timeout"
         self.attempts.append(Attempt(envelope["event_id"], envelope["event"], retry, failed, seconds))
         return "" if final else failed
+
+    async def _request(self, client: httpx2.AsyncClient, body: bytes, headers: dict[str, str]) -> tuple[int, bool]:
+        """The status of the app's answer, and whether it wants the event never again."""
+        answer = await client.post(self.url, content=body, headers=headers)
+        return answer.status_code, answer.headers.get("x-slack-no-retry") == "1"
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
