@@ -41,7 +41,7 @@ test-postgres: check
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup
-	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training, serving or sync)) $(ARGS)
+	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training, serving, sync or slack)) $(ARGS)
 
 # Both locks from pyproject.toml. Needs uv; PyTorch's CPU index (or UV_FIND_LINKS) for the first.
 LOCK := uv pip compile -q pyproject.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from doppel.access import ConsentAction, has_consent
 from doppel.archive import Archive, Counts, ImportReport, database, place, tables
@@ -369,6 +369,16 @@ def test_threads_may_read_and_write_at_once(archive: Archive) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(use, range(8))) == [7] * 8
     assert len(archive.consent_records(ada)) == len(archive.feedback()) == 8
+
+
+def test_threads_that_write_take_turns_without_sqlite_s_waiting(tmp_path: Path) -> None:
+    with Archive.open(tmp_path / "archive.db") as archive:
+        archive._engine.dispose()
+        event.listen(archive._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=0"))
+        store = archive.bot("T1")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: store.set_voice("U1", "C1", str(number)), range(80)))
+        assert store.voice("C1", "79") == "U1"
 
 
 def test_a_reader_sees_one_state_while_an_import_goes_on(archive: Archive) -> None:

@@ -16,14 +16,19 @@ import pytest
 
 from benchmarks.answers import cut_prompts
 from benchmarks.bare_client import Limit, timed_calls
+from benchmarks.bots import Script
 from benchmarks.frame import Benchmark, Contender, Measurement, MeasurementError, Run, Samples, figures, in_turn
 from benchmarks.machine import machine_facts
+from benchmarks.mentions import People, Thread
 from benchmarks.process import in_fresh_process
 from benchmarks.table import table
+from doppel.bot.answering import UNEXPECTED
 from doppel.errors import BadInputError
+from doppel.records import Persona
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 
 ROOT = Path(__file__).parent.parent
+SCRIPT = Script(Persona("T1", "U1", "Ada", "ada"), words=10, pause=0)
 
 
 def contender(name: str, *values: float) -> Contender:
@@ -204,6 +209,39 @@ def test_sync_writes_what_it_promises(tmp_path: Path) -> None:
     assert "conversations.replies a channel" not in nothing_new
     assert written["workload"]["calls_needed"]["conversations.replies"] == 102
     assert_holds_nothing_private(written)
+
+
+def test_a_soak_of_the_bot_writes_what_it_promises(tmp_path: Path) -> None:
+    out = tmp_path / "soak.json"
+    command = [sys.executable, "-m", "benchmarks.slack", "--soak", "0.05", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert (written["benchmark"], written["complete"], len(written["measurements"])) == ("slack-soak", True, 1)
+    (samples,) = (m["samples"] for m in written["measurements"])
+    assert samples["mentions"][0] >= 3
+    assert samples["events"][0] >= 3 * samples["mentions"][0]
+    assert samples["mentions answered or excused"] == samples["mentions"]
+    assert all(samples[f"RSS in MiB, {when}"][0] > 50 for when in ("at the start", "in the middle", "at the end"))
+    assert_holds_nothing_private(written)
+
+
+def test_what_people_see_of_an_answer_is_told_apart() -> None:
+    workspace = Workspace()
+    workspace.channel("general", workspace.user("ada"))
+    with FakeSlack(workspace) as slack:
+        people, script = People(slack, SCRIPT.text), SCRIPT.text
+        asked = [people.mention() for _ in range(4)]
+        said = [[script], [script, script], [f"{script[:20]}", UNEXPECTED], []]
+        for (channel, ts), texts in zip(asked, said, strict=True):
+            for text in texts:
+                workspace.post(channel, workspace.bot_user, text, ts, bot_id=workspace.bot_id)
+        found = [people.thread(*place) for place in asked]
+        assert found == [Thread(1, 0, 0), Thread(2, 0, 0), Thread(0, 1, 1), Thread(0, 0, 0)]
+        assert [thread.is_answered for thread in found] == [True, True, True, False]
+        assert len(people.seconds_to_text(asked)) == 3
+        assert people.wait(asked[:3], 1) is not None
+        assert people.wait(asked[3:], 0.1) is None
 
 
 def test_limits_allow_a_window_at_once_and_then_wait_for_it() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class SqliteFile:
     """A file, made for its owner alone."""
 
     path: Path
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -54,9 +56,20 @@ class SqliteFile:
         """A deferred transaction: it sees what was there at its first statement."""
         return engine.connect()
 
-    def writing(self, engine: Engine) -> AbstractContextManager[Connection]:
-        """An immediate transaction: it has the write lock before its first statement."""
-        return engine.execution_options(writes=True).begin()
+    @contextmanager
+    def writing(self, engine: Engine) -> Iterator[Connection]:
+        """An immediate transaction: it has the write lock before its first statement. Raises BusyError.
+
+        Threads of this process take turns: SQLite lets those that wait sleep up to a tenth of a second, again and
+        again, while others go ahead.
+        """
+        if not self._turn.acquire(timeout=place.BUSY_SECONDS):
+            raise BusyError(place.WRITING_BUSY)
+        try:
+            with engine.execution_options(writes=True).begin() as connection:
+                yield connection
+        finally:
+            self._turn.release()
 
     @contextmanager
     def exclusive(self, seconds: float) -> Iterator[None]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from doppel.archive.bot import BotStore
@@ -18,6 +19,8 @@ class Inbox:
     def __init__(self, store: BotStore) -> None:
         self._store = store
         self._queue: asyncio.Queue[tuple[str, Raw, asyncio.Future[bool]]] = asyncio.Queue()
+        # Slack waits for this alone: the threads that all share may be waiting for answers' sake.
+        self._thread = ThreadPoolExecutor(1, "inbox")
 
     async def accept(self, event_id: str, event: Raw) -> bool:
         """Keep a question; whether it is a new one. Raises what the archive raises."""
@@ -35,6 +38,7 @@ class Inbox:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
         while True:
@@ -46,7 +50,8 @@ class Inbox:
     async def _keep(self, batch: list[tuple[str, Raw, asyncio.Future[bool]]]) -> None:
         events = [(event_id, event) for event_id, event, _ in batch]
         try:
-            new = await asyncio.to_thread(self._store.accept, events, round(time.time() * 1e6))
+            now, loop = round(time.time() * 1e6), asyncio.get_running_loop()
+            new = await loop.run_in_executor(self._thread, self._store.accept, events, now)
         except Exception as error:
             for *_, kept in batch:
                 if not kept.done():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
+from slack_bolt import BoltResponse
 from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp, AsyncRespond
@@ -28,6 +28,7 @@ from doppel.slack.members import text_of
 
 EVENTS_PATH = "/slack/events"
 PING_SECONDS = 5.0
+HOME_OPENED = "app_home_opened"
 
 Bot = AsyncApp
 Client = AsyncWebClient
@@ -101,11 +102,15 @@ def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -
         logger=_log,
     )
 
-    async def take_event(body: dict[str, Any], next: Next) -> None:
+    async def take_event(body: dict[str, Any], next: Next) -> BoltResponse | None:
         event = body.get("event")
         if body.get("type") == "event_callback" and isinstance(event, dict):
             await handlers.take(str(body.get("event_id") or ""), event)
+            if event.get("type") != HOME_OPENED:
+                # Acknowledged here: in a burst the search for a listener takes as long as all the rest.
+                return BoltResponse(status=200)
         await next()
+        return None
 
     async def open_home(event: dict[str, Any]) -> None:
         if event.get("tab") == "home":
@@ -136,17 +141,13 @@ def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -
     async def _publish_home(user: str) -> None:
         await client.views_publish(user_id=user, view=await handlers.home(user))
 
-    async def acknowledge() -> None:
-        """Nothing more: what has no listener of its own is acknowledged all the same, or Slack sends it again."""
-
     app.middleware(take_event)
     app.command("/doppel")(take_command)
     app.action(FEEDBACK)(take_vote)
     app.action(SHARE)(take_share)
     for action in (AGREE, DECLINE, WITHDRAW):
         app.action(action)(take_consent)
-    app.event("app_home_opened")(open_home)
-    app.event(re.compile(""))(acknowledge)
+    app.event(HOME_OPENED)(open_home)
     return app
 
 

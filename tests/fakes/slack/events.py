@@ -14,6 +14,7 @@ import json
 import random
 import secrets
 import threading
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import TracebackType
@@ -37,12 +38,16 @@ _MIX_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Attempt:
-    """One delivery of an event; `failed` is Slack's reason to retry, "" where the app acknowledged in time."""
+    """One delivery of an event; `failed` is Slack's reason to retry, "" where the app acknowledged in time.
+
+    `seconds` passed until the app answered.
+    """
 
     event_id: str
     event: Json
     retry: int
     failed: str
+    seconds: float
 
 
 class HttpApp:
@@ -50,6 +55,7 @@ class HttpApp:
 
     duplicates: the part of the events (0 to 1) that are sent twice although the first was acknowledged.
     disorder: events are under way at the same time and overtake each other; else one is sent after the other.
+    lost_acks: the part of the acknowledgements that never reach Slack, which so sends the event again.
     ack_seconds: how long the app has to answer, real seconds; by default Slack's three, scaled.
     """
 
@@ -60,11 +66,12 @@ class HttpApp:
         *,
         duplicates: float = 0,
         disorder: bool = False,
+        lost_acks: float = 0,
         ack_seconds: float | None = None,
         seed: int = 0,
     ) -> None:
         self.slack, self.url, self.duplicates, self.disorder = slack, url, duplicates, disorder
-        self.ack_seconds = ack_seconds or ACK_SECONDS / slack.time_scale
+        self.lost_acks, self.ack_seconds = lost_acks, ack_seconds or ACK_SECONDS / slack.time_scale
         self.attempts: list[Attempt] = []
         self._random = random.Random(seed)
         self._listeners: list[tuple[Workspace, Listener]] = []
@@ -161,16 +168,24 @@ class HttpApp:
         headers = {"Content-Type": "application/json", **signed(self.slack.app.signing_secret, body)}
         if retry:
             headers |= {"X-Slack-Retry-Num": str(retry), "X-Slack-Retry-Reason": reason}
+        started = time.perf_counter()
         try:
-            answer = await client.post(self.url, content=body, headers=headers)
-            failed = "" if answer.is_success else "http_error"
-            final = answer.headers.get("x-slack-no-retry") == "1"
+            status, final = await self._request(client, body, headers)
+            failed = "" if 200 <= status < 300 else "http_error"
         except httpx2.TimeoutException:
             failed, final = "http_timeout", False
         except httpx2.TransportError:
             failed, final = "connection_failed", False
-        self.attempts.append(Attempt(envelope["event_id"], envelope["event"], retry, failed))
+        seconds = time.perf_counter() - started
+        if not failed and self._random.random() < self.lost_acks:
+            failed = "http_timeout"
+        self.attempts.append(Attempt(envelope["event_id"], envelope["event"], retry, failed, seconds))
         return "" if final else failed
+
+    async def _request(self, client: httpx2.AsyncClient, body: bytes, headers: dict[str, str]) -> tuple[int, bool]:
+        """The status of the app's answer, and whether it wants the event never again."""
+        answer = await client.post(self.url, content=body, headers=headers)
+        return answer.status_code, answer.headers.get("x-slack-no-retry") == "1"
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

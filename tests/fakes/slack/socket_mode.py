@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import random
 import secrets
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,13 +33,21 @@ _RECONNECT_GRACE = 0.2
 
 
 class SocketMode:
-    """The app's connections. `acks` holds what came back, by envelope id; `sent` every envelope, in order."""
+    """The app's connections. `acks` holds what came back, by envelope id; `sent` every envelope, in order.
+
+    `ack_times` are the seconds from an envelope's last sending to its acknowledgement. As of HttpApp, `lost_acks` and
+    `duplicates` are the parts (0 to 1) of what goes wrong with events; both may be set at any time.
+    """
 
     def __init__(self, slack: FakeSlack, ack_seconds: float | None = None) -> None:
         self._slack = slack
         self.ack_seconds = ack_seconds or ACK_SECONDS / slack.time_scale
         self.acks: dict[str, Any] = {}
         self.sent: list[Json] = []
+        self.ack_times: list[float] = []
+        self.lost_acks, self.duplicates = 0.0, 0.0
+        self._random = random.Random(0)
+        self._sent_at: dict[str, float] = {}
         self._tickets: set[str] = set()
         self._connections: list[WebSocket] = []
         self._turns = itertools.count()
@@ -114,7 +124,9 @@ class SocketMode:
 
     def _listener(self, workspace: Workspace) -> Listener:
         def listener(event: Json) -> None:
-            self.send("events_api", event_callback(self._slack, workspace, event))
+            payload = event_callback(self._slack, workspace, event)
+            for _ in range(1 + (self._random.random() < self.duplicates)):
+                self.send("events_api", payload)
 
         return listener
 
@@ -133,6 +145,10 @@ class SocketMode:
             given = json.loads(text)
             envelope_id = given.get("envelope_id") if isinstance(given, dict) else None
             if isinstance(envelope_id, str):
+                if sent_at := self._sent_at.pop(envelope_id, None):
+                    self.ack_times.append(time.perf_counter() - sent_at)
+                if self._random.random() < self.lost_acks:
+                    return
                 with self._change:
                     self.acks[envelope_id] = given.get("payload")
                     self._change.notify_all()
@@ -157,6 +173,7 @@ class SocketMode:
                 await asyncio.sleep(0.01)
                 continue
             socket = self._connections[next(self._turns) % len(self._connections)]
+            self._sent_at[envelope["envelope_id"]] = time.perf_counter()
             try:
                 await socket.send_json(envelope)
             except (RuntimeError, WebSocketDisconnect):
