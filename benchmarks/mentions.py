@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from doppel.bot.answering import UNEXPECTED
+from doppel.bot.writing import UNEXPECTED
 from tests.fakes.slack import FakeSlack
 
 LOOK_SECONDS = 0.05

@@ -22,7 +22,7 @@ from benchmarks.machine import machine_facts
 from benchmarks.mentions import People, Thread
 from benchmarks.process import in_fresh_process
 from benchmarks.table import table
-from doppel.bot.answering import UNEXPECTED
+from doppel.bot.writing import UNEXPECTED
 from doppel.errors import BadInputError
 from doppel.records import Persona
 from tests.fakes.slack import FakeSlack, Limits, Workspace

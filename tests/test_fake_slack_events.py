@@ -165,7 +165,8 @@ def test_an_app_that_is_down_is_tried_again(team: Team, slack: FakeSlack) -> Non
     with HttpApp(slack, "http://127.0.0.1:9/") as http:
         team.workspace.post(team.general, team.ada, "hello")
         http.settle()
-    assert [attempt.failed for attempt in http.attempts] == ["connection_failed"] * 4
+    # On a busy machine a refused connection may take longer than an app is given.
+    assert [attempt.failed in ("connection_failed", "http_timeout") for attempt in http.attempts] == [True] * 4
 
 
 def test_events_may_come_twice_and_out_of_order(team: Team, slack: FakeSlack, app: Receiver) -> None:
