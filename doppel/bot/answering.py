@@ -16,6 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.access import Place, Readership
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
+from doppel.archive.reading import micros
 from doppel.bot.asked import Question, question_of
 from doppel.errors import DoppelError
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
@@ -172,6 +173,7 @@ class Answering:
         answer = await asyncio.to_thread(
             self._store.add_answer,
             round(time.time() * 1e6),
+            asked_at=micros(question.ts),
             channel=question.channel,
             thread_ts=question.thread_ts,
             asker=question.asker,

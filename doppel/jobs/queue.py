@@ -179,6 +179,21 @@ class Jobs:
         rows: list[Any] = list(self._list(sort_desc=True, load_output=False))
         return next((row.created_at / 1000 for row in rows if row.input["args"][0] == kind), None)
 
+    def forget(self, kind: str, words: list[str]) -> int:
+        """Delete the jobs that were to do exactly that, have ended and ended them; returns how many there were.
+
+        One that is queued or runs is cancelled first.
+        """
+        rows = [row for row in self._list(load_output=False) if row.input["args"][:2] == [kind, words]]
+        for row in rows:
+            if row.status in _ACTIVE:
+                self.cancel(self._job(row))
+            JobFiles.of(self.settings, row.workflow_id).delete()
+        if rows:
+            with database_errors(self.url):
+                self._client.delete_workflows([row.workflow_id for row in rows])
+        return len(rows)
+
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""
         old = self._list(status=_ENDED, sort_desc=True, offset=KEPT, limit=KEPT, load_input=False, load_output=False)
