@@ -68,6 +68,18 @@ def forget(archive: Archive, adapters: AdapterStore, user: User, messages: bool,
     return Receipt(user, user.name, messages, tuple(gone), forgotten, tuple(pending))
 
 
+def told(receipt: Receipt) -> list[str]:
+    """What was removed, as words for people."""
+    gone = receipt.archive
+    words = [
+        f"{len(receipt.adapters)} versions of the adapter",
+        f"{gone.answers} answers",
+        f"{gone.feedback} votes on answers",
+        f"{gone.questions} open questions",
+    ]
+    return [*words, f"{gone.messages} messages"] if receipt.with_messages else words
+
+
 def sweep(archive: Archive, adapters: AdapterStore) -> None:
     """Delete what is left of the adapters of those who said no: a training may have been killed before it could."""
     for user in archive.users():
