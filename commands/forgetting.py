@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from commands.jobs import as_job, request_of
 from commands.run import Run, UserName, command
 from doppel.console import Result
-from doppel.errors import DoppelError
+from doppel.errors import DoppelError, JobError
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -54,7 +55,7 @@ def forget(run: Run, archive: Archive, person: User, messages: bool, by: str) ->
     from doppel.jobs.queue import Jobs
 
     receipt = consent.forget(archive, run.adapters(), person, messages, by)
-    with Jobs(run.settings) as jobs:
+    with suppress(JobError), Jobs(run.settings) as jobs:
         jobs.forget("train", ["--user", person.id])
     return receipt
 

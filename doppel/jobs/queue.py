@@ -182,7 +182,7 @@ class Jobs:
 
     def forget(self, kind: str, words: list[str]) -> int:
         """Delete the jobs that were to do exactly that and have ended; returns how many there were."""
-        rows = self._list(status=_ENDED, load_output=False)
+        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
         return self._delete([row for row in rows if list(row.input["args"][:2]) == [kind, words]])
 
     def forget_old(self) -> None:
