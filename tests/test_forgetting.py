@@ -26,7 +26,7 @@ from doppel.engine import Engine
 from doppel.errors import ConsentError
 from doppel.inference import InferenceClient, Piece
 from doppel.records import Finished, Message, Persona, TextDelta, Turn, User
-from doppel.slack.events import Deleted, PersonChanged, Said
+from doppel.slack.events import Change, Deleted, PersonChanged, Said
 from doppel.slack.export import open_export
 from indexing.reindex import CACHE_FILE, is_clean, reindex
 from indexing.retrieve import IndexRetriever
@@ -150,7 +150,7 @@ def test_late_events_bring_nothing_back_and_a_new_message_counts(archive: Archiv
     old = {"type": "message", "user": "U1", "ts": ROOT, "text": f"{SECRET}, edited", "edited": {"ts": "1800000000.0"}}
     lost = {"type": "message", "user": "U1", "ts": "1700000195.000100", "text": f"{SECRET}, late"}
     person = {"id": "U1", "team_id": "T1", "name": "ada", "profile": {"real_name": "Ada Lovelace"}}
-    told = [Said("C1", old), Said("C1", lost), PersonChanged(person), Deleted("C1", ROOT)]
+    told: list[Change] = [Said("C1", old), Said("C1", lost), PersonChanged(person), Deleted("C1", ROOT)]
     events.take([(change, now) for change in told])
     assert SECRET not in everything(archive)
     assert texts(archive) == REST
@@ -194,7 +194,7 @@ def test_a_sync_before_and_after_brings_nothing_back_and_a_new_yes_is_a_new_star
 def put_bot_rows(archive: Archive) -> None:
     """What the bot of the team keeps: Ada as persona, as asker, and somebody else."""
     store = archive.bot("T1")
-    common = {"channel": "C1", "version": "v0001", "reply": f"A {SECRET}", "sources": ()}
+    common: dict[str, Any] = {"channel": "C1", "version": "v0001", "reply": f"A {SECRET}", "sources": ()}
     store.add_answer(1, thread_ts=ROOT, asker="U2", user_id="U1", question="Why?", **common)
     store.add_answer(2, thread_ts=ROOT, asker="U1", user_id="U2", question=f"Which {SECRET}?", **common)
     store.add_answer(3, thread_ts=ROOT, asker="U2", user_id="U2", question="Who?", **{**common, "reply": "We."})
@@ -224,7 +224,14 @@ def test_what_was_in_flight_is_not_kept(archive: Archive) -> None:
     asked_at = round(time.time() * 1e6)
     forget(archive, messages=False)
     store = archive.bot("T1")
-    fields = {"channel": "C1", "thread_ts": ROOT, "version": None, "question": "?", "reply": "!", "sources": ()}
+    fields: dict[str, Any] = {
+        "channel": "C1",
+        "thread_ts": ROOT,
+        "version": None,
+        "question": "?",
+        "reply": "!",
+        "sources": (),
+    }
     for asker, persona in (("U1", "U2"), ("U2", "U1")):
         store.add_answer(time.time_ns() // 1000, asked_at=asked_at, asker=asker, user_id=persona, **fields)
     with pytest.raises(ConsentError, match="was forgotten"):
@@ -387,8 +394,13 @@ def test_no_byte_of_it_is_left_in_the_data_folder(
     with Archive.open(tmp_path / "data" / "archive.db") as archive:
         big = team()
         for number in range(300):
-            big.say("general", f"17000010{number:02d}.000100", f"{SECRET} {number} " * 60, "U1" if number % 3 else "U2")
-        take_in(archive, team())
+            big.say(
+                "general",
+                f"{1700001000 + number}.000100",
+                f"{SECRET if number % 3 else 'other'} {number} " * 60,
+                f"U{2 - bool(number % 3)}",
+            )
+        take_in(archive, big)
         put_bot_rows(archive)
         reindex(archive, index, FakeEmbedder())
         publish(adapters, user(archive))
@@ -448,11 +460,12 @@ async def answer(archive: Archive, adapters: AdapterStore, model: Model, tmp_pat
     client = cast(InferenceClient, model)
     made = Engine(settings, archive, NothingFound(), adapters, WordTokenizer(), client)
     told: list[Any] = []
-    try:
-        async for event in made.reply(Persona("T1", "U1", "Ada", "ada"), [Turn("Grace", "Why?")], OPERATOR):
-            told.append(event)
-    except ConsentError as error:
-        told.append(error)
+    replying = made.reply(Persona("T1", "U1", "Ada", "ada"), [Turn("Grace", "Why?")], OPERATOR)
+    while not told or not isinstance(told[-1], Finished | ConsentError):
+        try:
+            told.append(await anext(replying))
+        except ConsentError as error:
+            told.append(error)
     return told
 
 
