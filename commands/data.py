@@ -45,6 +45,9 @@ def reindex_(
     run: Run,
     full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False,
     detach: Detach = False,
+    revision: Annotated[
+        int, typer.Option("--revision", hidden=True, help="Of the archive, to tell one request from another.")
+    ] = 0,
 ) -> Result:
     """Bring the search index up to date with the archive."""
     if not run.is_job:

@@ -84,8 +84,10 @@ def train_(
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
     from doppel.access import require_consent
+    from doppel.consent import sweep
 
     with run.archive() as archive:
+        sweep(archive, run.adapters())
         person = archive.find_user(user)
         require_consent(person, archive.consent_records(person))
         if run.is_job:

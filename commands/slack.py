@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands import forgetting
 from commands.jobs import line_of, request_of
 from commands.run import Run, command
 from doppel.console import Result
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from doppel.archive.archive import Archive
     from doppel.bot.writing import Engine
+    from doppel.consent import Receipt
+    from doppel.records import User
     from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
 
@@ -94,7 +98,8 @@ async def _bot(
     feed = EventFeed(archive.events(team), bot_user, lambda: _ask_sync(run))
     inbox, notices = Inbox(store), Notices(desk, store, client)
     answering = Answering(engine, archive, client, team, bot_user)
-    consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request))
+    forget = functools.partial(_forget, run, archive)
+    consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request), forget)
     commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
     receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
     bot = build_bot(client, run.settings.slack_signing_secret.get_secret_value(), receiver)
@@ -104,6 +109,12 @@ async def _bot(
             yield bot, feed
         finally:
             telling.cancel()
+
+
+async def _forget(run: Run, archive: Archive, person: User, messages: bool, by: str) -> Receipt:
+    receipt = await asyncio.to_thread(forgetting.forget, run, archive, person, messages, by)
+    await forgetting.unload(run, person, receipt.adapters)
+    return receipt
 
 
 async def _identity(run: Run, client: Client) -> Identity:
@@ -147,6 +158,10 @@ class JobDesk:
 
         with Jobs(self._run.settings) as jobs:
             return jobs.ask(request_of(self._run.settings, kind, words))[0].id
+
+    def clean(self, revision: int) -> str | None:
+        """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
+        return forgetting.ask_reindex(self._run, revision)
 
     def ended(self, job_id: str) -> str | None:
         """What a job came to, None while it is queued or runs."""

@@ -101,6 +101,7 @@ def serve_(run: Run, host: Host = DEFAULT_HOST, port: Port = DEFAULT_PORT) -> Re
 
 def serve_body(run: Run, host: str, port: int) -> Result:
     """Serve until Ctrl-C."""
+    from doppel.consent import sweep
     from doppel.jobs.serving import working
     from doppel.surfaces.hosting import reserve_port
 
@@ -110,6 +111,7 @@ def serve_body(run: Run, host: str, port: int) -> Result:
         run.archive() as archive,
         working(run.settings, COMMAND, schedule_of(run), run.console.say),
     ):
+        sweep(archive, run.adapters())
         asyncio.run(_serve(run, archive, listening))
     return Result({"served": f"http://{host}:{port}"}, "Stopped.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +21,7 @@ class ConsentAction(StrEnum):
     GRANT = "grant"
     DECLINE = "decline"
     REVOKE = "revoke"
+    FORGET = "forget"
     PAUSE = "pause"
     RESUME = "resume"
 
@@ -36,13 +37,24 @@ class ConsentRecord:
     by: str
 
 
-_ANSWERS = (ConsentAction.GRANT, ConsentAction.DECLINE, ConsentAction.REVOKE)
+_NOES = (ConsentAction.DECLINE, ConsentAction.REVOKE, ConsentAction.FORGET)
+_ANSWERS = (ConsentAction.GRANT, *_NOES)
 _SWITCHES = (ConsentAction.GRANT, ConsentAction.PAUSE, ConsentAction.RESUME)
 
 
 def has_consent(records: Iterable[ConsentRecord]) -> bool:
     """Whether the last that one person answered in `records`, oldest first, is a yes."""
     return _last(records, _ANSWERS) is ConsentAction.GRANT
+
+
+def is_forgotten(records: Iterable[ConsentRecord]) -> bool:
+    """Whether the last that one person answered is that they want to be forgotten."""
+    return _last(records, _ANSWERS) is ConsentAction.FORGET
+
+
+def is_refused(records: Iterable[ConsentRecord]) -> bool:
+    """Whether the last that one person answered is a no, in any form."""
+    return _last(records, _ANSWERS) in _NOES
 
 
 def is_paused(records: Iterable[ConsentRecord]) -> bool:
@@ -68,6 +80,17 @@ def require_consent(user: User, records: Iterable[ConsentRecord]) -> None:
             f"{user.name} has not agreed to a doppelganger; once they have, record it with "
             f"`doppel consent grant {user.id}`."
         )
+
+
+def require_still(user: User, before: Sequence[ConsentRecord], now: Sequence[ConsentRecord]) -> None:
+    """Raise ConsentError unless the consent of `before` stands, and stood all the time: a new yes is a new start."""
+    require_consent(user, now)
+    if _noes(before) != _noes(now):
+        raise ConsentError(f"{user.name} withdrew their consent meanwhile; what was begun before is not used.")
+
+
+def _noes(records: Iterable[ConsentRecord]) -> int:
+    return sum(record.action in _NOES for record in records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,11 @@ class Writer:
             shutil.rmtree(self.folder.root / "versions" / name)
         return gone
 
+    def delete(self, name: str) -> None:
+        """Delete a version that is not the current one."""
+        if name != self.folder.current_name():
+            shutil.rmtree(self.folder.root / "versions" / name)
+
     def retire(self) -> list[str]:
         """Take CURRENT away, then delete every version and all work towards one; returns the versions that went."""
         root = self.folder.root

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, Place, has_consent, is_paused, require_awake, require_consent
+from doppel.access import (
+    ChannelKey,
+    ConsentRecord,
+    Place,
+    has_consent,
+    is_paused,
+    require_awake,
+    require_consent,
+    require_still,
+)
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.artifacts import Version
 from doppel.config import Settings
-from doppel.errors import NotReadableError
+from doppel.errors import ConsentError, NotReadableError
 from doppel.inference import Adapter, InferenceClient, Sampling
 from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
@@ -31,6 +41,8 @@ from doppel.secrets import masked_pieces
 
 STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
+LOOK_SECONDS = 1.0
+"""How often it is looked, while an answer is written, whether it may be."""
 
 
 class Retriever(Protocol):
@@ -49,6 +61,8 @@ class Directory(Protocol):
     def find_user(self, name: str) -> User: ...
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
+
+    def clean_revision(self) -> int: ...
 
     def messages_of(
         self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
@@ -100,23 +114,30 @@ class Engine:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 
         Yields SourcesFound, then TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError,
-        NotReadableError, ArtifactError or InferenceError.
+        also in mid-answer, NotReadableError, ArtifactError or InferenceError.
         """
         started = time.monotonic()
         user = await asyncio.to_thread(self._archive.find_user, persona.user_id)
+        watch = _Watch(self._archive, user)
+        await asyncio.to_thread(watch.begin)
         persona = await asyncio.to_thread(self._persona, user)
         readable = place.readable(await asyncio.to_thread(self._archive.channels))
         adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
         passages = await asyncio.to_thread(self._retriever.retrieve, turns[-1].text, readable, self._settings.top_k)
         examples = [] if adapter else await asyncio.to_thread(self._style, user, readable)
         prompt = await asyncio.to_thread(self._prompt, persona, turns, passages, examples)
+        await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
         text, tokens, first, unmasked = "", 0, 0.0, masked_pieces()
-        async for piece in self._client.stream(prompt.ids, adapter, self._sampling()):
-            first, tokens = first or time.monotonic() - started, piece.tokens
-            if shown := unmasked.feed(piece.text):
-                text += shown
-                yield TextDelta(shown)
+        async with aclosing(self._client.stream(prompt.ids, adapter, self._sampling())) as pieces:
+            async for piece in pieces:
+                if watch.is_due:
+                    await asyncio.to_thread(watch.look)
+                first, tokens = first or time.monotonic() - started, piece.tokens
+                if shown := unmasked.feed(piece.text):
+                    text += shown
+                    yield TextDelta(shown)
+        await asyncio.to_thread(watch.look)
         if shown := unmasked.close():
             text += shown
             yield TextDelta(shown)
@@ -186,3 +207,32 @@ class Engine:
             self._tokenizer.end_id,
             settings.frequency_penalty,
         )
+
+
+class _Watch:
+    """Whether an answer that is being written may still be: its person agrees, and nobody's messages were forgotten,
+    for they may stand in the prompt. Methods block.
+    """
+
+    def __init__(self, archive: Directory, user: User) -> None:
+        self._archive, self._user = archive, user
+        self._records: list[ConsentRecord] = []
+        self._clean, self._looked = 0, 0.0
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self._looked >= LOOK_SECONDS
+
+    def begin(self) -> None:
+        """Remember how things stand."""
+        self._records, self._clean = self._archive.consent_records(self._user), self._archive.clean_revision()
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """Raise ConsentError where the answer must stop."""
+        records = self._archive.consent_records(self._user)
+        require_still(self._user, self._records, records)
+        require_awake(self._user, records)
+        if self._archive.clean_revision() != self._clean:
+            raise ConsentError("Somebody's messages were removed while this was being written; ask again.")
+        self._looked = time.monotonic()

@@ -6,7 +6,7 @@ Protocol: vLLM's OpenAI-compatible server, /v1/completions and /v1/load_lora_ada
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +94,7 @@ class InferenceClient:
 
     async def stream(
         self, prompt_ids: Sequence[int], adapter: Adapter | None, sampling: Sampling
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """Pieces of a completion. Raises InferenceError, also in mid-answer, and ArtifactError for a bad adapter."""
         tokens = 0
         try:

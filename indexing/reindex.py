@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from doppel.artifacts import Version, VersionedFolder, storage_error, write_atomic
+from doppel.artifacts import Version, VersionedFolder, Writer, storage_error, write_atomic
 from doppel.conversation import conversations
 from doppel.errors import ArtifactError
 from doppel.records import Message
@@ -45,6 +45,10 @@ class MessageSource(Protocol):
 
     def revision(self) -> int:
         """A number that grows with every change of the messages."""
+        ...
+
+    def clean_revision(self) -> int:
+        """The revision from which on nothing of an index was forgotten."""
         ...
 
 
@@ -87,7 +91,7 @@ def reindex(
     keep: int = 3,
     progress: Progress = lambda done, total: None,
 ) -> ReindexReport:
-    """Publish an index of everything in `archive`, and keep the newest `keep` versions.
+    """Publish an index of everything in `archive`; keep the newest `keep` versions, and none with what was forgotten.
 
     Vectors come from the current version where model and text are the same, or from a run that was cut off; `full`
     disregards the current version. Where nothing at all changed, the current version stays. Raises ArtifactError where
@@ -95,7 +99,7 @@ def reindex(
     """
     started = time.perf_counter()
     # Before anything is read: what is said meanwhile may be missed, and then the numbers differ.
-    revision = archive.revision()
+    revision, clean = archive.revision(), archive.clean_revision()
     with folder.writer() as writer, _disk_errors(folder.root):
         previous = _previous(folder, embedder, forgiving=full)
         draft = writer.draft()
@@ -103,6 +107,7 @@ def reindex(
             info = {"format": FORMAT, "model": embedder.model_id, **_collect(archive, documents)}
             if previous and not full and previous.has(info):
                 write_atomic(folder.root / REVISION_FILE, f"{previous.version.name} {revision}\n")
+                _drop_forgotten(writer, clean)
                 return _report(info, 0, 0, previous.version, started)
             known = previous if previous and not full and previous.has({"model": embedder.model_id}) else None
             with closing(VectorCache(folder.root / CACHE_FILE, embedder.model_id)) as cache:
@@ -114,7 +119,37 @@ def reindex(
         version = writer.publish(draft, info | {"revision": revision})
         cache.clear()
         writer.prune(keep)
+        _drop_forgotten(writer, clean)
     return _report(info, embedded, removed, version, started)
+
+
+def is_clean(folder: VersionedFolder, clean_revision: int) -> bool:
+    """Whether no version, nor what an interrupted run left, can hold what was forgotten up to that revision."""
+    held = indexed_revision(folder)
+    fresh = held is None or held >= clean_revision
+    return fresh and not _older(folder, clean_revision) and not (folder.root / CACHE_FILE).exists()
+
+
+def _drop_forgotten(writer: Writer, clean_revision: int) -> None:
+    """Delete what was made from an archive that held what is forgotten now; the current version was not."""
+    for name in _older(writer.folder, clean_revision):
+        writer.delete(name)
+    if clean_revision:
+        (writer.folder.root / CACHE_FILE).unlink(missing_ok=True)
+
+
+def _older(folder: VersionedFolder, clean_revision: int) -> list[str]:
+    """Versions, but for the current one, of an archive before that revision, or of nobody knows which."""
+    current = folder.current_name()
+    return [name for name in folder.names() if name != current and _revision_of(folder, name) < clean_revision]
+
+
+def _revision_of(folder: VersionedFolder, name: str) -> int:
+    try:
+        recorded = folder.load(name).info.get("revision")
+    except ArtifactError:
+        return -1
+    return recorded if isinstance(recorded, int) else -1
 
 
 def indexed_revision(folder: VersionedFolder) -> int | None:

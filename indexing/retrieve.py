@@ -11,7 +11,7 @@ from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError
 from doppel.prompt import line
-from doppel.records import Channel, Chunk, Conversation, Hit, Passage, ts_key
+from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, ts_key
 from indexing.chunk import chunk
 from indexing.embed import Embedder
 from indexing.vectors import FaissVectorStore
@@ -31,6 +31,29 @@ class ConversationSource(Protocol):
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None) -> str:
         """The address of a message in Slack."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A chunk as the archive has it now: its conversation, the range of the messages it covers, and what they say."""
+
+    conversation: Conversation
+    focus: tuple[int, int]
+    quote: str
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Those that the chunk covers."""
+        return self.conversation.messages[slice(*self.focus)]
+
+
+def excerpt(archive: ConversationSource, cut: Chunk) -> Excerpt | None:
+    """What is left of a chunk; None where all that it covers is gone."""
+    conversation = archive.conversation(
+        cut.team, cut.channel, cut.thread_ts, cut.conversation_first_ts, cut.conversation_last_ts
+    )
+    start, stop = focus = _focus(conversation, cut)
+    return Excerpt(conversation, focus, _quote(conversation, cut, focus)) if start < stop else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +95,19 @@ class IndexRetriever:
         return [passage for passage in found if passage]
 
     def _passage(self, hit: Hit, names: dict[ChannelKey, str]) -> Passage | None:
-        cut = hit.chunk
-        place = (cut.team, cut.channel)
-        conversation = self._archive.conversation(
-            *place, cut.thread_ts, cut.conversation_first_ts, cut.conversation_last_ts
-        )
-        start, stop = focus = _focus(conversation, cut)
-        if start == stop:
+        cut, found = hit.chunk, excerpt(self._archive, hit.chunk)
+        if found is None:
             return None
-        lines = tuple(line(message.author, message.text) for message in conversation.messages)
+        conversation, place = found.conversation, (cut.team, cut.channel)
         return Passage(
             channel_name=names.get(place, cut.channel),
             thread_ts=cut.thread_ts,
             first_ts=conversation.first_ts,
             last_ts=conversation.last_ts,
-            lines=lines,
-            focus=focus,
-            quote=_quote(conversation, cut, lines[start:stop]),
-            permalink=self._archive.permalink(place, conversation.messages[start].ts, cut.thread_ts),
+            lines=tuple(line(message.author, message.text) for message in conversation.messages),
+            focus=found.focus,
+            quote=found.quote,
+            permalink=self._archive.permalink(place, found.messages[0].ts, cut.thread_ts),
             score=hit.score,
         )
 
@@ -128,7 +146,8 @@ def _focus(conversation: Conversation, cut: Chunk) -> tuple[int, int]:
     return (covered[0], covered[-1] + 1) if covered else (0, 0)
 
 
-def _quote(conversation: Conversation, cut: Chunk, lines: tuple[str, ...]) -> str:
+def _quote(conversation: Conversation, cut: Chunk, focus: tuple[int, int]) -> str:
     """The chunk's text, or what its messages say now if they were edited since."""
-    unchanged = any(cut.id == now.id for now in chunk(conversation))
-    return cut.text if unchanged else "\n".join(lines)
+    if any(cut.id == now.id for now in chunk(conversation)):
+        return cut.text
+    return "\n".join(line(message.author, message.text) for message in conversation.messages[slice(*focus)])

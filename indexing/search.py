@@ -6,26 +6,30 @@ from typing import Any
 
 from doppel.access import OPERATOR
 from doppel.records import Channel, Hit
-from indexing.retrieve import ConversationSource, IndexRetriever
+from indexing.retrieve import ConversationSource, IndexRetriever, excerpt
 
 
 def search_rows(retriever: IndexRetriever, archive: ConversationSource, query: str, k: int) -> list[dict[str, Any]]:
-    """The best `k` chunks for the operator, who may read every channel, best first."""
+    """The best `k` chunks for the operator, who may read every channel, best first, as the archive has them now."""
     channels = {(channel.team, channel.id): channel for channel in archive.channels()}
     hits = retriever.search(query, OPERATOR.readable(channels.values()), k)
-    return [_row(hit, channels[hit.chunk.team, hit.chunk.channel], archive) for hit in hits]
+    rows = (_row(hit, channels[hit.chunk.team, hit.chunk.channel], archive) for hit in hits)
+    return [row for row in rows if row]
 
 
-def _row(hit: Hit, channel: Channel, archive: ConversationSource) -> dict[str, Any]:
-    chunk = hit.chunk
+def _row(hit: Hit, channel: Channel, archive: ConversationSource) -> dict[str, Any] | None:
+    found = excerpt(archive, hit.chunk)
+    if found is None:
+        return None
+    first, last = found.messages[0], found.messages[-1]
     return {
-        "text": chunk.text,
+        "text": found.quote,
         "channel": channel.name,
         "channel_id": channel.id,
-        "thread_ts": chunk.thread_ts,
-        "first_ts": chunk.first_ts,
-        "last_ts": chunk.last_ts,
-        "authors": list(chunk.authors),
+        "thread_ts": hit.chunk.thread_ts,
+        "first_ts": first.ts,
+        "last_ts": last.ts,
+        "authors": list(dict.fromkeys(message.author for message in found.messages)),
         "score": hit.score,
-        "permalink": archive.permalink((chunk.team, chunk.channel), chunk.first_ts, chunk.thread_ts),
+        "permalink": archive.permalink((channel.team, channel.id), first.ts, hit.chunk.thread_ts),
     }

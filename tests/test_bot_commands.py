@@ -11,8 +11,9 @@ import pytest
 
 from doppel.access import ConsentAction, has_consent, is_paused
 from doppel.archive import Archive
+from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.bot import consenting
-from doppel.bot.commands import HELP
+from doppel.bot.commands import FORGET_HELP, HELP
 from doppel.records import Persona
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from tests.block_kit import faults, view_faults
@@ -176,6 +177,42 @@ async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, 
     assert is_paused(archive.consent_records())
     assert "answers again" in await say(doppel, "pause", user="U1")
     assert not is_paused(archive.consent_records())
+
+
+async def test_somebody_is_forgotten_by_their_own_word_only(
+    doppel: Listening, slack: FakeSlack, archive: Archive
+) -> None:
+    await say(doppel, "ask as <@U1> why Kafka?")
+    await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+    await doppel.settle()
+    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
+    for words in ("forget", "forget <@U1>", "forget everything"):
+        assert await say(doppel, words) == FORGET_HELP
+    assert actions(archive, "U1") == [ConsentAction.GRANT]
+    receipt = await say(doppel, "forget me", user="U1")
+    assert "0 versions of the adapter, 1 answers, 0 votes on answers, 0 open questions." in receipt
+    assert archive.find_user("U1").name == "ada"
+    receipt = await say(doppel, "forget me and my messages", user="U1")
+    assert "2 messages" in receipt
+    assert archive.find_user("U1").name == FORGOTTEN_NAME
+    records = archive.consent_records(archive.find_user("U1"))
+    assert [(r.action, r.by) for r in records][1:] == [(ConsentAction.FORGET, "slack:U1")] * 2
+    slack.workspace.emit({"type": "app_home_opened", "user": "U1", "channel": "D1", "tab": "home"})
+    await doppel.until(lambda: "you were forgotten" in str(slack.homes.get("U1", "")))
+    sync(slack, archive)
+    assert not [message for message in archive.messages() if message.user == "U1" and "Kafka" in message.text]
+    await press(doppel, AGREE, "U1", "U1")
+    await doppel.until(lambda: has_consent(archive.consent_records(archive.find_user("U1"))))
+
+
+async def test_what_was_forgotten_is_taken_out_of_the_index_by_a_job(doppel: Listening) -> None:
+    index = doppel.run.index()
+    with index.writer() as writer:
+        writer.publish(writer.draft(), {"revision": 0})
+    receipt = await say(doppel, "forget me and my messages", user="U1")
+    (job,) = [job for job in doppel.jobs() if job.kind == "reindex"]
+    assert job.id in receipt
+    assert job.arguments == ["--revision", str(doppel.archive.clean_revision())]
 
 
 async def test_the_app_home_tells_and_changes_ones_own_consent_only(

@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["import", "sync", "reindex", "search", "train", "chat", "personas", "serve", "doctor"]
+    ["import", "sync", "reindex", "search", "train", "chat", "personas", "serve", "doctor", "forget"]
     + [f"consent {word}" for word in ("grant", "revoke", "list")]
     + [f"adapters {word}" for word in ("list", "rollback", "export")]
     + [f"archive {word}" for word in ("copy", "backup")]

@@ -42,7 +42,7 @@ def fill(archive: Archive) -> None:
     bot = archive.bot("T1")
     bot.accept([("Ev1", {"type": "app_mention", "text": "why? 🦊"})], at=1)
     bot.set_voice("U1", "C1")
-    told = {"channel": "C1", "thread_ts": "1.5", "asker": "U2", "user_id": "U1", "version": None}
+    told: dict[str, Any] = {"channel": "C1", "thread_ts": "1.5", "asker": "U2", "user_id": "U1", "version": None}
     bot.add_answer(1, **told, question="why?", reply="so", sources=("https://x",))
     bot.add_request(Request("R1", "U1", "U2", "C1", expires=2**60))
     bot.add_notice(Notice("J1", "C1", "U2"))

@@ -51,7 +51,10 @@ OWNERS = {
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
     "typer": {
         "app.py",
-        *(f"commands/{name}.py" for name in ("archive", "data", "jobs", "personas", "run", "slack", "talk")),
+        *(
+            f"commands/{name}.py"
+            for name in ("archive", "data", "forgetting", "jobs", "personas", "run", "slack", "talk")
+        ),
     },
 }
 

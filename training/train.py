@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, require_consent
+from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, require_consent, require_still
 from doppel.adapters import AdapterStore
 from doppel.artifacts import Writer, write_atomic
 from doppel.base_model import ChatTokenizer
@@ -30,6 +30,8 @@ WATCHED_EXAMPLES = 64
 """Held-out examples that are looked at during training; the figures at the end are of all of them."""
 
 Say = Callable[[str], None]
+Check = Callable[[], None]
+"""Raises ConsentError unless the person agrees, and agreed since the training began."""
 
 
 class Source(Protocol):
@@ -95,7 +97,12 @@ def train(
     with an adapter that vLLM can't load, BusyError while another process trains the same person.
     """
     started = time.monotonic()
-    require_consent(user, archive.consent_records(user))
+    before = archive.consent_records(user)
+    require_consent(user, before)
+
+    def still() -> None:
+        require_still(user, before, archive.consent_records(user))
+
     check_loadable(settings)
     tokenizer = ChatTokenizer(base_path)
     material = gather(user, archive, settings, tokenizer)
@@ -103,12 +110,13 @@ def train(
     with store.folder(user).writer() as writer:
         try:
             tuned, base_nll, adapter_nll = _train(
-                user, archive, settings, base_path, tokenizer, material, writer, say, progress
+                still, settings, base_path, tokenizer, material, writer, say, progress
             )
-            version, reason = _publish(user, archive, settings, material, tuned, base_nll, adapter_nll, writer)
+            version, reason = _publish(user, still, settings, material, tuned, base_nll, adapter_nll, writer)
         except ConsentError:
             writer.retire()
             raise
+    _check_once_more(still, store, user)
     return TrainReport(
         persona=user.name,
         user_id=user.id,
@@ -122,6 +130,15 @@ def train(
         tokens_per_second=tuned.tokens_per_second,
         seconds=time.monotonic() - started,
     )
+
+
+def _check_once_more(still: Check, store: AdapterStore, user: User) -> None:
+    """Whoever said no after the last look could not delete what was being written; so it is deleted here."""
+    try:
+        still()
+    except ConsentError:
+        store.retire(user)
+        raise
 
 
 def check_loadable(settings: Settings) -> None:
@@ -160,8 +177,7 @@ def _encode(
 
 
 def _train(
-    user: User,
-    archive: Source,
+    still: Check,
     settings: Settings,
     base_path: str,
     tokenizer: ChatTokenizer,
@@ -173,7 +189,7 @@ def _train(
     """Fine-tune, and the NLL of the base model and of the adapter on all held-out examples."""
 
     def watch(step: int, steps: int, loss: float | None) -> None:
-        require_consent(user, archive.consent_records(user))
+        still()
         progress(step, steps, loss)
 
     device = choose_device(settings)
@@ -199,7 +215,7 @@ def _workspace(work: Path, fingerprint: str) -> Path:
 
 def _publish(
     user: User,
-    archive: Source,
+    still: Check,
     settings: Settings,
     material: Material,
     tuned: FineTuned,
@@ -208,7 +224,7 @@ def _publish(
     writer: Writer,
 ) -> tuple[str | None, str]:
     """The new version's name, or None, and why."""
-    require_consent(user, archive.consent_records(user))
+    still()
     work = writer.folder.root / "work"
     if adapter_nll >= base_nll:
         shutil.rmtree(work)

@@ -13,9 +13,11 @@ from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, ledger, people, reading
 from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
-from doppel.archive.database import exclusive, open_engine, place_of, writing
+from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.events import EventStore, listening
+from doppel.archive.forgetting import Forgotten, forget
+from doppel.archive.forgotten import clean_revision
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
@@ -24,6 +26,9 @@ from doppel.archive.syncing import SyncStore
 from doppel.errors import BadInputError
 from doppel.records import Channel, Conversation, Message, User
 from doppel.slack.export import Export, Progress
+
+FORGET_SECONDS = 600.0
+"""How long forgetting waits for an import that holds the archive."""
 
 
 class Archive:
@@ -151,6 +156,24 @@ class Archive:
         """Append to the consent ledger."""
         with writing(self._engine, self.place) as connection:
             return ledger.record_consent(connection, user, action, by)
+
+    def forget(self, user: User, messages: bool, by: str) -> Forgotten:
+        """Forget a person: what is kept because of their doppelganger goes, and with `messages` what they wrote.
+
+        That is so for good, whatever is imported, synced or heard later. It waits for an import that is under way.
+        """
+        with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
+            return forget(connection, user, messages, by)
+
+    def scrub(self) -> None:
+        """Overwrite what deleted rows left in the database's files. Raises BusyError while others read too long."""
+        with errors_of(self.place):
+            self.place.scrub(self._engine)
+
+    def clean_revision(self) -> int:
+        """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""
+        with reads(self._engine, self.place) as connection:
+            return clean_revision(connection)
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]:
         """The consent ledger, or one person's part of it, oldest first."""

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, Table, and_, delete, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.database import reading, writing
+from doppel.archive.forgotten import forgotten_since
 from doppel.archive.place import Place
 from doppel.slack.markup import Raw, clean
 
@@ -123,13 +124,18 @@ class BotStore:
             if not connection.execute(update(t).where(*here).values(user_id=user_id)).rowcount:
                 connection.execute(insert(t).values(**key, user_id=user_id))
 
-    def add_answer(self, at: int, **values: Any) -> Answer:
-        """Keep what was answered; `values` are the fields of Answer but for its id. Returns it."""
+    def add_answer(self, at: int, asked_at: int | None = None, **values: Any) -> Answer:
+        """Keep what was answered; `values` are the fields of Answer but for its id. Returns it.
+
+        It isn't kept where who asked, or who answered, was forgotten since `asked_at`.
+        """
         answer = Answer(secrets.token_hex(8), at, **values)
         row = {name: getattr(answer, name) for name in Answer.__slots__}
         row |= {"question": clean(answer.question), "reply": clean(answer.reply), "sources": list(answer.sources)}
         with writing(self._engine, self._place) as connection:
-            connection.execute(insert(tables.answers).values(team=self.team, **row))
+            since = at if asked_at is None else asked_at
+            if not forgotten_since(connection, self.team, [answer.asker, answer.user_id], since):
+                connection.execute(insert(tables.answers).values(team=self.team, **row))
         return answer
 
     def answer(self, answer_id: str) -> Answer | None:

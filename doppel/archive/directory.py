@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
+from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import micros, users
-from doppel.records import Channel, ChannelKind
+from doppel.records import Channel, ChannelKind, User
 from doppel.slack.export import PLACEHOLDER, UNKNOWN_TEAM, Export
 from doppel.slack.markup import Names
 
@@ -34,8 +35,7 @@ def merge_directory(connection: Connection, export: Export) -> tuple[Directory, 
     """Take in people and channels; returns them and the ids that read differently now."""
     as_of = micros(export.as_of)
     team = merge_team(connection, export.team if export.team_is_known else None, export.channels)
-    people = [asdict(user) | {"team": team} for user in export.users]
-    changed = merge_rows(connection, tables.users, team, people, as_of)
+    changed = merge_people(connection, team, export.users, as_of)
     channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
     return read_directory(connection, team, channel_ids), changed | places
 
@@ -46,6 +46,13 @@ def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, 
     rows = connection.execute(select(t.c.id, t.c.name).where(t.c.team == team))
     names = Names({user.id: user.name for user in members}, {row.id: row.name for row in rows})
     return Directory(team, names, frozenset(user.id for user in members if user.is_bot), channel_ids)
+
+
+def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:
+    """Take in people, of those who were forgotten the id alone; returns the ids that read differently now."""
+    unwanted = read_unwanted(connection, team)
+    rows = [asdict(unwanted.person(user)) | {"team": team} for user in people]
+    return merge_rows(connection, tables.users, team, rows, as_of)
 
 
 def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.database import exclusive, writing
-from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_rows, read_directory
+from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
 from doppel.archive.reading import micros
@@ -120,8 +120,8 @@ class EventStore:
             case Membership(channel, user, joined):
                 self._change_members(connection, channel, user, joined, at, outcome)
             case PersonChanged(raw):
-                people = [asdict(user_of(raw, self.team))]
-                self._read_again(connection, merge_rows(connection, tables.users, self.team, people, at), outcome)
+                people = [user_of(raw, self.team)]
+                self._read_again(connection, merge_people(connection, self.team, people, at), outcome)
 
     def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
         t = tables.channels

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
-from doppel.access import ConsentAction, ConsentRecord
+from doppel.access import ConsentAction, ConsentRecord, is_forgotten
 from doppel.archive import tables
+from doppel.errors import ConsentError
 from doppel.records import User
 from doppel.slack.markup import clean
 
@@ -66,7 +67,9 @@ def add_feedback(
     liked: bool | None,
     comment: str,
 ) -> Feedback:
-    """Store what a reader thought of one answer."""
+    """Store what a reader thought of one answer. Raises ConsentError where the persona was forgotten meanwhile."""
+    if is_forgotten(consent_records(connection, User(team, user_id, ""))):
+        raise ConsentError("Whoever this answer was given as was forgotten; nothing about it is kept.")
     values = {
         "at": now(),
         "team": team,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from doppel.archive import tables
-from doppel.archive.directory import UNSEEN, Directory, merge_rows, read_directory
+from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
+from doppel.archive.forgotten import Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow, micros
 from doppel.archive.rendering import render_again
 from doppel.records import MessageKind, User
@@ -22,7 +23,7 @@ from doppel.slack.messages import translate
 DELETED = 2**62
 """`edited` of a tombstone: a deletion is the last that happens to a message."""
 _BATCH = 500
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
 
 Values = dict[str, Any]
@@ -32,7 +33,8 @@ Values = dict[str, Any]
 class Merger:
     """Merges messages in the transaction of `connection`, and counts what became of them.
 
-    `as_of` says, in microseconds, when Slack said so; `skipped` counts by reason what can't be used.
+    `as_of` says, in microseconds, when Slack said so; `skipped` counts by reason what can't be used. What was forgotten
+    comes in as a tombstone.
     """
 
     connection: Connection
@@ -42,6 +44,12 @@ class Merger:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    unwanted: Unwanted = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
+        self.unwanted = read_unwanted(self.connection, self.directory.team)
+        self.directory = replace(self.directory, names=self.unwanted.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
         """Messages of one channel, as Slack wrote them."""
@@ -57,13 +65,21 @@ class Merger:
     def _rows(self, channel: str, raws: Iterable[Raw]) -> Iterator[Values]:
         for raw in raws:
             try:
-                row = _row(raw, self.directory, channel)
+                row = self._row(raw, channel)
             except RecursionError:
                 row = None
             if row is None:
                 self.skipped["nested too deep"] += 1
             else:
                 yield row | {"as_of": self.as_of}
+
+    def _row(self, raw: Raw, channel: str) -> Values | None:
+        row = _row(raw, self.directory, channel)
+        if row is None or not self.unwanted.until:
+            return row
+        if self.unwanted.covers(row["user"], row["at"]):
+            return row | blank(row["ts"])
+        return _row(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
 
     def _merge(self, batch: list[Values]) -> None:
         t, incoming = tables.messages, _unique(batch)
@@ -105,8 +121,8 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
     newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
     found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
-    people = [asdict(User(directory.team, user, "", display_name=name)) for user, name in found.items()]
-    merge_rows(connection, tables.users, directory.team, people, UNSEEN)
+    people = [User(directory.team, user, "", display_name=name) for user, name in found.items()]
+    merge_people(connection, directory.team, people, UNSEEN)
     named = {user for user, name in found.items() if name != user}
     render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
 
@@ -116,21 +132,27 @@ def tombstone(ts: str) -> Raw:
     return {"subtype": "tombstone", "ts": ts, "type": "message"}
 
 
+def blank(ts: str) -> Values:
+    """What a row holds instead of what was said."""
+    gone = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
+    return {**gone, "edited": DELETED, "raw": encoded(tombstone(ts))}
+
+
 def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
     """Remove what messages said, for good; returns how many there were."""
-    gone = [
-        {
-            "key_team": team,
-            "key_channel": channel,
-            "key_ts": ts,
-            "raw": _encode(tombstone(ts)),
-        }
-        for ts in stamps
-    ]
-    values = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
-    statement = update(tables.messages).where(_KEY, tables.messages.c.edited < DELETED)
-    statement = statement.values(**values, edited=DELETED, as_of=as_of, raw=bindparam("raw"))
-    return sum(connection.execute(statement, row).rowcount for row in gone)
+    alive = update(tables.messages).where(_KEY, tables.messages.c.edited < DELETED)
+    key = {"key_team": team, "key_channel": channel}
+    gone = [(key | {"key_ts": ts}, blank(ts)) for ts in stamps]
+    return sum(connection.execute(alive.values(**values, as_of=as_of), row).rowcount for row, values in gone)
+
+
+def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int) -> int:
+    """Leave a tombstone of each message, whatever it was; `rows` are (channel, ts). Returns how many there are."""
+    values = [{"key_team": team, "key_channel": channel, "key_ts": ts, "raw": blank(ts)["raw"]} for channel, ts in rows]
+    if values:
+        gone = blank("") | {"raw": bindparam("raw")}
+        connection.execute(update(tables.messages).where(_KEY).values(**gone, as_of=as_of), values)
+    return len(values)
 
 
 def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
@@ -142,7 +164,7 @@ def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
         "at": micros(message.record.ts),
         "subtype": message.subtype,
         "edited": DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(_encode(raw)),
+        "raw": clean(encoded(raw)),
     }
 
 

@@ -42,6 +42,9 @@ class Place(Protocol):
     def settle(self, connection: Connection) -> None:
         """After rows came in with ids of their own: let new ids go on behind them."""
 
+    def scrub(self, engine: Engine) -> None:
+        """Leave nothing of deleted rows in the files; raises BusyError where others don't let go of them in time."""
+
     def back_up(self, file: Path) -> None:
         """Write all of it to a new file as of one moment, while others write.
 

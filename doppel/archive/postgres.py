@@ -21,6 +21,7 @@ from doppel.errors import ArchiveError, BadInputError, BusyError, ConfigError, D
 _WRITE_LOCK = 0x446F7070656C01
 _IMPORT_LOCK = 0x446F7070656C02
 _LOCK_NOT_AVAILABLE = "55P03"
+_SCRUBBED = ("messages", "users", "answers", "feedback", "questions")
 _CONNECT = {"connect_timeout": 10, "application_name": "doppel", "client_encoding": "utf8"}
 _LOST = "{place} went away in the middle; what was not finished is undone: try again once it is back."
 _SENTENCES: tuple[tuple[tuple[str, ...], type[DoppelError], str], ...] = (
@@ -115,6 +116,13 @@ class PostgresDatabase:
             if (column := table.autoincrement_column) is not None:
                 sequence = func.pg_get_serial_sequence(table.name, column.name)
                 connection.execute(select(func.setval(sequence, func.max(column))))
+
+    def scrub(self, engine: Engine) -> None:
+        """Write anew the tables from which rows are deleted; what the server archives or backs up is its own."""
+        with _unpooled(self).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"SET lock_timeout = {place.BUSY_SECONDS * 1000}")
+            for table in _SCRUBBED:
+                connection.exec_driver_sql(f'VACUUM FULL "{table}"')
 
     def back_up(self, file: Path) -> None:
         """Postgres's own tools do that."""

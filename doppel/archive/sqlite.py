@@ -101,6 +101,17 @@ class SqliteFile:
     def settle(self, connection: Connection) -> None:
         """Nothing: AUTOINCREMENT counts on from the highest id."""
 
+    def scrub(self, engine: Engine) -> None:
+        """Write the file anew and empty the log beside it."""
+        connection = engine.raw_connection()
+        try:
+            connection.execute("VACUUM")
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.close()
+        if is_busy:
+            raise BusyError("Another process is reading the archive all the time; try again in a moment.")
+
     def back_up(self, file: Path) -> None:
         """Write a copy to a new file, complete before it gets its name; writers don't wait. Raises StorageError."""
         if not self.path.exists():

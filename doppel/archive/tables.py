@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -79,6 +79,18 @@ consent = Table(
     Column("by", Text, nullable=False),
     Index("consent_by_user", "team", "user_id", "id"),
     sqlite_autoincrement=True,
+)
+
+# Who was to be forgotten, at `at` in microseconds. With `messages`, what they wrote until then is gone for good; an
+# index of an archive before `revision` may hold it.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("user_id", Key, primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    Column("messages", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False),
 )
 
 feedback = Table(

@@ -19,6 +19,7 @@ from doppel.bot.asked import question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
 from doppel.bot.writing import Engine
+from doppel.consent import told
 from doppel.errors import DoppelError
 from doppel.slack.outgoing import plain
 
@@ -30,8 +31,14 @@ HELP = """*What I can do*
 `/doppel list` who can be asked · `/doppel status` what I am doing · `/doppel use @someone` who answers here
 `/doppel train @someone` makes a doppelganger, once they have agreed
 `/doppel consent` your own consent · `/doppel pause` lets your doppelganger rest, or answer again
+`/doppel forget` how to have your adapter, answers and messages removed for good
 For admins: `/doppel use @someone workspace`, `/doppel sync`, `/doppel reindex`, `/doppel cancel JOB`
 Or mention me, or write to me. An AI writes every answer."""
+
+FORGET_HELP = """This can't be undone, and I don't ask again:
+`/doppel forget me` ends your doppelganger and removes your adapter, what was answered as you or asked by you, and votes
+`/doppel forget me and my messages` does that, and removes from my archive all that you wrote until now, for good
+What stands in Slack itself stays there."""
 
 _PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")
 _AS = re.compile(rf"as\s+{_PERSON.pattern}\s*", re.IGNORECASE)
@@ -86,6 +93,7 @@ class Commands:
             "train": self._train,
             "consent": self._consent,
             "pause": self._pause,
+            "forget": self._forget,
             "sync": self._job,
             "reindex": self._job,
             "cancel": self._cancel,
@@ -168,6 +176,18 @@ class Commands:
         if await self._consenting.ask(user, command.user, command.channel):
             return "You have not agreed. I sent you what it means in a direct message, where you can answer."
         return "You were asked in a direct message and have not answered yet."
+
+    async def _forget(self, command: Command) -> str:
+        messages = {"me": False, "me and my messages": True}.get(command.rest.casefold().rstrip(".! "))
+        if messages is None:
+            return FORGET_HELP
+        receipt = await self._consenting.forget(command.user, messages)
+        done = f"You were forgotten at {receipt.archive.record.at}. Removed: {', '.join(told(receipt))}."
+        words = [done, *map(plain, receipt.pending)]
+        if messages:
+            job = await asyncio.to_thread(self._desk.clean, receipt.archive.revision)
+            words += [f"Nothing of it is shown any more; job {job} takes it out of the index's files."] if job else []
+        return "\n".join([*words, "You can agree again whenever you like; then it begins anew."])
 
     async def _pause(self, command: Command) -> str:
         if await self._consenting.pause(command.user):

@@ -16,7 +16,7 @@ from doppel.access import ConsentAction, has_consent, is_paused
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
-from doppel.consent import revoke
+from doppel.consent import Receipt, revoke
 from doppel.errors import ConsentError
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.blocks import Block
@@ -33,6 +33,8 @@ from doppel.slack.consent_blocks import (
 VALID_SECONDS = 7 * 86_400
 FALLBACK = "May an AI answer in your manner? Open this message to read what that means, and to answer."
 
+Forget = Callable[[User, bool, str], Awaitable[Receipt]]
+"""Forgets a person, with their messages or not; the text says who asks for it."""
 Agreed = Callable[[Request], Awaitable[None]]
 """What is done when somebody agreed to what was asked of them."""
 
@@ -50,10 +52,16 @@ class Consenting:
     """Consent in one workspace. Methods raise ConsentError, and SlackApiError where Slack refuses."""
 
     def __init__(
-        self, archive: Archive, adapters: AdapterStore, client: AsyncWebClient, team: str, agreed: Agreed
+        self,
+        archive: Archive,
+        adapters: AdapterStore,
+        client: AsyncWebClient,
+        team: str,
+        agreed: Agreed,
+        forget: Forget,
     ) -> None:
         self._archive, self._adapters, self._client, self._team = archive, adapters, client, team
-        self._store, self._agreed = archive.bot(team), agreed
+        self._store, self._agreed, self._forget = archive.bot(team), agreed, forget
 
     async def ask(self, user: User, asked_by: str, channel: str) -> bool:
         """Ask a person in a direct message; False where they were asked already and may still answer."""
@@ -98,6 +106,10 @@ class Consenting:
         _, gone = await asyncio.to_thread(revoke, self._archive, self._adapters, user, f"slack:{user_id}")
         return len(gone)
 
+    async def forget(self, user_id: str, messages: bool) -> Receipt:
+        """A person wants to be forgotten."""
+        return await self._forget(await self.person(user_id), messages, f"slack:{user_id}")
+
     async def pause(self, user_id: str) -> bool:
         """Let a person's doppelganger rest, or answer again; whether it rests now."""
         user = await self.person(user_id)
@@ -125,6 +137,7 @@ class Consenting:
                 ConsentAction.GRANT: Consent.GRANTED,
                 ConsentAction.DECLINE: Consent.DECLINED,
                 ConsentAction.REVOKE: Consent.WITHDRAWN,
+                ConsentAction.FORGET: Consent.FORGOTTEN,
             }[answers[-1].action]
         since = datetime.fromisoformat(answers[-1].at) if answers else None
         version = self._adapters.folder(user).current_name() if has_consent(records) else None

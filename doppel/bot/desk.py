@@ -25,6 +25,13 @@ class Desk(Protocol):
         """Queue a job, or find the one that is queued or runs already; returns its id."""
         ...
 
+    def clean(self, revision: int) -> str | None:
+        """Queue the job that takes out of the index what was forgotten up to that revision of the archive.
+
+        Returns its id, None where there is no index.
+        """
+        ...
+
     def ended(self, job_id: str) -> str | None:
         """What a job came to, as sentences for people; None while it is queued or runs."""
         ...

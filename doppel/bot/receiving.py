@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from doppel.archive.archive import Archive
 from doppel.bot.answering import Answering
@@ -10,7 +11,7 @@ from doppel.bot.asked import Question, question_of
 from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.inbox import Inbox
-from doppel.errors import DoppelError
+from doppel.errors import ConsentError, DoppelError
 from doppel.slack.blocks import Block, error_blocks, read_feedback
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
@@ -59,7 +60,10 @@ class Receiver:
         except ValueError:
             return
         answer = await asyncio.to_thread(self._store.answer, answer_id)
-        if answer is not None:
+        if answer is None:
+            return
+        # Of somebody who was forgotten in this moment nothing is kept.
+        with contextlib.suppress(ConsentError):
             await asyncio.to_thread(
                 self._archive.add_feedback,
                 self._store.team,

@@ -16,6 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.access import Place, Readership
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
+from doppel.archive.reading import micros
 from doppel.bot.asked import Question
 from doppel.errors import DoppelError, NotReadableError
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
@@ -183,6 +184,7 @@ class Writer:
         return await asyncio.to_thread(
             self._store.add_answer,
             round(time.time() * 1e6),
+            asked_at=micros(question.ts),
             channel=question.channel,
             thread_ts=question.thread_ts,
             asker=question.asker,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -179,14 +180,23 @@ class Jobs:
         rows: list[Any] = list(self._list(sort_desc=True, load_output=False))
         return next((row.created_at / 1000 for row in rows if row.input["args"][0] == kind), None)
 
+    def forget(self, kind: str, words: list[str]) -> int:
+        """Delete the jobs that were to do exactly that and have ended; returns how many there were."""
+        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
+        return self._delete([row for row in rows if list(row.input["args"][:2]) == [kind, words]])
+
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""
         old = self._list(status=_ENDED, sort_desc=True, offset=KEPT, limit=KEPT, load_input=False, load_output=False)
-        for row in old:
+        self._delete(old)
+
+    def _delete(self, rows: Sequence[Any]) -> int:
+        for row in rows:
             JobFiles.of(self.settings, row.workflow_id).delete()
-        if old:
+        if rows:
             with database_errors(self.url):
-                self._client.delete_workflows([row.workflow_id for row in old])
+                self._client.delete_workflows([row.workflow_id for row in rows])
+        return len(rows)
 
     def _one(self, job_id: str) -> Any:
         rows = self._list(workflow_ids=[job_id])

@@ -36,6 +36,7 @@ class Consent(StrEnum):
     GRANTED = "granted"
     DECLINED = "declined"
     WITHDRAWN = "withdrawn"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def _consent(home: Home) -> str:
         Consent.ASKED: f"you were asked{on} and have not answered; until you do, nobody is answered in your manner.",
         Consent.GRANTED: f"you agreed{on}.",
         Consent.DECLINED: "you declined; nobody is answered in your manner.",
+        Consent.FORGOTTEN: f"you were forgotten{on}; nobody is answered in your manner.",
         Consent.WITHDRAWN: "you withdrew; nobody is answered in your manner any more.",
     }[home.consent]
 

@@ -30,6 +30,9 @@ class FakeArchive:
     def revision(self) -> int:
         return len(self.stored)
 
+    def clean_revision(self) -> int:
+        return 0
+
     def channels(self) -> list[Channel]:
         keys = sorted({(m.team, m.channel) for m in self.stored})
         return [Channel(team, channel, f"name-of-{channel}", ChannelKind.PUBLIC) for team, channel in keys]

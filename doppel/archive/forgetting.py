@@ -1,0 +1,123 @@
+"""Forgetting a person: what the archive holds of them goes, in the transaction of the caller."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, select, update
+
+from doppel.access import ConsentAction, ConsentRecord
+from doppel.archive import tables
+from doppel.archive.changes import note_change, revision
+from doppel.archive.directory import UNSEEN, read_directory
+from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted, read_unwanted
+from doppel.archive.ledger import record_consent
+from doppel.archive.merging import encoded, erase
+from doppel.archive.reading import AnyRow
+from doppel.archive.rendering import render_again
+from doppel.records import MessageKind, User
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was removed, in rows: `messages` are theirs, `posts` what the bot posted as them, `copies` messages of
+    others out of which a copy of theirs was taken. An index of the archive before `revision` may hold their messages.
+    """
+
+    record: ConsentRecord
+    messages: int
+    copies: int
+    posts: int
+    answers: int
+    feedback: int
+    questions: int
+    requests: int
+    voices: int
+    revision: int
+
+
+def forget(connection: Connection, user: User, messages: bool, by: str) -> Forgotten:
+    """Forget a person, with their `messages` if so wanted."""
+    record = record_consent(connection, user, ConsentAction.FORGET, by)
+    now = _moment(connection, user)
+    counts = {
+        "posts": _delete_posts(connection, user, now),
+        "answers": _delete(connection, tables.answers, user, "user_id", "asker"),
+        "feedback": _delete(connection, tables.feedback, user, "user_id"),
+        "questions": _delete_questions(connection, user),
+        "requests": _delete(connection, tables.consent_requests, user, "user_id"),
+        "voices": _delete(connection, tables.voices, user, "user_id"),
+    }
+    _delete(connection, tables.notices, user, "user_id")
+    note_change(connection, user.team)
+    entry = {"team": user.team, "user_id": user.id, "at": now, "messages": messages}
+    before = revision(connection)
+    connection.execute(insert(tables.forgotten).values(**entry, revision=before))
+    gone, copies = _forget_messages(connection, user, now) if messages else (0, 0)
+    return Forgotten(record, messages=gone, copies=copies, revision=before, **counts)
+
+
+def _moment(connection: Connection, user: User) -> int:
+    """Now, or when their newest message says that it was written, if that is later; never twice the same."""
+    m, f = tables.messages, tables.forgotten
+    newest = connection.scalar(select(func.max(m.c.at)).where(m.c.team == user.team, m.c.user == user.id)) or 0
+    before = select(func.max(f.c.at)).where(f.c.team == user.team, f.c.user_id == user.id)
+    return max(round(time.time() * 1e6), newest, (connection.scalar(before) or 0) + 1)
+
+
+def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int, int]:
+    m = tables.messages
+    theirs = select(m.c.channel, m.c.ts).where(m.c.team == user.team, m.c.user == user.id)
+    gone = erase(connection, user.team, connection.execute(theirs).all(), now)
+    profile = {"handle": "", "real_name": "", "display_name": FORGOTTEN_NAME, "deleted": False, "as_of": UNSEEN}
+    u = tables.users
+    connection.execute(update(u).where(u.c.team == user.team, u.c.id == user.id).values(**profile))
+    copies = _clean_others(connection, user, read_unwanted(connection, user.team))
+    render_again(connection, read_directory(connection, user.team, {}), {user.id})
+    return gone, copies
+
+
+def _clean_others(connection: Connection, user: User, unwanted: Unwanted) -> int:
+    """Take copies of their messages out of those of others; these are rendered again after it."""
+    m = tables.messages
+    named = m.c.raw.contains(json.dumps(user.id), autoescape=True)
+    rows = connection.execute(select(m.c.channel, m.c.ts, m.c.at, m.c.raw).where(m.c.team == user.team, named)).all()
+    return sum(_clean(connection, user.team, row, unwanted) for row in rows)
+
+
+def _clean(connection: Connection, team: str, row: AnyRow, unwanted: Unwanted) -> bool:
+    m, before = tables.messages, json.loads(row.raw)
+    after = unwanted.cleaned(before, row.at)
+    if after != before:
+        here = (m.c.team == team, m.c.channel == row.channel, m.c.ts == row.ts)
+        connection.execute(update(m).where(*here).values(raw=encoded(after)))
+    return bool(after != before)
+
+
+def _delete_posts(connection: Connection, user: User, now: int) -> int:
+    """Erase what the bot posted under their name where it answered as them."""
+    a, m = tables.answers, tables.messages
+    places = select(a.c.channel, a.c.thread_ts).where(a.c.team == user.team, a.c.user_id == user.id).distinct()
+    posts: list[AnyRow] = []
+    for channel, thread in connection.execute(places).all():
+        here = and_(m.c.team == user.team, m.c.channel == channel, or_(m.c.thread_ts == thread, m.c.ts == thread))
+        as_them = (m.c.kind == MessageKind.BOT, m.c.author == user.name)
+        posts += connection.execute(select(m.c.channel, m.c.ts).where(here, *as_them)).all()
+    return erase(connection, user.team, posts, now)
+
+
+def _delete_questions(connection: Connection, user: User) -> int:
+    """What they asked and was not answered; the events' ids stay, so that Slack's repetitions are known as such."""
+    q = tables.questions
+    rows = connection.execute(select(q.c.event_id, q.c.event).where(q.c.team == user.team)).all()
+    theirs = [row.event_id for row in rows if row.event and row.event.get("user") == user.id]
+    connection.execute(update(q).where(q.c.team == user.team, q.c.event_id.in_(theirs)).values(event=None))
+    return len(theirs)
+
+
+def _delete(connection: Connection, table: Table, user: User, *columns: str) -> int:
+    is_theirs: Any = or_(*(table.c[name] == user.id for name in columns))
+    return connection.execute(delete(table).where(table.c.team == user.team, is_theirs)).rowcount
