@@ -19,7 +19,7 @@ from doppel.records import Channel, ChannelKind, Persona, User
 from doppel.slack.blocks import SHARE
 from tests.block_kit import faults
 from tests.fakes.engine import FakeEngine, Wait, answer, passage
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
 from tests.fakes.slack.channels import Json
 from tests.listening import Listening, listening
 from tests.syncing import sync
@@ -398,3 +398,15 @@ CHANNELS = [OPEN, OTHER, PRIVATE, WIDER, UNKNOWN, ELSEWHERE]
 )
 def test_who_may_read_what(readers: Readership, readable: set[str]) -> None:
     assert {id_ for _, id_ in readers.readable(CHANNELS)} == readable
+
+
+async def test_a_sentence_that_slack_refuses_at_first_is_said_again(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doppel.bot.writing.SAY_AGAIN_SECONDS", (0.05, 0.05, 0.05))
+    engine = FakeEngine([ADA], lambda persona, turns: [ConsentError("Ada has not agreed.")])
+    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+        slack.faults.fail_next(Fault.SERVER_ERROR, 2, "chat.postMessage")
+        root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
+        (raw,) = await answered(doppel, "C1", root)
+    assert "Ada has not agreed." in shown(raw)

@@ -33,6 +33,7 @@ MARGIN = 0.05
 
 SILENT = "The model wrote nothing; ask again, or in other words."
 UNEXPECTED = "Something went wrong here; ask again, and if it happens once more, tell whoever runs Doppel."
+SAY_AGAIN_SECONDS = (1.0, 5.0, 20.0)
 ONLY_YOU = "Only you see this answer: it rests on what not everybody here may read."
 
 log = logging.getLogger("doppel.bot")
@@ -219,11 +220,16 @@ class SilentError(DoppelError):
 
 
 async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
-    """Say one sentence in a thread, as the bot itself; that it can't be said is only logged."""
-    try:
-        await post(client, where, sentence, error_blocks(sentence))
-    except Exception as error:
-        log.error("A sentence could not be posted (%s)", type(error).__name__)
+    """Say one sentence in a thread, as the bot itself, again after a pause; that it can't be said at all is logged."""
+    for pause in (*SAY_AGAIN_SECONDS, None):
+        try:
+            await post(client, where, sentence, error_blocks(sentence))
+            return
+        except Exception as error:
+            if pause is None:
+                log.error("A sentence could not be posted (%s)", type(error).__name__)
+                return
+        await asyncio.sleep(pause)
 
 
 def _words(question: Question, names: Names) -> str:
