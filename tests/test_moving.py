@@ -52,6 +52,8 @@ def fill(archive: Archive) -> None:
         thread = {"team": "T1", "channel": "C1", "thread_ts": "1.5", "latest": 2**60, "fetched": 0, "looked_at": 1}
         connection.execute(insert(tables.sync_threads).values(**thread))
         connection.execute(insert(tables.listening).values(team="T1", since=5, until=2**60))
+        gone = {"team": "T1", "user_id": "U9", "at": 2**60, "messages": True, "revision": 3}
+        connection.execute(insert(tables.forgotten).values(**gone))
 
 
 def rows(archive: Archive) -> Rows:
