@@ -392,9 +392,14 @@ def test_old_jobs_are_forgotten_with_their_logs(jobs: Jobs, monkeypatch: pytest.
     assert {path.stem for path in (jobs.settings.logs_dir / "jobs").iterdir()} == {job.id for job in jobs.all()}
 
 
-def test_the_database_is_its_owners_and_holds_no_pickle(jobs: Jobs, worker: Worker, settings: Settings) -> None:
-    ended(jobs, jobs.ask(request("settings", FOR_THE_JOB="1"))[0])
-    ended(jobs, jobs.ask(request("fail"))[0])
+def test_the_database_is_its_owners_and_holds_no_pickle(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    with Jobs(settings) as jobs:
+        worker = start_worker(settings, COMMAND)
+        assert worker
+        ended(jobs, jobs.ask(request("settings", FOR_THE_JOB="1"))[0])
+        ended(jobs, jobs.ask(request("fail"))[0])
+        worker.stop()
     path = settings.data_dir / "jobs.db"
     assert path.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(path) as connection:
@@ -404,7 +409,9 @@ def test_the_database_is_its_owners_and_holds_no_pickle(jobs: Jobs, worker: Work
     connection.close()
 
 
-def test_a_database_that_cannot_be_used_is_one_sentence(settings: Settings) -> None:
+def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
     elsewhere = settings.model_copy(update={"database_url": SecretStr("postgresql://doppel:secret@127.0.0.1:9/doppel")})
     with pytest.raises(JobError, match="Connection refused") as caught:
         Jobs(elsewhere)
