@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doppel.records import MessageKind
@@ -159,6 +159,7 @@ def test_any_text_renders_to_what_can_be_stored(text: str) -> None:
     render_message({"text": text}, NAMES).encode()
 
 
+@example({"blocks": [{"type": []}]})
 @given(st.dictionaries(st.sampled_from(["text", "blocks", "attachments", "files", "user", "edited"]), JSON))
 def test_any_message_renders_to_what_can_be_stored(raw: dict[str, Any]) -> None:
     message = translate({**raw, "ts": "1.0"}, "T1", "C1", NAMES)

@@ -125,7 +125,7 @@ def _block(block: Raw, names: Names) -> str:
 
 def _text_object(part: Raw, names: Names) -> str:
     """The text of a section, a header, a field or an element of a context block; buttons have none."""
-    if part.get("type") in {"button", "image"}:
+    if part.get("type") in ("button", "image"):
         return ""
     text = part.get("text")
     kind, text = (text.get("type"), text.get("text")) if isinstance(text, dict) else (part.get("type"), text)
