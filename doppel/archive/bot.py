@@ -16,6 +16,7 @@ from doppel.archive import tables
 from doppel.archive.database import reading, writing
 from doppel.archive.forgotten import forgotten_since
 from doppel.archive.place import Place
+from doppel.archive.putting import put_row
 from doppel.slack.markup import Raw, clean
 
 KEPT_QUESTIONS = 7 * 86_400_000_000
@@ -118,11 +119,9 @@ class BotStore:
 
     def set_voice(self, user_id: str, channel: str = "", thread_ts: str = "") -> None:
         """Say who answers there from now on."""
-        t, key = tables.voices, {"team": self.team, "channel": channel, "thread_ts": thread_ts}
+        key = {"team": self.team, "channel": channel, "thread_ts": thread_ts}
         with writing(self._engine, self._place) as connection:
-            here = [t.c[name] == value for name, value in key.items()]
-            if not connection.execute(update(t).where(*here).values(user_id=user_id)).rowcount:
-                connection.execute(insert(t).values(**key, user_id=user_id))
+            put_row(connection, tables.voices, key, {"user_id": user_id})
 
     def add_answer(self, at: int, asked_at: int | None = None, **values: Any) -> Answer:
         """Keep what was answered; `values` are the fields of Answer but for its id. Returns it.
@@ -173,11 +172,9 @@ class BotStore:
 
     def add_notice(self, notice: Notice) -> None:
         """Tell somebody when a job has ended; once, however often this is called."""
-        t, key = tables.notices, {"job_id": notice.job_id, "channel": notice.channel}
-        here = [t.c.team == self.team, *(t.c[name] == value for name, value in key.items())]
+        key = {"team": self.team, "job_id": notice.job_id, "channel": notice.channel}
         with writing(self._engine, self._place) as connection:
-            connection.execute(delete(t).where(*here))
-            connection.execute(insert(t).values(team=self.team, user_id=notice.user_id, **key))
+            put_row(connection, tables.notices, key, {"user_id": notice.user_id})
 
     def notices(self) -> list[Notice]:
         """Who waits for a job."""

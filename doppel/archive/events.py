@@ -20,6 +20,7 @@ from doppel.archive.database import exclusive, writing
 from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
+from doppel.archive.putting import put_row
 from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
 from doppel.records import Channel, ChannelKind
@@ -86,10 +87,8 @@ class EventStore:
 
     def listen(self, since: int, until: int) -> None:
         """Record that no event was missed from `since` to `until`."""
-        t, values = tables.listening, {"since": since, "until": until}
         with writing(self._engine, self._place) as connection:
-            if not connection.execute(update(t).where(t.c.team == self.team).values(values)).rowcount:
-                connection.execute(insert(t).values(team=self.team, **values))
+            put_row(connection, tables.listening, {"team": self.team}, {"since": since, "until": until})
 
     def stop_listening(self) -> None:
         """From now on events are missed."""
@@ -153,11 +152,8 @@ class EventStore:
         is_whole = current is not None and whole_at >= current.since
         start = known.fetched if known else micros(thread_ts)
         values = {"latest": latest, "fetched": latest if is_whole else start}
-        if known:
-            connection.execute(update(t).where(*here).values(values))
-            return
         key = {"team": self.team, "channel": channel, "thread_ts": thread_ts}
-        connection.execute(insert(t).values(**key, **values, looked_at=whole_at if is_whole else 0))
+        put_row(connection, t, key, values, {"looked_at": whole_at if is_whole else 0})
 
     def _react(self, connection: Connection, change: Reacted, at: int, outcome: _Outcome) -> None:
         t = tables.messages

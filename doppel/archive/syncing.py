@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, or_, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
@@ -27,6 +27,7 @@ from doppel.archive.directory import (
 from doppel.archive.events import Listening, listening
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
+from doppel.archive.putting import put_row
 from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
 from doppel.records import Channel, ChannelKind, User
@@ -233,11 +234,8 @@ class SyncStore:
         return newest if count and count == raw.get("reply_count") else micros(ts)
 
     def _put(self, connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        where = [table.c[name] == value for name, value in key.items()]
-        changed = connection.execute(update(table).where(table.c.team == self.team, *where).values(**values))
-        if not changed.rowcount:
-            defaults = {"members_at": 0} if table is tables.sync_channels else {}
-            connection.execute(insert(table).values({"team": self.team, **key, **defaults, **values}))
+        defaults = {"members_at": 0} if table is tables.sync_channels else {}
+        put_row(connection, table, {"team": self.team, **key}, values, defaults)
 
     def _note(self, connection: Connection, taken: Taken) -> None:
         if taken != Taken():

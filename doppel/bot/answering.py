@@ -14,11 +14,11 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
 from doppel.bot.asked import Question, question_of
-from doppel.bot.writing import UNEXPECTED, Engine, Writer, say
+from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
 from doppel.errors import DoppelError
 from doppel.records import Persona
 from doppel.slack.blocks import error_blocks
-from doppel.slack.posting import Where, replace
+from doppel.slack.posting import replace
 
 ANSWERS_AT_ONCE = 8
 
@@ -73,8 +73,9 @@ class Answering:
             await asyncio.to_thread(self._store.finish, left.event_id)
         elif left.posted_ts:
             with contextlib.suppress(Exception):
-                where = Where(self._team, question.channel, question.thread_ts, question.asker)
-                await replace(self._client, where, left.posted_ts, INTERRUPTED, error_blocks(INTERRUPTED))
+                await replace(
+                    self._client, where_of(self._team, question), left.posted_ts, INTERRUPTED, error_blocks(INTERRUPTED)
+                )
             await asyncio.to_thread(self._store.finish, left.event_id)
         else:
             await self._answer(left.event_id, question)
@@ -114,8 +115,7 @@ class Answering:
         raise NobodyChosenError(f"Say whom to ask: mention me with “as @name” and your question. {names} can be asked.")
 
     async def _say(self, question: Question, sentence: str) -> None:
-        where = Where(self._team, question.channel, question.thread_ts, question.asker)
-        await say(self._client, where, sentence)
+        await say(self._client, where_of(self._team, question), sentence)
 
 
 class NobodyChosenError(DoppelError):

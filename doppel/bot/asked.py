@@ -10,9 +10,10 @@ from doppel.slack.members import text_of
 from doppel.slack.messages import timestamp
 
 MAX_PANEL = 5
-_PERSON = r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>"
-_AS = re.compile(rf"as\s+{_PERSON}[\s,:]*", re.IGNORECASE)
-_PANEL = re.compile(rf"panel((?:[\s,]+(?:and\s+)?{_PERSON})+)[\s,:]*", re.IGNORECASE)
+PERSON = r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>"
+"""The mention of somebody, with their id as its group."""
+_AS = re.compile(rf"as\s+{PERSON}[\s,:]*", re.IGNORECASE)
+_PANEL = re.compile(rf"panel((?:[\s,]+(?:and\s+)?{PERSON})+)[\s,:]*", re.IGNORECASE)
 _SAID = ("", "file_share", "thread_broadcast")
 
 
@@ -57,5 +58,5 @@ def _people(text: str) -> tuple[tuple[str, ...], str]:
     if match := _AS.match(text):
         return (match[1],), text[match.end() :].strip()
     if match := _PANEL.match(text):
-        return tuple(dict.fromkeys(re.findall(_PERSON, match[1])))[:MAX_PANEL], text[match.end() :].strip()
+        return tuple(dict.fromkeys(re.findall(PERSON, match[1])))[:MAX_PANEL], text[match.end() :].strip()
     return (), text

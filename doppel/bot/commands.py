@@ -15,7 +15,7 @@ from doppel.access import has_consent
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
-from doppel.bot.asked import question_of
+from doppel.bot.asked import PERSON, question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
 from doppel.bot.writing import Engine
@@ -40,8 +40,8 @@ FORGET_HELP = """This can't be undone, and I don't ask again:
 `/doppel forget me and my messages` does that, and removes from my archive all that you wrote until now, for good
 What stands in Slack itself stays there."""
 
-_PERSON = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")
-_AS = re.compile(rf"as\s+{_PERSON.pattern}\s*", re.IGNORECASE)
+_PERSON = re.compile(PERSON)
+_AS = re.compile(rf"as\s+{PERSON}\s*", re.IGNORECASE)
 
 
 class RefusedError(DoppelError):

@@ -77,7 +77,7 @@ class Writer:
 
     async def write(self, event_id: str, question: Question, persona: Persona) -> None:
         """Answer as `persona`; whatever goes wrong is said in the thread."""
-        where = Where(self._team, question.channel, question.thread_ts, question.asker)
+        where = where_of(self._team, question)
         masked = changed(where, name=persona.name, icon_url=await self._icon(persona.user_id))
         message = GrowingMessage(
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
@@ -217,6 +217,11 @@ class Writer:
 
 class SilentError(DoppelError):
     """The model wrote nothing."""
+
+
+def where_of(team: str, question: Question) -> Where:
+    """The thread in which a question is answered."""
+    return Where(team, question.channel, question.thread_ts, question.asker)
 
 
 async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
