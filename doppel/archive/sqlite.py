@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from doppel.artifacts import storage_error
 from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
 
 _PRAGMAS = (
-    "journal_mode=WAL",
     "synchronous=FULL",
     "cache_size=-32000",
     "journal_size_limit=67108864",
@@ -161,8 +161,22 @@ def _vacuum_into(path: Path, draft: Path) -> None:
 def _on_connect(connection: Any, _record: object) -> None:
     # sqlite3 would begin transactions by itself, late and only before some statements.
     connection.isolation_level = None
+    _use_log(connection)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Switch a new file to a write-ahead log: SQLite waits for nobody where two do so at once, it fails for one."""
+    deadline = time.monotonic() + place.BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _on_begin(connection: Connection) -> None:
