@@ -125,6 +125,27 @@ class Settings(BaseModel):
         default=SecretStr(""),
         description="The app's signing secret, to hear Slack's events over HTTP instead, at /slack/events.",
     )
+    slack_client_id: str = Field(
+        default="", description="The app's client id: people sign in to the web chat, and workspaces install the app."
+    )
+    slack_client_secret: SecretStr = Field(default=SecretStr(""), description="The app's client secret.")
+    token_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that encrypt Slack's tokens in the archive, with commas: the first encrypts, all decrypt.",
+    )
+    public_url: str = Field(
+        default="",
+        description="The https address at which people's browsers and Slack reach this server, for signing in.",
+    )
+    web_open_to_anyone: bool = Field(
+        default=False,
+        description="Let anyone who reaches the web chat read it without signing in, also from other machines.",
+    )
+    uninstall_grace: Interval = Field(
+        default="30d",
+        description="How long the data of a workspace is kept after it removed the app; empty: until "
+        "`doppel workspaces remove`.",
+    )
     slack_api_url: str = Field(
         default="https://slack.com/api/", description="The address of Slack's Web API, or of an emulator of it."
     )

@@ -44,9 +44,11 @@ OWNERS = {
             "bot/writing",
             "slack/api",
             "slack/posting",
+            "slack/tokens",
             "surfaces/bot",
         )
     },
+    "cryptography": {"doppel/keys.py"},
     "slack_bolt": {"doppel/surfaces/bot.py"},
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
     "typer": {

@@ -15,10 +15,12 @@ from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
+from doppel.archive.erasing import Erased, erase_team
 from doppel.archive.events import EventStore, listening
 from doppel.archive.forgetting import Forgotten, forget
 from doppel.archive.forgotten import clean_revision
 from doppel.archive.importing import ImportReport, import_export
+from doppel.archive.installations import Installations
 from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
@@ -83,6 +85,16 @@ class Archive:
         """What the bot of one workspace must not forget."""
         return BotStore(self._engine, self.place, team)
 
+    @property
+    def installations(self) -> Installations:
+        """Where the app is installed, and who is signed in."""
+        return Installations(self._engine, self.place)
+
+    def erase(self, team: str) -> Erased:
+        """Delete all that a workspace said and left here. It waits for an import that is under way."""
+        with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
+            return erase_team(connection, team)
+
     def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
         """Copy everything into an empty archive, whole or not at all; returns the rows of each table.
 
@@ -100,10 +112,10 @@ class Archive:
             target.place.settle(connection)
         return copied
 
-    def users(self) -> list[User]:
-        """People and bots, by team and id."""
+    def users(self, team: str | None = None) -> list[User]:
+        """People and bots of one workspace or of all, by team and id."""
         with reads(self._engine, self.place) as connection:
-            return reading.users(connection)
+            return reading.users(connection, team)
 
     def channels(self) -> list[Channel]:
         """Channels by team and name; a direct conversation is named after its members."""
@@ -138,19 +150,22 @@ class Archive:
         with reads(self._engine, self.place) as connection:
             return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
 
-    def find_user(self, name: str) -> User:
-        """The person with that Slack id, handle, display or real name; raises UnknownUserError with the nearest."""
-        return people.find_user(self.users(), name)
+    def find_user(self, name: str, team: str | None = None) -> User:
+        """The person with that Slack id, handle, display or real name, in one workspace or in all.
+
+        Raises UnknownUserError with the nearest.
+        """
+        return people.find_user(self.users(team), name)
 
     def revision(self) -> int:
         """A number that grows with every change: while it stays, an index of the archive is up to date."""
         with reads(self._engine, self.place) as connection:
             return changes.revision(connection)
 
-    def counts(self) -> Counts:
-        """How much there is."""
+    def counts(self, team: str | None = None) -> Counts:
+        """How much there is, of one workspace or of all."""
         with reads(self._engine, self.place) as connection:
-            return reading.counts(connection)
+            return reading.counts(connection, team)
 
     def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
         """Append to the consent ledger."""

@@ -130,15 +130,16 @@ def workspace_url(connection: Connection, team: str) -> str:
     return connection.scalar(select(t.c.url).where(t.c.team == team)) or "https://slack.com"
 
 
-def counts(connection: Connection) -> Counts:
-    """How much there is now."""
+def counts(connection: Connection, team: str | None = None) -> Counts:
+    """How much there is now, of one workspace or of all."""
     t = tables.messages
     threads = select(t.c.team, t.c.channel, t.c.thread_ts).where(t.c.thread_ts.is_not(None)).distinct()
+    within = threads if team is None else threads.where(t.c.team == team)
     return Counts(
-        messages=_count(connection, tables.messages),
-        threads=connection.scalar(select(func.count()).select_from(threads.subquery())) or 0,
-        users=_count(connection, tables.users),
-        channels=_count(connection, tables.channels),
+        messages=_count(connection, tables.messages, team),
+        threads=connection.scalar(select(func.count()).select_from(within.subquery())) or 0,
+        users=_count(connection, tables.users, team),
+        channels=_count(connection, tables.channels, team),
     )
 
 
@@ -165,5 +166,6 @@ def _channel(row: AnyRow, names: Names) -> Channel:
     return Channel(row.team, row.id, name, kind, members, row.archived)
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
+def _count(connection: Connection, table: Table, team: str | None) -> int:
+    query = select(func.count()).select_from(table)
+    return connection.scalar(query if team is None else query.where(table.c.team == team)) or 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -230,4 +230,31 @@ notices = Table(
     Column("job_id", Key, primary_key=True),
     Column("channel", Key, primary_key=True),
     Column("user_id", Text, nullable=False),
+)
+
+# Workspaces in which the app is installed, with their tokens, encrypted, or "" where the token is a setting. Times are
+# in microseconds; `removed_at` says when the app was removed, `leased_until` that a process fetches new tokens.
+installations = Table(
+    "installations",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("bot_user", Text, nullable=False),
+    Column("bot_token", Text, nullable=False),
+    Column("refresh_token", Text, nullable=False),
+    Column("expires", BigInteger),
+    Column("installed_by", Text, nullable=False),
+    Column("installed_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),
+    Column("leased_until", BigInteger, nullable=False),
+)
+
+# Who is signed in to the web chat; `id` is the hash of what their browser holds.
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("expires", BigInteger, nullable=False),
 )
