@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import typer
 
-from commands import archive, data, forgetting, jobs, personas, slack, talk
+from commands import archive, data, forgetting, jobs, personas, slack, talk, workspaces
 from commands.run import AsJson, DataDir, Run, command, execute
 from doppel.console import Result
 
 app = typer.Typer(help="Doppel: answers as a colleague would, from your team's Slack.", add_completion=False)
-for part in (data, personas, forgetting, jobs, talk, slack, archive):
+for part in (data, personas, forgetting, jobs, talk, slack, archive, workspaces):
     app.add_typer(part.app)
 
 

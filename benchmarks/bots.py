@@ -30,6 +30,7 @@ from doppel.console import Console, quiet_libraries
 from doppel.records import Persona, TextDelta, Turn
 from doppel.surfaces.bot import EVENTS_PATH
 from doppel.surfaces.hosting import reserve_port, serve
+from doppel.surfaces.talk import Reader
 from tests.fakes.engine import FakeEngine, answer
 
 START_SECONDS = 120.0
@@ -91,7 +92,7 @@ async def doppel_bot(
     )
     run, engine = Run(settings, _Heard(ready)), script.engine()
     with run.archive() as archive:
-        page = build_app(engine, _keep_nothing, ReadPolicy(public=True))
+        page = build_app(lambda _: Reader(engine, ReadPolicy(public=True)), _keep_nothing)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(page, listening))
             tasks.create_task(hear_slack(run, archive, page, engine))

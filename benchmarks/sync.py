@@ -155,7 +155,7 @@ def record(export: Path, archive: Path, horizon_days: float) -> Recorded:
 def timed_sync(archive: Path, api_url: str, token: str, horizon_days: float) -> tuple[SyncReport, float]:
     """What `doppel sync` does, and its seconds from opening the archive to closing it."""
     started, clock = time.perf_counter(), StoppableClock()
-    api = SlackApi(token, api_url, clock)
+    api = SlackApi(lambda: token, api_url, clock)
     with Archive.open(archive) as opened:
         report = Sync(api, opened.syncing(), Options(horizon_days=horizon_days), clock, _ignore, _ignore).run()
     return report, time.perf_counter() - started

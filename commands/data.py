@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,11 @@ import typer
 
 from commands.jobs import as_job
 from commands.run import Detach, Run, command
+from commands.workspaces import label, team_to_sync, tokens_of
 from doppel.console import Result, duration
 
 if TYPE_CHECKING:
+    from doppel.archive.archive import Archive
     from doppel.slack.api import SlackApi
     from doppel.slack.budget import StoppableClock
 
@@ -48,6 +51,7 @@ def reindex_(
     revision: Annotated[
         int, typer.Option("--revision", hidden=True, help="Of the archive, to tell one request from another.")
     ] = 0,
+    team: Annotated[str, typer.Option("--team", hidden=True, help="The workspace that asks for it.")] = "",
 ) -> Result:
     """Bring the search index up to date with the archive."""
     if not run.is_job:
@@ -94,33 +98,38 @@ def sync_(
         typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Nothing said before this day (UTC)."),
     ] = None,
     join: Annotated[bool, typer.Option("--join", help="Join the public channels that the bot is not in.")] = False,
+    team: Annotated[str, typer.Option("--team", help="The id of a workspace that installed the app.")] = "",
     detach: Detach = False,
 ) -> Result:
     """Read Slack itself into the archive: everything at first, then what is new."""
+    team = team or team_to_sync(run)
     if run.is_job:
-        return _sync(run, tuple(channel or ()), since, join)
+        return _sync(run, tuple(channel or ()), since, join, team)
     words = [word for name in channel or () for word in ("--channel", name)]
     words += ["--since", f"{since:%Y-%m-%d}"] if since else []
-    _slack(run)  # Refuses at once where there is no token.
-    return as_job(run, "sync", words + ["--join"] * join, detach)
+    with run.archive() as archive:
+        _slack(run, archive, team)  # Refuses at once where there is no token.
+    return as_job(run, "sync", words + ["--join"] * join + label(team), detach)
 
 
-def _slack(run: Run) -> tuple[SlackApi, StoppableClock]:
-    """Slack's API as the settings say, and its clock; raises SlackTokenError where there is no token."""
+def _slack(run: Run, archive: Archive, team: str) -> tuple[SlackApi, StoppableClock]:
+    """Slack's API for a workspace, and its clock; raises SlackTokenError where there is no token."""
     from doppel.slack.api import SlackApi
     from doppel.slack.budget import StoppableClock
 
     clock = StoppableClock()
-    return SlackApi(run.settings.slack_bot_token.get_secret_value(), run.settings.slack_api_url, clock), clock
+    own = run.settings.slack_bot_token.get_secret_value
+    token = partial(tokens_of(run, archive).token, team) if team else own
+    return SlackApi(token, run.settings.slack_api_url, clock), clock
 
 
-def _sync(run: Run, channels: tuple[str, ...], since: datetime | None, join: bool) -> Result:
+def _sync(run: Run, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:
     from doppel.sync.sync import Options, Sync, SyncProgress
 
-    api, clock = _slack(run)
     floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
     options = Options(channels, floor, join, run.settings.sync_horizon_days)
     with run.archive() as archive, run.console.progress("Syncing") as update:
+        api, clock = _slack(run, archive, team)
 
         def tell(now: SyncProgress) -> None:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.jobs import as_job, request_of
+from commands.jobs import as_job, request_of, training_of
 from commands.run import Run, UserName, command
 from doppel.console import Result
 from doppel.errors import DoppelError, JobError
@@ -44,7 +44,7 @@ def forget_(
         person = archive.find_user(user)
         receipt = forget(run, archive, person, messages, by or getpass.getuser())
         asyncio.run(unload(run, person, receipt.adapters))
-        index = _clean_index(run, archive, receipt.archive.revision) if messages else Index()
+        index = clean_index(run, archive, receipt.archive.revision) if messages else Index()
     data = _as_data(receipt, index)
     return Result(data, _as_text(receipt, data))
 
@@ -56,7 +56,7 @@ def forget(run: Run, archive: Archive, person: User, messages: bool, by: str) ->
 
     receipt = consent.forget(archive, run.adapters(), person, messages, by)
     with suppress(JobError), Jobs(run.settings) as jobs:
-        jobs.forget("train", ["--user", person.id])
+        jobs.forget("train", training_of(person))
     return receipt
 
 
@@ -90,7 +90,8 @@ def _has_index(run: Run) -> bool:
     return bool(folder.names()) or (folder.root / CACHE_FILE).exists()
 
 
-def _clean_index(run: Run, archive: Archive, revision: int) -> Index:
+def clean_index(run: Run, archive: Archive, revision: int) -> Index:
+    """Make the index anew without what was forgotten up to that revision of the archive, and wait for it."""
     from indexing.reindex import is_clean
 
     if not _has_index(run):

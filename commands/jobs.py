@@ -16,7 +16,8 @@ from doppel.console import Result
 
 if TYPE_CHECKING:
     from doppel.jobs.queue import Job, Jobs, Request
-    from doppel.jobs.schedule import Schedule
+    from doppel.jobs.schedule import Schedule, Scheduled
+    from doppel.records import User
 
 app = typer.Typer()
 jobs_app = typer.Typer(help="Syncs, reindexes and trainings: queued, running and done.", no_args_is_help=True)
@@ -55,16 +56,40 @@ def as_job(run: Run, kind: str, words: list[str], detach: bool) -> Result:
         return _take(run, jobs, job, is_new, detach)
 
 
+def training_of(person: User) -> list[str]:
+    """The words of the job that trains somebody."""
+    return ["--user", person.id, "--team", person.team]
+
+
 def schedule_of(run: Run) -> Schedule:
-    """What a running server asks for by itself."""
-    from doppel.jobs.schedule import Schedule, Scheduled
+    """When a running server asks for what."""
+    from doppel.jobs.schedule import Schedule
+
+    return Schedule(lambda: scheduled(run))
+
+
+def scheduled(run: Run) -> list[Scheduled]:
+    """What a running server asks for by itself, as things stand."""
+    from doppel.jobs.schedule import Scheduled
 
     settings, entries = run.settings, []
     if every := interval_seconds(settings.sync_every):
-        entries.append(Scheduled(request_of(settings, "sync", []), every))
+        entries += [Scheduled(request_of(settings, "sync", words), every) for words in syncs_of(run)]
     if every := interval_seconds(settings.reindex_every):
         entries.append(Scheduled(request_of(settings, "reindex", []), every, lambda: _has_changed(run)))
-    return Schedule(entries)
+    return entries
+
+
+def syncs_of(run: Run) -> list[list[str]]:
+    """The words of the jobs that sync every workspace: that of the token in the settings, and those that installed
+    the app."""
+    own: list[list[str]] = [[]] if run.settings.slack_bot_token.get_secret_value() else []
+    if not run.settings.slack_client_id:
+        return [[]]
+    from doppel.archive.installations import active
+
+    with run.archive() as archive:
+        return own + [["--team", found.team] for found in active(archive.installations.all()) if found.bot_token]
 
 
 @command(jobs_app, "list")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.jobs import as_job
+from commands.jobs import as_job, training_of
 from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
 
@@ -81,6 +81,7 @@ def train_(
     run: Run,
     user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
     detach: Detach = False,
+    team: Annotated[str | None, typer.Option("--team", help="The id of USER's workspace, if several.")] = None,
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
     from doppel.access import require_consent
@@ -88,11 +89,11 @@ def train_(
 
     with run.archive() as archive:
         sweep(archive, run.adapters())
-        person = archive.find_user(user)
+        person = archive.find_user(user, team)
         require_consent(person, archive.consent_records(person))
         if run.is_job:
             return _train(run, archive, person)
-    return as_job(run, "train", ["--user", person.id], detach)
+    return as_job(run, "train", training_of(person), detach)
 
 
 def _train(run: Run, archive: Archive, person: User) -> Result:

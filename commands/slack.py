@@ -5,32 +5,39 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands import forgetting
-from commands.jobs import line_of, request_of
+from commands import forgetting, workspaces
+from commands.desk import JobDesk
 from commands.run import Run, command
 from doppel.console import Result
+from doppel.errors import DoppelError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
-    from doppel.bot.writing import Engine
+    from doppel.bot.workspaces import Connected, Parts, Workspaces
+    from doppel.bot.writing import Engines
     from doppel.consent import Receipt
     from doppel.records import User
+    from doppel.slack.tokens import Tokens
     from doppel.surfaces.bot import Bot, Client, Identity
-    from doppel.sync.feed import EventFeed
 
 app = typer.Typer()
 slack_app = typer.Typer(help="The Slack app.", no_args_is_help=True)
 app.add_typer(slack_app, name="slack")
 
 RETRY_SECONDS = 30.0
+TOKEN_SECONDS = 60.0
+"""How often it is looked whether a workspace has a new token."""
+ERASE_SECONDS = 3600.0
 
 
 @command(slack_app, "manifest")
@@ -55,60 +62,140 @@ def hears_slack(run: Run) -> bool:
     """Whether the settings say how Slack's events come."""
     settings = run.settings
     return bool(
-        settings.slack_bot_token.get_secret_value()
+        (settings.slack_bot_token.get_secret_value() or settings.slack_client_id)
         and (settings.slack_app_token.get_secret_value() or settings.slack_signing_secret.get_secret_value())
     )
 
 
-async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engine) -> None:
+async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engines) -> None:
     """Keep the archive current by Slack's events, and answer in Slack, until this is cancelled.
 
     `page` takes what comes by HTTP.
     """
-    from doppel.surfaces.bot import bot_client, mount_events
+    from doppel.bot.workspaces import Workspaces
+    from doppel.surfaces.bot import build_bot, mount_events
 
-    settings = run.settings
-    client = bot_client(settings.slack_bot_token.get_secret_value(), settings.slack_api_url)
-    identity = await _identity(run, client)
-    async with _bot(run, archive, engine, client, identity) as (bot, feed):
-        if settings.slack_app_token.get_secret_value():
-            await _by_socket(run, bot, feed)
-        mount_events(page, bot)
-        feed.begin()
-        run.console.say("Slack's events are heard at /slack/events.")
-        await asyncio.Event().wait()
+    settings, slack = run.settings, _Slack(run, archive, engine)
+    teams = Workspaces(slack.connected, slack.work, functools.partial(workspaces.remove, run, archive))
+    bot = build_bot(settings.slack_api_url, settings.slack_signing_secret.get_secret_value(), teams)
+    beside = [asyncio.create_task(_keep_erasing(run, archive))]
+    try:
+        identifying = asyncio.create_task(slack.identify(teams))
+        beside.append(identifying)
+        if not settings.slack_client_id:
+            await identifying
+        async with teams.running():
+            if settings.slack_app_token.get_secret_value():
+                await _by_socket(run, bot, teams)
+            mount_events(page, bot)
+            teams.begin()
+            run.console.say("Slack's events are heard at /slack/events.")
+            await asyncio.Event().wait()
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
-@asynccontextmanager
-async def _bot(
-    run: Run, archive: Archive, engine: Engine, client: Client, identity: Identity
-) -> AsyncIterator[tuple[Bot, EventFeed]]:
-    """The parts of the bot put together, and at work."""
-    from doppel.bot.answering import Answering
-    from doppel.bot.commands import Commands
-    from doppel.bot.consenting import Consenting
-    from doppel.bot.desk import Notices
-    from doppel.bot.inbox import Inbox
-    from doppel.bot.receiving import Receiver
-    from doppel.surfaces.bot import build_bot
-    from doppel.sync.feed import EventFeed
+@dataclass
+class _Slack:
+    """Where the app is installed, and how it is put to work there. `own` is that of the token in the settings."""
 
-    team, bot_user, desk = identity.team, identity.bot_user, JobDesk(run)
-    store = archive.bot(team)
-    feed = EventFeed(archive.events(team), bot_user, lambda: _ask_sync(run))
-    inbox, notices = Inbox(store), Notices(desk, store, client)
-    answering = Answering(engine, archive, client, team, bot_user)
-    forget = functools.partial(_forget, run, archive)
-    consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request), forget)
-    commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
-    receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
-    bot = build_bot(client, run.settings.slack_signing_secret.get_secret_value(), receiver)
-    async with feed.running(), inbox.running(), answering.running():
-        telling = asyncio.create_task(notices.keep_telling())
+    run: Run
+    archive: Archive
+    engine: Engines
+    own: Identity | None = None
+
+    async def identify(self, teams: Workspaces) -> None:
+        """Find out whose token is in the settings, if there is one."""
+        if self.run.settings.slack_bot_token.get_secret_value():
+            self.own = await _identity(self.run, self._own_client())
+            await asyncio.to_thread(self._note_own, self.own)
+            teams.hurry()
+
+    def connected(self) -> list[Connected]:
+        """The workspaces in which the app is installed now; blocks."""
+        from doppel.archive.installations import active
+        from doppel.bot.workspaces import Connected
+
+        found = active(self.archive.installations.all())
+        usable = [f for f in found if f.bot_token or (self.own and f.team == self.own.team)]
+        return [Connected(f.team, f.bot_user, f.installed_at) for f in usable]
+
+    @asynccontextmanager
+    async def work(self, place: Connected) -> AsyncIterator[Parts]:
+        """The parts of the bot of one workspace put together, and at work."""
+        from doppel.bot.answering import Answering
+        from doppel.bot.commands import Commands
+        from doppel.bot.consenting import Consenting
+        from doppel.bot.desk import Notices
+        from doppel.bot.inbox import Inbox
+        from doppel.bot.receiving import Receiver
+        from doppel.bot.workspaces import Parts
+        from doppel.sync.feed import EventFeed
+
+        run, archive, team, bot_user = self.run, self.archive, place.team, place.bot_user
+        client, keep_token = await self._client(team)
+        engine, desk, store = self.engine.within(team), JobDesk(run, team, keep_token is None), archive.bot(team)
+        feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1])
+        inbox, notices = Inbox(store), Notices(desk, store, client)
+        answering = Answering(engine, archive, client, team, bot_user)
+        forget = functools.partial(_forget, run, archive)
+        consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request), forget)
+        commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
+        receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
+        async with feed.running(), inbox.running(), answering.running():
+            beside = [asyncio.create_task(notices.keep_telling())]
+            if keep_token:
+                beside.append(asyncio.create_task(_keep_token(client, keep_token, team)))
+            try:
+                yield Parts(receiver, feed)
+            finally:
+                for task in beside:
+                    task.cancel()
+
+    async def _client(self, team: str) -> tuple[Client, Tokens | None]:
+        """Slack's API for a workspace, and where new tokens come from unless it is that of the settings."""
+        from doppel.surfaces.bot import bot_client
+
+        found = await asyncio.to_thread(self.archive.installations.get, team)
+        if found is None or not found.bot_token:
+            return self._own_client(), None
+        tokens = workspaces.tokens_of(self.run, self.archive)
+        return bot_client(await asyncio.to_thread(tokens.token, team), self.run.settings.slack_api_url), tokens
+
+    def _own_client(self) -> Client:
+        from doppel.surfaces.bot import bot_client
+
+        return bot_client(self.run.settings.slack_bot_token.get_secret_value(), self.run.settings.slack_api_url)
+
+    def _note_own(self, own: Identity) -> None:
+        """The token works, and so the app is installed."""
+        from doppel.archive.installations import Installation
+
+        if self.archive.installations.get(own.team) is None:
+            now = round(time.time() * 1e6)
+            self.archive.installations.put(Installation(own.team, own.name, own.bot_user, installed_at=now))
+
+
+async def _keep_token(client: Client, tokens: Tokens, team: str) -> None:
+    """Give `client` new tokens in time, until cancelled."""
+    while True:
+        await asyncio.sleep(TOKEN_SECONDS)
+        # It is tried again; until it works the old token may do.
+        with suppress(DoppelError):
+            client.token = await asyncio.to_thread(tokens.token, team)
+
+
+async def _keep_erasing(run: Run, archive: Archive) -> None:
+    """Erase in time what is left of workspaces that removed the app, until cancelled."""
+    while True:
         try:
-            yield bot, feed
-        finally:
-            telling.cancel()
+            for team in await asyncio.to_thread(workspaces.erase_the_removed, run, archive):
+                run.console.say(f"Deleted what was left of the workspace {team}, which removed the app.")
+        except DoppelError as error:
+            run.console.say(f"What is left of a workspace that removed the app could not be deleted: {error}")
+        await asyncio.sleep(ERASE_SECONDS)
 
 
 async def _forget(run: Run, archive: Archive, person: User, messages: bool, by: str) -> Receipt:
@@ -129,14 +216,14 @@ async def _identity(run: Run, client: Client) -> Identity:
     return found
 
 
-async def _by_socket(run: Run, bot: Bot, feed: EventFeed) -> None:
+async def _by_socket(run: Run, bot: Bot, teams: Workspaces) -> None:
     """Stay connected until this is cancelled."""
     from doppel.surfaces.bot import TROUBLE, socket_mode
 
     token, told = run.settings.slack_app_token.get_secret_value(), ""
     while True:
         try:
-            async with socket_mode(bot, token, feed.begin, feed.end):
+            async with socket_mode(bot, token, teams.begin, teams.end):
                 run.console.say("Slack's events are heard by Socket Mode.")
                 await asyncio.Event().wait()
         except TROUBLE as error:
@@ -144,55 +231,3 @@ async def _by_socket(run: Run, bot: Bot, feed: EventFeed) -> None:
                 run.console.say("Slack lets nobody connect; is SLACK_APP_TOKEN right? Trying again now and then.")
             told = str(error)
             await asyncio.sleep(RETRY_SECONDS)
-
-
-class JobDesk:
-    """The queue of jobs of a data folder, as the bot asks for them."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def ask(self, kind: str, words: list[str]) -> str:
-        """Queue a job, or find an equal one; returns its id."""
-        from doppel.jobs.queue import Jobs
-
-        with Jobs(self._run.settings) as jobs:
-            return jobs.ask(request_of(self._run.settings, kind, words))[0].id
-
-    def clean(self, revision: int) -> str | None:
-        """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
-        return forgetting.ask_reindex(self._run, revision)
-
-    def ended(self, job_id: str) -> str | None:
-        """What a job came to, None while it is queued or runs."""
-        from doppel.jobs.queue import Jobs
-
-        with Jobs(self._run.settings) as jobs:
-            job = jobs.get(job_id)
-            if not job.has_ended:
-                return None
-            result = jobs.result(job.id) if job.status == "done" else None
-        outcome = result["text"] if result else job.error or ""
-        return f"Job {job.id} ({job.kind}) is {job.status}. {outcome}".strip()
-
-    def lines(self) -> list[str]:
-        """The jobs that are queued or run."""
-        from doppel.jobs.queue import Jobs
-
-        with Jobs(self._run.settings) as jobs:
-            return [line_of(job) for job in jobs.all() if not job.has_ended]
-
-    def cancel(self, beginning: str) -> str:
-        """Cancel the job whose id begins so."""
-        from doppel.jobs.queue import Jobs
-
-        with Jobs(self._run.settings) as jobs:
-            job = jobs.cancel(jobs.find(beginning))
-        return f"Job {job.id} ({job.kind}) is {job.status}."
-
-
-def _ask_sync(run: Run) -> bool:
-    from doppel.jobs.queue import Jobs
-
-    with Jobs(run.settings) as jobs:
-        return jobs.ask(request_of(run.settings, "sync", []))[1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.jobs import COMMAND, schedule_of
+from commands.page import require_signing_in, web_page
 from commands.run import Run, command
 from commands.slack import hear_slack, hears_slack
 from doppel.console import Result
@@ -19,7 +20,7 @@ from doppel.console import Result
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
     from doppel.engine import Engine
-    from doppel.records import Persona, User
+    from doppel.records import User
     from doppel.server import ModelServer
 
 app = typer.Typer()
@@ -105,6 +106,7 @@ def serve_body(run: Run, host: str, port: int) -> Result:
     from doppel.jobs.serving import working
     from doppel.surfaces.hosting import reserve_port
 
+    require_signing_in(run, host)
     with (
         reserve_port(host, port) as listening,
         run.exclusively("serve"),
@@ -118,25 +120,11 @@ def serve_body(run: Run, host: str, port: int) -> Result:
 
 async def _serve(run: Run, archive: Archive, listening: socket.socket) -> None:
     """The page is there at once; questions wait until vLLM is ready. A vLLM that can't start ends it all."""
-    from doppel.access import ReadPolicy
     from doppel.surfaces.hosting import serve
-    from doppel.surfaces.web import build_app
-
-    def keep(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
-        archive.add_feedback(
-            persona.team,
-            persona.user_id,
-            version=persona.version,
-            question=question,
-            reply=reply,
-            sources=sources,
-            liked=liked,
-        )
 
     host, port = listening.getsockname()[:2]
-    place = ReadPolicy.parse(run.settings.web_channels)
     async with _engine(run, archive) as (engine, server):
-        page = build_app(engine, keep, place, server.status)
+        page = web_page(run, archive, engine, server.status)
         ready = functools.partial(run.console.say, f"The web chat is at http://{host}:{port}")
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(server.wait_ready())]

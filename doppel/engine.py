@@ -54,11 +54,11 @@ class Retriever(Protocol):
 class Directory(Protocol):
     """What the engine reads of the archive."""
 
-    def users(self) -> list[User]: ...
+    def users(self, team: str | None = None) -> list[User]: ...
 
     def channels(self) -> list[Channel]: ...
 
-    def find_user(self, name: str) -> User: ...
+    def find_user(self, name: str, team: str | None = None) -> User: ...
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
 
@@ -77,7 +77,10 @@ class EndOfTurn(Tokenizer, Protocol):
 
 
 class Engine:
-    """Answers as a persona. Every answer is checked anew: consent, version and readable channels may have changed."""
+    """Answers as a persona. Every answer is checked anew: consent, version and readable channels may have changed.
+
+    With a `team` it knows the people of that workspace alone.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Engine:
         adapters: AdapterStore,
         tokenizer: EndOfTurn,
         client: InferenceClient,
+        team: str | None = None,
     ) -> None:
         self._settings = settings
         self._archive = archive
@@ -94,6 +98,13 @@ class Engine:
         self._adapters = adapters
         self._tokenizer = tokenizer
         self._client = client
+        self._team = team
+
+    def within(self, team: str) -> Engine:
+        """The same for the people of one workspace."""
+        return Engine(
+            self._settings, self._archive, self._retriever, self._adapters, self._tokenizer, self._client, team
+        )
 
     async def personas(self) -> list[Persona]:
         """Everyone who agreed, by name; those with an adapter first."""
@@ -101,7 +112,7 @@ class Engine:
 
     async def persona(self, name: str) -> Persona:
         """A person by id, handle or name. Raises UnknownUserError, and ConsentError for one who did not agree."""
-        user = await asyncio.to_thread(self._archive.find_user, name)
+        user = await asyncio.to_thread(self._archive.find_user, name, self._team)
         return await asyncio.to_thread(self._persona, user)
 
     async def nearness(self, text: str, place: Place) -> float:
@@ -117,7 +128,7 @@ class Engine:
         also in mid-answer, NotReadableError, ArtifactError or InferenceError.
         """
         started = time.monotonic()
-        user = await asyncio.to_thread(self._archive.find_user, persona.user_id)
+        user = await asyncio.to_thread(self._archive.find_user, persona.user_id, persona.team)
         watch = _Watch(self._archive, user)
         await asyncio.to_thread(watch.begin)
         persona = await asyncio.to_thread(self._persona, user)
@@ -148,7 +159,7 @@ class Engine:
 
     def _personas(self) -> list[Persona]:
         agreed = {(r.team, r.user_id) for r in self._archive.consent_records()}
-        users = [user for user in self._archive.users() if (user.team, user.id) in agreed]
+        users = [user for user in self._archive.users(self._team) if (user.team, user.id) in agreed]
         ledger = {(user.team, user.id): self._archive.consent_records(user) for user in users}
         awake = [user for user in users if has_consent(r := ledger[user.team, user.id]) and not is_paused(r)]
         found = [self._as_persona(user) for user in awake]

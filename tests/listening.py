@@ -9,20 +9,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commands.page import web_page
 from commands.run import Run
 from commands.slack import hear_slack
 from doppel.archive import Archive
-from doppel.bot.writing import Engine
 from doppel.config import load_settings
 from doppel.console import Console
+from doppel.engine import Engine
 from doppel.jobs.queue import Job, Jobs
+from doppel.keys import new_key
 from doppel.surfaces.bot import EVENTS_PATH
 from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.web import build_app
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, HttpApp
-from tests.web_reader import ERIK, PLACE, Site
+from tests.web_reader import ERIK
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Listening:
     slack: FakeSlack
     archive: Archive
     run: Run
+    url: str
     http: HttpApp | None = None
     said: list[str] = field(default_factory=list)
 
@@ -69,19 +71,57 @@ class Quiet(Console):
 
 @asynccontextmanager
 async def listening(
-    slack: FakeSlack, archive: Archive, data_dir: Path, way: str, engine: Engine | None = None, **http: object
+    slack: FakeSlack,
+    archive: Archive,
+    data_dir: Path,
+    way: str,
+    engine: FakeEngine | Engine | None = None,
+    **http: object,
 ) -> AsyncIterator[Listening]:
-    """Doppel at work on the events of `slack`; `way` is socket or http."""
+    """Doppel at work on the events of `slack` with its bot token; `way` is socket or http."""
+    async with serving(slack, archive, data_dir, way, {"SLACK_BOT_TOKEN": slack.bot_token}, engine, **http) as found:
+        yield found
+
+
+@asynccontextmanager
+async def open_to_all(
+    slack: FakeSlack,
+    archive: Archive,
+    data_dir: Path,
+    way: str,
+    engine: FakeEngine | Engine | None = None,
+    **settings: str,
+) -> AsyncIterator[Listening]:
+    """Doppel as workspaces can install it, and people sign in to it."""
+    app = {"SLACK_CLIENT_ID": slack.app.client_id, "SLACK_CLIENT_SECRET": slack.app.client_secret}
+    keys = {"DOPPEL_TOKEN_KEYS": new_key(), "DOPPEL_PUBLIC_URL": "{url}"}
+    async with serving(slack, archive, data_dir, way, app | keys | settings, engine) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving(
+    slack: FakeSlack,
+    archive: Archive,
+    data_dir: Path,
+    way: str,
+    environ: dict[str, str],
+    engine: FakeEngine | Engine | None,
+    **http: object,
+) -> AsyncIterator[Listening]:
+    """The web chat and Slack, as `doppel serve` has them; `{url}` in a setting is where it serves."""
     secret = {
         "socket": {"SLACK_APP_TOKEN": slack.app_token},
         "http": {"SLACK_SIGNING_SECRET": slack.app.signing_secret},
     }
-    environ = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url} | secret[way]
     said: list[str] = []
-    run = Run(load_settings(environment(data_dir) | environ), Quiet(said))
     answers = engine or FakeEngine([ERIK])
-    page = build_app(FakeEngine([ERIK]), Site().store, PLACE)
     with reserve_port("127.0.0.1", 0) as port:
+        url = f"http://127.0.0.1:{port.getsockname()[1]}"
+        given = environment(data_dir) | {"SLACK_API_URL": slack.api_url} | secret[way] | environ
+        settings = load_settings({name: value.format(url=url) for name, value in given.items()})
+        run = Run(settings, Quiet(said))
+        page = web_page(run, archive, answers)
         ready = asyncio.Event()
         tasks = [
             asyncio.create_task(serve(page, port, ready.set)),
@@ -89,12 +129,12 @@ async def listening(
         ]
         try:
             await ready.wait()
-            found = Listening(slack, archive, run, said=said)
+            found = Listening(slack, archive, run, url, said=said)
             await found.until(lambda: any("are heard" in text for text in said))
             with contextlib.ExitStack() as stack:
                 if way == "http":
-                    url = f"http://127.0.0.1:{port.getsockname()[1]}{EVENTS_PATH}"
-                    found.http = stack.enter_context(HttpApp(slack, url, ack_seconds=5, **http))  # type: ignore[arg-type]
+                    app = HttpApp(slack, url + EVENTS_PATH, ack_seconds=5, **http)  # type: ignore[arg-type]
+                    found.http = stack.enter_context(app)
                 yield found
         finally:
             for task in reversed(tasks):

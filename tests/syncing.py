@@ -30,11 +30,12 @@ def sync(
     archive: Archive,
     said: list[str] | None = None,
     progress: Callable[[SyncProgress], None] = lambda now: None,
+    token: str = "",
     **options: Any,
 ) -> SyncReport:
-    """One sync in this process; what it tells the user is added to `said`."""
+    """One sync in this process, of the first workspace or of the `token`'s; what it tells is added to `said`."""
     clock, say = StoppableClock(), (said if said is not None else []).append
-    api = SlackApi(slack.bot_token, slack.api_url, clock)
+    api = SlackApi(lambda: token or slack.bot_token, slack.api_url, clock)
     return Sync(api, archive.syncing(), Options(**options), clock, say, progress).run()
 
 

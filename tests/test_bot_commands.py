@@ -143,7 +143,7 @@ async def test_training_somebody_asks_that_person_first(doppel: Listening, slack
     (record,) = archive.consent_records()
     assert record.by == "slack:U1"
     (job,) = [job for job in doppel.jobs() if job.kind == "train"]
-    assert job.arguments == ["--user", "U1"]
+    assert job.arguments == ["--user", "U1", "--team", "T0FAKE0001"]
     assert "You agreed" in str(direct_messages(slack, "U1")[0]["blocks"])
     await press(doppel, DECLINE, request, "U1", asked)
     assert actions(archive, "U1") == [ConsentAction.GRANT]

@@ -22,12 +22,12 @@ import asyncio
 from doppel.surfaces.hosting import reserve_port, serve
 from doppel.surfaces.web import build_app
 from tests.fakes.engine import FakeEngine, Wait
-from tests.web_reader import ERIK, PLACE, Site
+from tests.web_reader import ERIK, Site, everybody
 async def main():
     engine = FakeEngine([ERIK], lambda persona, turns: [Wait(asyncio.Event())])
     listening = reserve_port("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    await serve(build_app(engine, Site().store, PLACE), listening, lambda: print(port, flush=True))
+    await serve(build_app(everybody(engine), Site().store), listening, lambda: print(port, flush=True))
     print("closed", engine.stopped)
 asyncio.run(main())
 """

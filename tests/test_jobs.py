@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from commands.jobs import schedule_of
+from commands.jobs import scheduled
 from commands.run import Run
 from doppel.config import Settings, load_settings
 from doppel.console import Console
@@ -63,7 +63,7 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def until(found: Callable[[], Any], seconds: float = 30) -> Any:
+def until(found: Callable[[], Any], seconds: float = 120) -> Any:
     """What `found` returns once it isn't false."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
@@ -249,11 +249,11 @@ def test_a_worker_that_is_killed_leaves_the_job_to_the_next(jobs: Jobs, journal:
 
 def test_a_worker_that_stops_interrupts_its_job_and_the_next_goes_on(jobs: Jobs, journal: Path) -> None:
     job, _ = jobs.ask(request(*counting(journal, 30)))
-    with working(jobs.settings, COMMAND, Schedule([]), print):
+    with working(jobs.settings, COMMAND, Schedule(list), print):
         pid = process_of(jobs, job)
     assert started_at(pid) is None
     assert jobs.get(job.id).status == "queued"
-    with working(jobs.settings, COMMAND, Schedule([]), print):
+    with working(jobs.settings, COMMAND, Schedule(list), print):
         assert ended(jobs, job).status == "done"
     assert steps(journal) == list(range(1, 31))
 
@@ -345,12 +345,12 @@ def test_a_schedule_counts_from_the_newest_job_and_asks_only_for_what_is_wanted(
         return looked > 1
 
     entries = [Scheduled(request("settings", kind="sync"), 60), Scheduled(request("settings"), 60, is_wanted)]
-    schedule = Schedule(entries, lambda: now)
+    schedule = Schedule(lambda: entries, lambda: now)
     assert [job.kind for job in schedule.tick(jobs)] == ["sync"]
     now += 30
     assert schedule.tick(jobs) == []
     assert looked == 1
-    assert Schedule(entries[:1], lambda: now).tick(jobs) == []
+    assert Schedule(lambda: entries[:1], lambda: now).tick(jobs) == []
     jobs.cancel(jobs.all()[0])
     now += 31
     assert [job.kind for job in schedule.tick(jobs)] == ["sync", "reindex"]
@@ -359,7 +359,8 @@ def test_a_schedule_counts_from_the_newest_job_and_asks_only_for_what_is_wanted(
 
 
 def test_a_running_server_keeps_its_schedule(jobs: Jobs, journal: Path) -> None:
-    schedule = Schedule([Scheduled(request(*counting(journal, 1), kind="sync"), 2)])
+    entry = Scheduled(request(*counting(journal, 1), kind="sync"), 2)
+    schedule = Schedule(lambda: [entry])
     with working(jobs.settings, COMMAND, schedule, print):
         until(lambda: sum(job.status == "done" for job in jobs.all()) >= 2, 20)
     assert {job.kind for job in jobs.all()} == {"sync"}
@@ -372,7 +373,7 @@ def test_a_schedule_that_cannot_be_kept_is_told_once_and_stops_nothing(jobs: Job
         raise ArtifactError("The index is damaged.")
 
     job, _ = jobs.ask(request(*counting(journal, 30)))
-    with working(jobs.settings, COMMAND, Schedule([Scheduled(request("settings"), 1, is_wanted)]), said.append):
+    with working(jobs.settings, COMMAND, Schedule(lambda: [Scheduled(request("settings"), 1, is_wanted)]), said.append):
         assert ended(jobs, job).status == "done"
     result = jobs.result(job.id)
     assert result
@@ -428,7 +429,7 @@ def test_two_folders_share_one_postgres(postgres: PostgresServer, tmp_path: Path
         others.ask(elsewhere)
         job, _ = jobs.ask(request(*counting(journal, 12)))
         assert jobs.ask(request(*counting(journal, 12)))[0].id == job.id
-        with working(settings, COMMAND, Schedule([]), print):
+        with working(settings, COMMAND, Schedule(list), print):
             process_of(jobs, job)
         assert jobs.get(job.id).status == "queued"
         worker = start_worker(settings, COMMAND)
@@ -475,7 +476,7 @@ def test_a_detached_reindex_is_told_of_and_an_unchanged_archive_is_not_read_agai
         assert "doppel reindex" in shown["log"]
         assert "cluster" not in shown["log"]
         later = time.time() + 60
-        schedule = Schedule(schedule_of(scheduled_run(small)).entries, lambda: later)
+        schedule = Schedule(lambda: scheduled(scheduled_run(small)), lambda: later)
         assert schedule.tick(jobs) == []
         take_in(small, tmp_path, "the deploy waits for the new cluster", "it is up since noon", "thanks")
         later += 60

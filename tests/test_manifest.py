@@ -54,8 +54,9 @@ def test_the_scopes_are_those_of_the_calls_and_events_and_no_others() -> None:
     assert needed | {"commands", "chat:write.customize"} == set(SCOPES)
 
 
-def test_every_event_has_a_scope_but_the_home() -> None:
-    assert [event for event in events() if scope_of(event) is None] == ["app_home_opened"]
+def test_every_event_has_a_scope_but_those_about_the_app_itself() -> None:
+    without = [event for event in events() if scope_of(event) is None]
+    assert without == ["app_home_opened", "app_uninstalled", "tokens_revoked"]
 
 
 def test_the_command_prints_it_and_an_address_must_be_https() -> None:

@@ -48,6 +48,7 @@ OWNERS = {
             "surfaces/bot",
         )
     },
+    "jwt": {"doppel/slack/oauth.py"},
     "cryptography": {"doppel/keys.py"},
     "slack_bolt": {"doppel/surfaces/bot.py"},
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
@@ -55,7 +56,7 @@ OWNERS = {
         "app.py",
         *(
             f"commands/{name}.py"
-            for name in ("archive", "data", "forgetting", "jobs", "personas", "run", "slack", "talk")
+            for name in ("archive", "data", "forgetting", "jobs", "personas", "run", "slack", "talk", "workspaces")
         ),
     },
 }
@@ -174,3 +175,19 @@ def test_nothing_is_pickled() -> None:
         assert "pickle" not in {m.split(".")[0] for m in imports(path)}
         for call in re.findall(r"(?:torch|np|numpy)\.load\([^)]*\)", path.read_text(encoding="utf-8")):
             assert "weights_only=True" in call or "allow_pickle=False" in call
+
+
+def test_libraries_that_quote_people_stay_silent_whatever_configures_logging() -> None:
+    code = (
+        "import logging, uvicorn\n"
+        "from doppel.surfaces.bot import build_bot\n"
+        "build_bot('http://127.0.0.1/api/', 's', None)\n"
+        "uvicorn.Config(None)\n"
+        "known = logging.Logger.manager.loggerDict.items()\n"
+        "bolts = [logger for name, logger in known if 'bolt' in name.lower() and 'oauth' not in name]\n"
+        "found = [logger for logger in bolts if hasattr(logger, 'level')]\n"
+        "for logger in found:\n    logger.critical('what somebody said')\n"
+        "assert len(found) >= 4"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -16,7 +16,7 @@ from doppel.surfaces.talk import UNEXPECTED
 from doppel.surfaces.web import build_app
 from tests.browser import chromium
 from tests.fakes.engine import Step, Wait, answer, passage
-from tests.web_reader import ERIK, INES, PLACE, Reader, Site
+from tests.web_reader import ERIK, INES, PLACE, Reader, Site, everybody
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -40,7 +40,7 @@ async def running() -> AsyncIterator[Site]:
         site.store(persona, question, reply, sources, liked)
 
     examples = ["Why did we drop Kafka?"]
-    app = build_app(site.engine, store, PLACE, lambda: site.status, examples, refresh_seconds=0.5)
+    app = build_app(everybody(site.engine), store, lambda: site.status, examples, refresh_seconds=0.5)
     serving = asyncio.create_task(serve(app, listening, ready.set))
     await ready.wait()
     yield site

@@ -9,11 +9,18 @@ from playwright.async_api import Locator, Page, expect
 
 from doppel.access import ReadPolicy
 from doppel.records import Persona
+from doppel.surfaces.talk import Reader as WebReader
+from doppel.surfaces.web import Readers
 from tests.fakes.engine import FakeEngine
 
 ERIK = Persona("T1", "U1", "Erik Sommer", "erik", "v0001")
 INES = Persona("T1", "U2", "Ines Okafor", "ines")
 PLACE = ReadPolicy(public=True)
+
+
+def everybody(engine: FakeEngine) -> Readers:
+    """Nobody signs in."""
+    return lambda _: WebReader(engine, PLACE)
 
 
 @dataclass

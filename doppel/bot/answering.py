@@ -106,7 +106,7 @@ class Answering:
         for channel, thread_ts in ((question.channel, question.thread_ts), (question.channel, ""), ("", "")):
             if voice := await asyncio.to_thread(self._store.voice, channel, thread_ts):
                 return [await self._engine.persona(voice)]
-        everyone = [p for p in await self._engine.personas() if p.team == self._team]
+        everyone = await self._engine.personas()
         if len(everyone) == 1:
             return everyone
         if not everyone:

@@ -110,7 +110,7 @@ class Commands:
 
     async def agreed(self, request: Request) -> None:
         """Somebody agreed to be asked for: train, and tell who wanted it."""
-        await self._begin("train", ["--user", request.user_id], request.channel, request.asked_by)
+        await self._begin_training(request.user_id, request.channel, request.asked_by)
 
     async def _help(self, _command: Command) -> str:
         return HELP
@@ -135,12 +135,12 @@ class Commands:
         return "Asked; the answer comes in the thread."
 
     async def _list(self, _command: Command) -> str:
-        people = [p for p in await self._engine.personas() if p.team == self._team]
+        people = await self._engine.personas()
         lines = [f"• {plain(p.name)}, {'version ' + p.version if p.version else 'no adapter yet'}" for p in people]
         return "\n".join(["*Who can be asked*", *lines]) if lines else "Nobody can be asked yet."
 
     async def _status(self, _command: Command) -> str:
-        counts = await asyncio.to_thread(self._archive.counts)
+        counts = await asyncio.to_thread(self._archive.counts, self._team)
         lines = await asyncio.to_thread(self._desk.lines)
         jobs = "\n".join(f"• {plain(line)}" for line in lines) or "No job is queued or running."
         return f"{counts.messages:,} messages of {counts.channels:,} channels are in the archive.\n{jobs}"
@@ -160,7 +160,7 @@ class Commands:
             raise RefusedError("Guests can't ask for a training.")
         user = await self._consenting.person(await self._person_in(command))
         if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
-            job = await self._begin("train", ["--user", user.id], command.channel, command.user)
+            job = await self._begin_training(user.id, command.channel, command.user)
             return f"Training {plain(user.name)} is job {job}; I tell you here when it has ended."
         if not await self._consenting.ask(user, command.user, command.channel):
             return f"{plain(user.name)} was asked already and has not answered yet."
@@ -196,15 +196,16 @@ class Commands:
 
     async def _job(self, command: Command) -> str:
         await self._require_admin(command.user)
-        job = await self._begin(command.word, [], command.channel, command.user)
+        job, _ = await asyncio.to_thread(self._desk.ask, command.word)
+        await self._notices.add(job, command.channel, command.user)
         return f"The {command.word} is job {job}; I tell you here when it has ended."
 
     async def _cancel(self, command: Command) -> str:
         await self._require_admin(command.user)
         return plain(await asyncio.to_thread(self._desk.cancel, command.rest))
 
-    async def _begin(self, kind: str, words: list[str], channel: str, user: str) -> str:
-        job = await asyncio.to_thread(self._desk.ask, kind, words)
+    async def _begin_training(self, user_id: str, channel: str, user: str) -> str:
+        job = await asyncio.to_thread(self._desk.train, await self._consenting.person(user_id))
         await self._notices.add(job, channel, user)
         return job
 
@@ -215,7 +216,7 @@ class Commands:
         name = command.rest.split()[0].lstrip("@") if command.rest else ""
         if not name:
             raise RefusedError(f"Say whom: /doppel {command.word} @someone")
-        return (await asyncio.to_thread(self._archive.find_user, name)).id
+        return (await asyncio.to_thread(self._archive.find_user, name, self._team)).id
 
     async def _require_admin(self, user: str) -> None:
         """Raise RefusedError unless Slack says that somebody is an admin or owner of the workspace."""

@@ -70,7 +70,7 @@ class Consenting:
             return False
         expires = time.time() + VALID_SECONDS
         request = Request(secrets.token_hex(8), user.id, asked_by, channel, round(expires * 1e6))
-        people = {u.id: u for u in await asyncio.to_thread(self._archive.users)}
+        people = {u.id: u for u in await asyncio.to_thread(self._archive.users, self._team)}
         facts = await self.facts(user)
         asker = people[asked_by].name if asked_by in people else asked_by
         shown = ConsentRequest(request.id, asker, facts.channels, facts.messages, datetime.fromtimestamp(expires, UTC))
@@ -143,10 +143,14 @@ class Consenting:
         version = self._adapters.folder(user).current_name() if has_consent(records) else None
         return home_view(Home(user_id, user.name, consent, since, facts.messages, facts.channels, version))
 
+    async def show(self, user_id: str, view: Block) -> None:
+        """Let the App home of a person be that."""
+        await self._client.views_publish(user_id=user_id, view=view)
+
     async def person(self, user_id: str) -> User:
         """Somebody of this workspace. Raises ConsentError for one that is not known."""
-        users = await asyncio.to_thread(self._archive.users)
-        found = next((u for u in users if (u.team, u.id) == (self._team, user_id)), None)
+        users = await asyncio.to_thread(self._archive.users, self._team)
+        found = next((u for u in users if u.id == user_id), None)
         if found is None or found.is_bot:
             raise ConsentError("Doppel does not know that person yet; ask again after the next sync.")
         return found

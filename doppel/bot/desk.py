@@ -11,6 +11,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.bot import BotStore, Notice
 from doppel.errors import DoppelError
+from doppel.records import User
 from doppel.slack.outgoing import plain
 
 LOOK_SECONDS = 2.0
@@ -21,8 +22,15 @@ log = logging.getLogger("doppel.bot")
 class Desk(Protocol):
     """The queue of jobs. Methods block, and raise JobError."""
 
-    def ask(self, kind: str, words: list[str]) -> str:
-        """Queue a job, or find the one that is queued or runs already; returns its id."""
+    def ask(self, kind: str) -> tuple[str, bool]:
+        """Queue a sync or a reindex, or find the one that is queued or runs already.
+
+        Returns its id, and whether it is a new one.
+        """
+        ...
+
+    def train(self, person: User) -> str:
+        """Queue the training of somebody, or find it; returns the job's id."""
         ...
 
     def clean(self, revision: int) -> str | None:

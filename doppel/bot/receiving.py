@@ -12,7 +12,7 @@ from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.inbox import Inbox
 from doppel.errors import ConsentError, DoppelError
-from doppel.slack.blocks import Block, error_blocks, read_feedback
+from doppel.slack.blocks import error_blocks, read_feedback
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
@@ -96,9 +96,10 @@ class Receiver:
             return plain(str(error))
         return ""
 
-    async def home(self, user: str) -> Block:
-        """The App home of a person."""
+    async def show_home(self, user: str) -> None:
+        """Show somebody their App home."""
         try:
-            return await self._consenting.home(user)
+            view = await self._consenting.home(user)
         except DoppelError as error:
-            return {"type": "home", "blocks": error_blocks(str(error))}
+            view = {"type": "home", "blocks": error_blocks(str(error))}
+        await self._consenting.show(user, view)

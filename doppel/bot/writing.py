@@ -51,6 +51,14 @@ class Engine(Protocol):
     def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
 
 
+class Engines(Protocol):
+    """An engine for each workspace."""
+
+    def within(self, team: str) -> Engine:
+        """The engine that knows the people of one workspace alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Where something is asked: who reads along, and what its words mean to them."""
@@ -159,7 +167,7 @@ class Writer:
 
     async def _scene(self, question: Question) -> Scene:
         users, channels = await asyncio.gather(
-            asyncio.to_thread(self._archive.users), asyncio.to_thread(self._archive.channels)
+            asyncio.to_thread(self._archive.users, self._team), asyncio.to_thread(self._archive.channels)
         )
         asker = Readership.of_person(self._team, question.asker, users)
         return Scene(self.place(question, users, channels), asker, tuple(channels), tuple(users))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -175,15 +176,22 @@ class Jobs:
         output: dict[str, Any] | None = self._one(job_id).output
         return output
 
-    def last_asked(self, kind: str) -> float | None:
-        """When the newest job of this kind was asked for, a Unix time."""
+    def last_asked(self, request: Request) -> float | None:
+        """When the newest job of the kind was asked for, for the same workspace; a Unix time."""
         rows: list[Any] = list(self._list(sort_desc=True, load_output=False))
-        return next((row.created_at / 1000 for row in rows if row.input["args"][0] == kind), None)
+        wanted = (request.kind, team_of(request.words))
+        asked = ((row.created_at / 1000, row.input["args"][:2]) for row in rows)
+        return next((at for at, (kind, words) in asked if (kind, team_of(words)) == wanted), None)
 
     def forget(self, kind: str, words: list[str]) -> int:
         """Delete the jobs that were to do exactly that and have ended; returns how many there were."""
         rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
         return self._delete([row for row in rows if list(row.input["args"][:2]) == [kind, words]])
+
+    def forget_team(self, team: str) -> int:
+        """Delete the jobs of a workspace that have ended; returns how many there were."""
+        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
+        return self._delete([row for row in rows if team_of(row.input["args"][1]) == team])
 
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""
@@ -226,6 +234,12 @@ class Jobs:
             ended=_iso(row.completed_at),
             error=_sentence(row, status),
         )
+
+
+def team_of(words: Sequence[str]) -> str | None:
+    """The workspace that the words of a job name, if they do."""
+    named = [after for word, after in pairwise(words) if word == "--team"]
+    return named[0] if named else None
 
 
 def _iso(milliseconds: int | None) -> str | None:

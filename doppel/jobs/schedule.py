@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from doppel.jobs.queue import Job, Jobs, Request
 
+LOOK_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
@@ -18,26 +20,37 @@ class Scheduled:
     is_wanted: Callable[[], bool] = lambda: True
 
 
-class Schedule:
-    """Asks for jobs as they become due. It counts from the newest job of the kind, whoever asked for that."""
+Entries = Callable[[], Sequence[Scheduled]]
+"""What is to be asked for as things stand; called every LOOK_SECONDS."""
 
-    def __init__(self, entries: Sequence[Scheduled], now: Callable[[], float] = time.time) -> None:
-        self.entries, self._now = entries, now
-        self._looked: dict[int, float] = {}
+
+class Schedule:
+    """Asks for jobs as they become due.
+
+    It counts from the newest job of the kind for the same workspace, whoever asked for that.
+    """
+
+    def __init__(self, entries: Entries, now: Callable[[], float] = time.time) -> None:
+        self._entries, self._now = entries, now
+        self._found: Sequence[Scheduled] = ()
+        self._found_at = float("-inf")
+        self._looked: dict[str, float] = {}
 
     def tick(self, jobs: Jobs) -> list[Job]:
         """Ask for what is due; returns the new jobs. Costs nothing between two times that something is due."""
-        return [job for number in range(len(self.entries)) for job in self._ask(number, jobs)]
+        if self._now() >= self._found_at + LOOK_SECONDS:
+            self._found, self._found_at = self._entries(), self._now()
+        return [job for entry in self._found for job in self._ask(entry, jobs)]
 
-    def _ask(self, number: int, jobs: Jobs) -> list[Job]:
-        entry, now = self.entries[number], self._now()
-        if now < self._looked.get(number, float("-inf")) + entry.every:
+    def _ask(self, entry: Scheduled, jobs: Jobs) -> list[Job]:
+        key, now = entry.request.key, self._now()
+        if now < self._looked.get(key, float("-inf")) + entry.every:
             return []
-        last = jobs.last_asked(entry.request.kind)
+        last = jobs.last_asked(entry.request)
         if last is not None and now < last + entry.every:
-            self._looked[number] = last
+            self._looked[key] = last
             return []
-        self._looked[number] = now
+        self._looked[key] = now
         if not entry.is_wanted():
             return []
         job, is_new = jobs.ask(entry.request)

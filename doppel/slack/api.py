@@ -6,9 +6,8 @@ Methods and errors: https://docs.slack.dev/reference/methods
 from __future__ import annotations
 
 import http.client
-import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from slack_sdk.web import SlackResponse
 
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
+from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
 MAX_TRIES = 12
@@ -49,19 +49,21 @@ Json = dict[str, Any]
 
 
 class SlackApi:
-    """The Web API with one bot token; safe from several threads."""
+    """The Web API with one bot's token; safe from several threads.
 
-    def __init__(self, token: str, base_url: str, clock: Clock) -> None:
-        if not token:
+    `token` is asked for every call, for tokens may expire.
+    """
+
+    def __init__(self, token: Callable[[], str], base_url: str, clock: Clock) -> None:
+        if not token():
             raise SlackTokenError("There is no Slack token; put the bot's token (xoxb-…) into SLACK_BOT_TOKEN.")
+        self._token = token
         self.budget = Budget(clock)
         self.calls = 0
         self._clock, self._random = clock, random.Random()
-        # The library's logger may quote answers, and so what people said.
-        logger = logging.getLogger("doppel.slack.api")
-        logger.disabled = True
+        logger = silent_logger("doppel.slack.api")
         self._client = WebClient(
-            token, base_url=f"{base_url.rstrip('/')}/", timeout=TIMEOUT_SECONDS, retry_handlers=[], logger=logger
+            base_url=f"{base_url.rstrip('/')}/", timeout=TIMEOUT_SECONDS, retry_handlers=[], logger=logger
         )
 
     def call(self, method: str, **params: Any) -> Json:
@@ -97,7 +99,8 @@ class SlackApi:
         self.calls += 1
         pause = min(FIRST_BACKOFF_SECONDS * 2**attempt, MAX_BACKOFF_SECONDS) * (0.5 + self._random.random() / 2)
         try:
-            answer = self._client.api_call(method, params=params).data
+            authorization = {"Authorization": f"Bearer {self._token()}"}
+            answer = self._client.api_call(method, params=params, headers=authorization).data
         except SlackApiError as error:
             _raise_lasting(method, error.response)
             if error.response.status_code == 429:

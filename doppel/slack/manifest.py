@@ -28,7 +28,10 @@ SCOPES: dict[str, str] = {
 }
 """Every scope of the bot, and what it is for."""
 
-BOT_EVENTS = ("app_home_opened", "app_mention", "message.im")
+BACK = ("/slack/oauth_redirect", "/slack/signed-in")
+"""Where browsers come back to from Slack: after the app was installed, after somebody signed in."""
+
+BOT_EVENTS = ("app_home_opened", "app_mention", "app_uninstalled", "message.im", "tokens_revoked")
 _HISTORY = ("message.channels", "message.groups")
 
 EVENT_SCOPES: dict[str, str] = {
@@ -57,6 +60,7 @@ def manifest(name: str, url: str = "") -> dict[str, Any]:
     """The manifest of an app called `name`: with Socket Mode, or with Slack's requests sent to the server at `url`."""
     address = f"{url.rstrip('/')}/slack/events" if url else ""
     request = {"request_url": address} if address else {}
+    back = [f"{url.rstrip('/')}{path}" for path in BACK] if url else []
     command = {"command": COMMAND, "description": "Ask a doppelganger", "usage_hint": "help", "should_escape": True}
     return {
         "display_information": {
@@ -72,7 +76,7 @@ def manifest(name: str, url: str = "") -> dict[str, Any]:
             "bot_user": {"display_name": name, "always_online": True},
             "slash_commands": [command | ({"url": address} if address else {})],
         },
-        "oauth_config": {"scopes": {"bot": sorted(SCOPES)}},
+        "oauth_config": {"scopes": {"bot": sorted(SCOPES)}} | ({"redirect_urls": back} if back else {}),
         "settings": {
             "event_subscriptions": {**request, "bot_events": events()},
             "interactivity": {"is_enabled": True, **request},

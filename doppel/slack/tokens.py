@@ -5,7 +5,6 @@ https://docs.slack.dev/authentication/using-token-rotation
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from doppel.archive.installations import Installation, Installations
 from doppel.errors import SlackError, SlackTokenError
 from doppel.keys import Keys
+from doppel.slack.silence import silent_logger
 
 EARLY_MICROS = 2 * 3600 * 1_000_000
 """How long before it expires a token is fetched anew; Slack's last twelve hours."""
@@ -38,10 +38,7 @@ class Tokens:
     ) -> None:
         self._store, self._keys, self._now = store, keys, now
         self._id, self._secret = client_id, client_secret
-        # The library's logger may quote answers, and so tokens.
-        logger = logging.getLogger("doppel.slack.tokens")
-        logger.disabled = True
-        self._client = WebClient(base_url=f"{api_url.rstrip('/')}/", logger=logger)
+        self._client = WebClient(base_url=f"{api_url.rstrip('/')}/", logger=silent_logger("doppel.slack.tokens"))
 
     def token(self, team: str) -> str:
         """The bot's token in a workspace, fetched anew where it would soon expire.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from fastapi import FastAPI, Request, Response
 from slack_bolt import BoltResponse
 from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
-from slack_bolt.async_app import AsyncApp, AsyncRespond
+from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncRespond
+from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
@@ -21,10 +21,12 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.slack.blocks import FEEDBACK, SHARE, Block
+from doppel.errors import DoppelError
+from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
+from doppel.slack.silence import silent_logger
 
 EVENTS_PATH = "/slack/events"
 PING_SECONDS = 5.0
@@ -38,9 +40,7 @@ TROUBLE = (SlackApiError, SlackClientError, OSError, asyncio.TimeoutError)
 Next = Callable[[], Awaitable[Any]]
 Ack = Callable[[], Awaitable[Any]]
 
-_log = logging.getLogger("doppel.slack.bolt")
-# Bolt quotes what it was sent, and so what people said.
-_log.disabled = True
+_log = silent_logger("doppel.slack.bolt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,11 @@ class Identity:
 
     team: str
     bot_user: str
+    name: str = ""
 
 
-def bot_client(token: str, api_url: str) -> AsyncWebClient:
-    """Slack's Web API for the bot; `api_url` ends in /api/."""
+def bot_client(token: str | None, api_url: str) -> AsyncWebClient:
+    """Slack's Web API for the bot, or without a token for the app; `api_url` ends in /api/."""
     retries = [AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler(max_retry_count=5)]
     return AsyncWebClient(token, base_url=f"{api_url.rstrip('/')}/", logger=_log, retry_handlers=list(retries))
 
@@ -67,7 +68,7 @@ async def identify(client: AsyncWebClient) -> Identity | str:
         return type(error).__name__
     raw = answer.data
     assert isinstance(raw, dict)
-    return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"))
+    return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"), text_of(raw, "team"))
 
 
 class Handlers(Protocol):
@@ -88,58 +89,87 @@ class Handlers(Protocol):
     async def consent(self, action: str, value: str, user: str) -> str:
         """AGREE, DECLINE or WITHDRAW was pressed; returns what its user alone is to read, if anything."""
 
-    async def home(self, user: str) -> Block:
-        """Somebody opens the App home; returns its view."""
+    async def show_home(self, user: str) -> None:
+        """Somebody opens the App home."""
 
 
-def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -> AsyncApp:
-    """The Bolt app. With Socket Mode `signing_secret` may be empty: Slack signs nothing there."""
+class Teams(Protocol):
+    """The workspaces in which the app is installed, by their ids."""
+
+    def of(self, team: str) -> Handlers | None:
+        """Who takes what comes from a workspace; None for one that is not known."""
+
+    async def removed(self, team: str) -> None:
+        """The app was removed from a workspace, or its token revoked."""
+
+
+def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
+    """The Bolt app; `api_url` is where Slack's Web API is.
+
+    With Socket Mode `signing_secret` may be empty: Slack signs nothing there.
+    """
+
+    async def authorize(team_id: str | None) -> Any:
+        # Handlers call Slack themselves, with the token of their workspace.
+        known = team_id is not None and teams.of(team_id) is not None
+        return AuthorizeResult(enterprise_id=None, team_id=team_id, bot_token="-") if known else None
+
     app = AsyncApp(
-        client=client,
+        client=bot_client(None, api_url),
+        authorize=authorize,
         signing_secret=signing_secret or None,
         request_verification_enabled=bool(signing_secret),
         ignoring_self_events_enabled=False,
         logger=_log,
     )
 
-    async def take_event(body: dict[str, Any], next: Next) -> BoltResponse | None:
+    def handlers_of(context: AsyncBoltContext) -> Handlers:
+        handlers = teams.of(str(context.team_id))
+        if handlers is None:
+            raise GoneError(f"The app was removed from {context.team_id} meanwhile.")
+        return handlers
+
+    async def take_event(body: dict[str, Any], context: AsyncBoltContext, next: Next) -> BoltResponse | None:
         event = body.get("event")
         if body.get("type") == "event_callback" and isinstance(event, dict):
-            await handlers.take(str(body.get("event_id") or ""), event)
+            team = str(context.team_id)
+            if _is_removal(event):
+                await teams.removed(team)
+            elif handlers := teams.of(team):
+                await handlers.take(str(body.get("event_id") or ""), event)
             if event.get("type") != HOME_OPENED:
                 # Acknowledged here: in a burst the search for a listener takes as long as all the rest.
                 return BoltResponse(status=200)
         await next()
         return None
 
-    async def open_home(event: dict[str, Any]) -> None:
+    async def open_home(context: AsyncBoltContext, event: dict[str, Any]) -> None:
         if event.get("tab") == "home":
-            await _publish_home(text_of(event, "user"))
+            await handlers_of(context).show_home(text_of(event, "user"))
 
-    async def take_command(ack: Ack, respond: AsyncRespond, command: dict[str, Any]) -> None:
+    async def take_command(ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, command: dict[str, Any]) -> None:
         await ack()
         words = (text_of(command, name) for name in ("user_id", "channel_id", "text"))
-        await respond(text=await handlers.command(*words), response_type="ephemeral")
+        await respond(text=await handlers_of(context).command(*words), response_type="ephemeral")
 
-    async def take_vote(ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+    async def take_vote(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
         await ack()
-        await handlers.vote(text_of(action, "value"), _presser(body))
+        await handlers_of(context).vote(text_of(action, "value"), _presser(body))
 
-    async def take_share(ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+    async def take_share(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
         await ack()
-        await handlers.share(text_of(action, "value"), _presser(body))
+        await handlers_of(context).share(text_of(action, "value"), _presser(body))
 
-    async def take_consent(ack: Ack, respond: AsyncRespond, body: dict[str, Any], action: dict[str, Any]) -> None:
+    async def take_consent(
+        ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]
+    ) -> None:
         await ack()
-        user = _presser(body)
+        user, handlers = _presser(body), handlers_of(context)
         said = await handlers.consent(text_of(action, "action_id"), text_of(action, "value"), user)
         if said and body.get("response_url"):
             await respond(text=said, response_type="ephemeral", replace_original=False)
         if body.get("view"):
-            await _publish_home(user)
-
-    async def _publish_home(user: str) -> None:
-        await client.views_publish(user_id=user, view=await handlers.home(user))
+            await handlers.show_home(user)
 
     app.middleware(take_event)
     app.command("/doppel")(take_command)
@@ -149,6 +179,18 @@ def build_bot(client: AsyncWebClient, signing_secret: str, handlers: Handlers) -
         app.action(action)(take_consent)
     app.event(HOME_OPENED)(open_home)
     return app
+
+
+class GoneError(DoppelError):
+    """The app was removed in this moment."""
+
+
+def _is_removal(event: dict[str, Any]) -> bool:
+    """Whether the bot's token works no more; people's own tokens are none of Doppel's."""
+    if event.get("type") == "tokens_revoked":
+        tokens = event.get("tokens")
+        return isinstance(tokens, dict) and bool(tokens.get("bot"))
+    return event.get("type") == "app_uninstalled"
 
 
 def _presser(body: dict[str, Any]) -> str:

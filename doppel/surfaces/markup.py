@@ -74,6 +74,14 @@ def status_html(status: str) -> str:
     return f'<p class="status">{_lines(status)}</p>' if status else ""
 
 
+def visitor_html(name: str, sign_out: str) -> str:
+    """Who is signed in, where people sign in, and the way out."""
+    if not name:
+        return ""
+    button = f'<form method="post" action="{sign_out}"><button>Sign out</button></form>'
+    return f'<p class="visitor">{escape(name)}</p>{button}'
+
+
 def trouble_html(sentence: str) -> str:
     """What went wrong."""
     return f'<p class="trouble">{_lines(sentence)}</p>'

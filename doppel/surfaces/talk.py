@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from doppel.access import ReadPolicy
+from doppel.access import Place
 from doppel.errors import DoppelError
 from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
 from doppel.surfaces.terminal import ASKER
@@ -28,7 +28,22 @@ class ReplyEngine(Protocol):
 
     async def persona(self, name: str) -> Persona: ...
 
-    def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
+    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
+
+
+class Engines(ReplyEngine, Protocol):
+    """The engine for the people of all workspaces, or of one."""
+
+    def within(self, team: str) -> ReplyEngine: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Somebody before the web chat: whom they can ask, and what they may read. `name` is "" where nobody signs in."""
+
+    engine: ReplyEngine
+    place: Place
+    name: str = ""
 
 
 @dataclass
@@ -70,16 +85,26 @@ class Exchange:
 
 @dataclass(eq=False)
 class Talk:
-    """A conversation; at most one answer is being written in it. `people` can be asked, None before a look."""
+    """A conversation; at most one answer is being written in it. `people` can be asked, None before a look.
+
+    `owner` is who began it, where people sign in.
+    """
 
     people: list[Persona] | None = None
     persona: Persona | None = None
     exchanges: list[Exchange] = field(default_factory=list)
+    owner: str | None = None
     _writing: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
         return self._writing is not None and not self._writing.done()
+
+    def belongs_to(self, visitor: str | None) -> bool:
+        """Whether it is that visitor's; whoever comes first owns it from then on."""
+        if self.people is None and not self.exchanges and self.owner is None:
+            self.owner = visitor
+        return self.owner == visitor
 
     def known(self, user_id: str) -> Persona | None:
         """One of the people who can be asked."""
@@ -111,7 +136,7 @@ class Talk:
                 turns.append(Turn(exchange.persona.name, exchange.text, by_persona=True))
         return turns
 
-    async def ask(self, engine: ReplyEngine, question: str, place: ReadPolicy) -> AsyncGenerator[Exchange, None]:
+    async def ask(self, engine: ReplyEngine, question: str, place: Place) -> AsyncGenerator[Exchange, None]:
         """Ask, and yield the exchange once at the start and then whenever it has changed, until it is closed.
 
         Every error becomes the exchange's trouble. Closing the iterator stops the answer.
@@ -137,7 +162,7 @@ class Talk:
 
 
 async def _write(
-    engine: ReplyEngine, exchange: Exchange, turns: Sequence[Turn], place: ReadPolicy, changed: asyncio.Event
+    engine: ReplyEngine, exchange: Exchange, turns: Sequence[Turn], place: Place, changed: asyncio.Event
 ) -> None:
     try:
         persona = await engine.persona(exchange.persona.user_id)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
-from doppel.access import ReadPolicy
 from doppel.errors import DoppelError
 from doppel.records import Persona
 from doppel.surfaces import markup
+from doppel.surfaces.doors import SIGN_OUT, VISITOR
 from doppel.surfaces.hosting import OwnHostOnly
-from doppel.surfaces.talk import UNEXPECTED, ReplyEngine, Talk
+from doppel.surfaces.talk import UNEXPECTED, Reader, Talk
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +43,28 @@ class Feedback(Protocol):
     ) -> None: ...
 
 
+class Readers(Protocol):
+    """Knows who reads, as things stand; called for every question, in a thread."""
+
+    def __call__(self, visitor: str | None) -> Reader:
+        """Whom a visitor can ask, and what they may read; None where nobody signs in."""
+        ...
+
+
 def build_app(
-    engine: ReplyEngine,
+    readers: Readers,
     feedback: Feedback,
-    place: ReadPolicy,
     status: Callable[[], str] | None = None,
     examples: Sequence[str] = (),
     refresh_seconds: float = 10,
+    signs_in: bool = False,
 ) -> FastAPI:
     """The web chat as an ASGI app.
 
-    What may be read is `place`; `status` is a sentence about the model server, or nothing. People and status are
-    looked up again every `refresh_seconds`.
+    `status` is a sentence about the model server, or nothing. People and status are looked up again every
+    `refresh_seconds`. Where a visitor `signs_in`, something before it must put who that is into the request's scope.
     """
-    page = _Page(engine, feedback, place, status, examples, refresh_seconds)
+    page = _Page(readers, feedback, status, examples, refresh_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -69,6 +77,7 @@ def build_app(
         app,
         page.blocks,
         path="/",
+        auth_dependency=_visitor if signs_in else None,
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css_paths=HERE / "web.css",
         head_paths=HERE / "web_head.html",
@@ -87,16 +96,14 @@ class _Page:
 
     def __init__(
         self,
-        engine: ReplyEngine,
+        readers: Readers,
         feedback: Feedback,
-        place: ReadPolicy,
         status: Callable[[], str] | None,
         examples: Sequence[str],
         refresh_seconds: float,
     ) -> None:
-        self._engine = engine
+        self._readers = readers
         self._feedback = feedback
-        self._place = place
         self._status = status
         self._answering: set[Talk] = set()
         with gr.Blocks(title="Doppel", analytics_enabled=False, fill_width=True) as self.blocks:
@@ -113,6 +120,7 @@ class _Page:
             with gr.Column(elem_id="about", min_width=0):
                 self._about = _html()
                 self._news = _html()
+            self._visitor = _html(elem_id="visitor")
             self._new = gr.Button("New conversation", elem_id="new", size="sm", min_width=0)
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="talk", min_width=0):
@@ -128,26 +136,32 @@ class _Page:
         answer: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # What is done at once must not wait in line behind answers.
         quick = {**answer, "queue": False}
-        people = [self._who, self._about, self._news, self._chat, self._sources]
+        people = [self._who, self._about, self._news, self._chat, self._sources, self._visitor]
         everything = [*people, self._box, self._send, self._stop]
         gr.on([self.blocks.load, timer.tick], self._refresh, [self._talk], people, **quick)
         self._who.input(self._choose, [self._talk, self._who], people, **quick)
         self._new.click(self._restart, [self._talk], people, **quick)
         self._stop.click(self._halt, [self._talk], [], **quick)
-        self._chat.like(self._like, [self._talk], [self._news], **quick)
+        # By default Gradio drops what comes while the last is under way.
+        self._chat.like(self._like, [self._talk], [self._news], **quick, trigger_mode="multiple")
         gr.on([self._box.submit, self._send.click], self._ask, [self._talk, self._box], everything, **answer)
         self._chat.example_select(self._ask_example, [self._talk], everything, **answer)
         self._chat.retry(self._retry, [self._talk], everything, **answer)
         gr.on([self._who.input, self._new.click, self._send.click, self._stop.click, self._chat.retry], js=FOCUS)
 
-    async def _refresh(self, talk: Talk) -> Updates:
+    async def _refresh(self, talk: Talk, request: gr.Request) -> Updates:
         """Look up again who can be asked; the conversation stays unless its persona is gone."""
+        _require_owner(talk, request)
         try:
-            people = await self._engine.personas()
+            reader = await self._reader(request)
+            people = await reader.engine.personas()
             status = await asyncio.to_thread(self._status) if self._status else ""
         except Exception as error:
             return {self._news: markup.trouble_html(sentence(error))}
-        updates: Updates = {self._news: markup.status_html(status)}
+        updates: Updates = {
+            self._news: markup.status_html(status),
+            self._visitor: markup.visitor_html(reader.name, SIGN_OUT),
+        }
         if people != talk.people:
             talk.people = people
             updates |= self._meet(talk)
@@ -162,10 +176,15 @@ class _Page:
         value = talk.persona.user_id if talk.persona else None
         return updates | {self._who: gr.update(choices=markup.choices(talk.people), value=value)}
 
-    async def _choose(self, talk: Talk, user_id: str) -> Updates:
+    async def _reader(self, request: gr.Request) -> Reader:
+        return await asyncio.to_thread(self._readers, request.username)
+
+    async def _choose(self, talk: Talk, user_id: str, request: gr.Request) -> Updates:
+        _require_owner(talk, request)
         return self._begin(talk, talk.known(user_id))
 
-    async def _restart(self, talk: Talk) -> Updates:
+    async def _restart(self, talk: Talk, request: gr.Request) -> Updates:
+        _require_owner(talk, request)
         return self._begin(talk, talk.persona)
 
     def _begin(self, talk: Talk, persona: Persona | None) -> Updates:
@@ -176,27 +195,29 @@ class _Page:
             self._about: markup.persona_html(persona),
         }
 
-    async def _ask(self, talk: Talk, text: str) -> AsyncIterator[Updates]:
+    async def _ask(self, talk: Talk, text: str, request: gr.Request) -> AsyncIterator[Updates]:
+        _require_owner(talk, request)
         question = text.strip()
         if talk.people is None:
             # Asked before the page had loaded wholly.
-            yield await self._refresh(talk)
+            yield await self._refresh(talk, request)
         if talk.persona is None:
             yield {self._news: markup.trouble_html(NOBODY)}
         elif question and not talk.busy:
             yield {self._box: ""}
-            async for updates in self._answer(talk, question):
+            async for updates in self._answer(talk, question, request):
                 yield updates
         else:
             yield self._nothing()
 
-    async def _ask_example(self, talk: Talk, chosen: gr.SelectData) -> AsyncIterator[Updates]:
-        async for updates in self._ask(talk, chosen.value["text"]):
+    async def _ask_example(self, talk: Talk, chosen: gr.SelectData, request: gr.Request) -> AsyncIterator[Updates]:
+        async for updates in self._ask(talk, chosen.value["text"], request):
             yield updates
 
-    async def _retry(self, talk: Talk) -> AsyncIterator[Updates]:
+    async def _retry(self, talk: Talk, request: gr.Request) -> AsyncIterator[Updates]:
+        _require_owner(talk, request)
         if talk.exchanges and not talk.busy:
-            async for updates in self._answer(talk, talk.exchanges.pop().question):
+            async for updates in self._answer(talk, talk.exchanges.pop().question, request):
                 yield updates
         else:
             yield self._nothing()
@@ -205,11 +226,16 @@ class _Page:
         """Leaves the page as it is: Gradio takes a generator that yields nothing for a fault."""
         return {self._news: gr.skip()}
 
-    async def _answer(self, talk: Talk, question: str) -> AsyncIterator[Updates]:
+    async def _answer(self, talk: Talk, question: str, request: gr.Request) -> AsyncIterator[Updates]:
+        try:
+            reader = await self._reader(request)
+        except Exception as error:
+            yield {self._news: markup.trouble_html(sentence(error))}
+            return
         listed: object = None
         self._answering.add(talk)
         try:
-            async with aclosing(talk.ask(self._engine, question, self._place)) as states:
+            async with aclosing(talk.ask(reader.engine, question, reader.place)) as states:
                 async for exchange in states:
                     updates = self._shown(talk)
                     if exchange.sources is not listed:
@@ -236,11 +262,13 @@ class _Page:
             self._stop: gr.update(visible=talk.busy),
         }
 
-    async def _halt(self, talk: Talk) -> None:
+    async def _halt(self, talk: Talk, request: gr.Request) -> None:
+        _require_owner(talk, request)
         talk.stop()
 
-    async def _like(self, talk: Talk, thumb: gr.LikeData) -> str:
+    async def _like(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> str:
         """Store a thumb; Gradio counts messages, and says "" where it was taken back."""
+        _require_owner(talk, request)
         if thumb.index // 2 >= len(talk.exchanges):
             return markup.trouble_html(OUTDATED)
         exchange = talk.exchanges[thumb.index // 2]
@@ -253,6 +281,18 @@ class _Page:
         except Exception as error:
             return markup.trouble_html(sentence(error))
         return ""
+
+
+def _require_owner(talk: Talk, request: gr.Request) -> None:
+    """Raise what shows as an error where somebody reaches for a conversation that is another's."""
+    if not talk.belongs_to(request.username):
+        raise gr.Error(OUTDATED, print_exception=False)
+
+
+def _visitor(request: Request) -> str | None:
+    """Who signed in, as what stands before the page found out."""
+    visitor: str | None = request.scope.get(VISITOR)
+    return visitor
 
 
 def _chatbot(examples: Sequence[str]) -> Any:

@@ -61,6 +61,10 @@ class FakeEngine:
         self.stopped = 0
         self.near: Callable[[Place], float] = lambda place: 0.0
 
+    def within(self, team: str) -> _Within:
+        """The same for the people of one workspace."""
+        return _Within(self, team)
+
     async def personas(self) -> list[Persona]:
         return list(self.people)
 
@@ -89,3 +93,25 @@ class FakeEngine:
         except asyncio.CancelledError:
             self.stopped += 1
             raise
+
+
+@dataclass(frozen=True)
+class _Within:
+    engine: FakeEngine
+    team: str
+
+    async def personas(self) -> list[Persona]:
+        return [person for person in self.engine.people if person.team == self.team]
+
+    async def persona(self, name: str) -> Persona:
+        found = [p for p in await self.personas() if name in (p.user_id, p.handle, p.name)]
+        if not found:
+            raise UnknownUserError(f"Nobody is called {name}.")
+        return found[0]
+
+    async def nearness(self, text: str, place: Place) -> float:
+        return await self.engine.nearness(text, place)
+
+    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+        assert persona.team == self.team
+        return self.engine.reply(persona, turns, place)

@@ -1,0 +1,76 @@
+"""The queue of jobs as the bot of one workspace asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from commands import forgetting
+from commands.jobs import line_of, request_of, training_of
+from commands.run import Run
+from commands.workspaces import label
+from doppel.errors import JobError
+
+if TYPE_CHECKING:
+    from doppel.jobs.queue import Job, Jobs
+    from doppel.records import User
+
+
+class JobDesk:
+    """The jobs of one workspace: no other's are seen. That of the token in the settings `is_own`, and has also those
+    that the operator asks for.
+    """
+
+    def __init__(self, run: Run, team: str, is_own: bool) -> None:
+        self._run, self._team, self._is_own = run, team, is_own
+
+    def ask(self, kind: str) -> tuple[str, bool]:
+        """Queue a sync or a reindex, or find an equal one; returns its id, and whether it is a new one."""
+        return self._ask(kind, label("" if self._is_own else self._team))
+
+    def train(self, person: User) -> str:
+        """Queue the training of somebody; returns the job's id."""
+        return self._ask("train", training_of(person))[0]
+
+    def clean(self, revision: int) -> str | None:
+        """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
+        return forgetting.ask_reindex(self._run, revision)
+
+    def ended(self, job_id: str) -> str | None:
+        """What a job came to, None while it is queued or runs."""
+        with self._jobs() as jobs:
+            job = jobs.get(job_id)
+            if not job.has_ended:
+                return None
+            result = jobs.result(job.id) if job.status == "done" else None
+        outcome = result["text"] if result else job.error or ""
+        return f"Job {job.id} ({job.kind}) is {job.status}. {outcome}".strip()
+
+    def lines(self) -> list[str]:
+        """The jobs that are queued or run."""
+        with self._jobs() as jobs:
+            return [line_of(job) for job in jobs.all() if not job.has_ended and self._is_ours(job)]
+
+    def cancel(self, beginning: str) -> str:
+        """Cancel the job whose id begins so."""
+        with self._jobs() as jobs:
+            job = jobs.find(beginning)
+            if not self._is_ours(job):
+                raise JobError(f'No job of this workspace has an id that begins with "{beginning}".')
+            job = jobs.cancel(job)
+        return f"Job {job.id} ({job.kind}) is {job.status}."
+
+    def _ask(self, kind: str, words: list[str]) -> tuple[str, bool]:
+        with self._jobs() as jobs:
+            job, is_new = jobs.ask(request_of(self._run.settings, kind, words))
+        return job.id, is_new
+
+    def _is_ours(self, job: Job) -> bool:
+        from doppel.jobs.queue import team_of
+
+        team = team_of(job.arguments)
+        return team == self._team or (team is None and self._is_own)
+
+    def _jobs(self) -> Jobs:
+        from doppel.jobs.queue import Jobs
+
+        return Jobs(self._run.settings)

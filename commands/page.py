@@ -1,0 +1,92 @@
+"""The web chat as it is served: who reads it, and what stands before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from commands.run import Run
+from commands.workspaces import oauth_of, tokens_of
+from doppel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from doppel.archive.archive import Archive
+    from doppel.records import Persona
+    from doppel.surfaces.doors import Doors
+    from doppel.surfaces.talk import Engines
+    from doppel.surfaces.web import Readers
+
+
+def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], str] | None = None) -> FastAPI:
+    """The web chat, with what stands before it: signing in, or else that only this machine may read."""
+    from doppel.surfaces.doors import HereOnly, SignedInOnly
+    from doppel.surfaces.web import build_app
+
+    def keep(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
+        archive.add_feedback(
+            persona.team,
+            persona.user_id,
+            version=persona.version,
+            question=question,
+            reply=reply,
+            sources=sources,
+            liked=liked,
+        )
+
+    doors = _doors(run, archive)
+    page = build_app(_readers(run, archive, engine), keep, status, signs_in=doors is not None)
+    if doors:
+        doors.mount(page)
+        page.add_middleware(SignedInOnly, visitor=doors.visitor)
+    elif not run.settings.web_open_to_anyone:
+        page.add_middleware(HereOnly)
+    return page
+
+
+def require_signing_in(run: Run, host: str) -> None:
+    """Raise ConfigError where others than this machine would read without signing in, or could not sign in."""
+    from doppel.keys import Keys
+    from doppel.surfaces.doors import is_loopback
+
+    settings = run.settings
+    if oauth_of(settings):
+        Keys(settings.token_keys.get_secret_value())
+    elif not is_loopback(host) and not settings.web_open_to_anyone:
+        raise ConfigError(
+            f"On {host} anyone who reaches this machine could read without signing in; set up signing in with Slack "
+            "(docs/slack.md), or say DOPPEL_WEB_OPEN_TO_ANYONE=true."
+        )
+
+
+def _doors(run: Run, archive: Archive) -> Doors | None:
+    """The pages to install the app and to sign in; None where nobody does."""
+    from doppel.keys import Keys
+    from doppel.slack.oauth import OAuthClient, States
+    from doppel.surfaces.doors import Doors
+
+    oauth, settings = oauth_of(run.settings), run.settings
+    if oauth is None:
+        return None
+    states = States(Keys(settings.token_keys.get_secret_value()))
+    client = OAuthClient(settings.slack_api_url, oauth.client_id, oauth.client_secret)
+    return Doors(archive, tokens_of(run, archive), states, client, oauth.public_url)
+
+
+def _readers(run: Run, archive: Archive, engine: Engines) -> Readers:
+    """Everybody reads what the settings say; who signed in, what they may read in Slack."""
+    from doppel.access import Readership, ReadPolicy
+    from doppel.surfaces.talk import Reader
+
+    everybody = Reader(engine, ReadPolicy.parse(run.settings.web_channels))
+
+    def reader(visitor: str | None) -> Reader:
+        if visitor is None:
+            return everybody
+        team, user_id = visitor.split("/")
+        users = archive.users(team)
+        name = next((user.name for user in users if user.id == user_id), "")
+        return Reader(engine.within(team), Readership.of_person(team, user_id, users), name)
+
+    return reader

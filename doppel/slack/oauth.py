@@ -1,0 +1,119 @@
+"""What Slack and Doppel say to each other when the app is installed or somebody signs in.
+
+https://docs.slack.dev/authentication/installing-with-oauth, https://docs.slack.dev/authentication/sign-in-with-slack
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urljoin
+
+import httpx2
+import jwt
+
+from doppel.errors import ConfigError, SlackError
+from doppel.keys import Keys
+
+ISSUER = "https://slack.com"
+STATE_SECONDS = 600
+"""How long somebody may take at Slack's page."""
+TIMEOUT_SECONDS = 30.0
+SIGN_IN_SCOPES = "openid profile"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who signed in, and the workspace they did so for."""
+
+    team: str
+    user: str
+
+
+class States:
+    """What a browser is sent to Slack with, and must come back with: nobody can make it up, or use another's."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def new(self, purpose: str) -> tuple[str, str]:
+        """A secret for the browser to keep, and the state that goes with it."""
+        secret = secrets.token_urlsafe(24)
+        return secret, self._keys.seal(f"{purpose} {secret}")
+
+    def is_valid(self, purpose: str, secret: str, state: str) -> bool:
+        """Whether a state is ours, for this, fresh, and of the browser that kept `secret`."""
+        try:
+            opened = self._keys.open(state, STATE_SECONDS)
+        except ConfigError:
+            return False
+        return bool(secret) and hmac.compare_digest(opened.encode(), f"{purpose} {secret}".encode())
+
+
+def nonce_of(secret: str) -> str:
+    """What ties an id token to the browser that kept `secret`."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class OAuthClient:
+    """Slack's side of it. `api_url` ends in /api/, `redirect` is the address that browsers come back to."""
+
+    def __init__(self, api_url: str, client_id: str, client_secret: str) -> None:
+        self._api = f"{api_url.rstrip('/')}/"
+        self._id, self._secret = client_id, client_secret
+
+    def install_page(self, scopes: list[str], state: str, redirect: str) -> str:
+        """Where a browser is sent to install the app."""
+        asked = {"scope": ",".join(scopes), "state": state, "client_id": self._id, "redirect_uri": redirect}
+        return f"{urljoin(self._api, '../oauth/v2/authorize')}?{urlencode(asked)}"
+
+    def sign_in_page(self, state: str, nonce: str, redirect: str) -> str:
+        """Where a browser is sent to sign in."""
+        asked = {"response_type": "code", "scope": SIGN_IN_SCOPES, "state": state, "nonce": nonce}
+        where = {"client_id": self._id, "redirect_uri": redirect}
+        return f"{urljoin(self._api, '../openid/connect/authorize')}?{urlencode(asked | where)}"
+
+    async def installed(self, code: str, redirect: str) -> dict[str, Any]:
+        """The answer of oauth.v2.access. Raises SlackError."""
+        return await self._redeem("oauth.v2.access", code, redirect)
+
+    async def signed_in(self, code: str, redirect: str, nonce: str) -> Person:
+        """Who signed in, by a verified id token. Raises SlackError."""
+        answer = await self._redeem("openid.connect.token", code, redirect)
+        claims = await self._verified(str(answer.get("id_token") or ""))
+        if not hmac.compare_digest(str(claims.get("nonce") or ""), nonce):
+            raise SlackError("Slack answered for another sign-in; begin again.")
+        return Person(str(claims.get(f"{ISSUER}/team_id") or ""), str(claims.get(f"{ISSUER}/user_id") or ""))
+
+    async def _redeem(self, method: str, code: str, redirect: str) -> dict[str, Any]:
+        given = {"code": code, "redirect_uri": redirect, "client_id": self._id, "client_secret": self._secret}
+        answer = await self._json("POST", urljoin(self._api, method), given)
+        if not answer.get("ok"):
+            raise SlackError(f"Slack refused ({answer.get('error')}); begin again.", str(answer.get("error")))
+        return answer
+
+    async def _verified(self, id_token: str) -> Mapping[str, Any]:
+        keys = await self._json("GET", urljoin(self._api, "../openid/connect/keys"))
+        try:
+            known = {key.key_id: key for key in jwt.PyJWKSet.from_dict(keys).keys}
+            key = known[jwt.get_unverified_header(id_token).get("kid")]
+            claims: dict[str, Any] = jwt.decode(
+                id_token, key, algorithms=["RS256"], audience=self._id, issuer=ISSUER, leeway=30
+            )
+        except (jwt.PyJWTError, KeyError):
+            raise SlackError("Slack's answer is not signed by Slack, or not for this app; begin again.") from None
+        return claims
+
+    async def _json(self, verb: str, url: str, data: dict[str, str] | None = None) -> dict[str, Any]:
+        try:
+            async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
+                answer = (await client.request(verb, url, data=data)).json()
+        except (httpx2.HTTPError, ValueError):
+            raise SlackError("Slack could not be reached; try again.") from None
+        if not isinstance(answer, dict):
+            raise SlackError("Slack could not be reached; try again.")
+        return answer

@@ -1,0 +1,318 @@
+"""Two workspaces whose people and channels have the same ids, in one Doppel: installed, kept apart, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from commands import workspaces
+from doppel.access import ConsentAction, Readership
+from doppel.adapters import AdapterStore
+from doppel.archive import Archive
+from doppel.artifacts import VersionedFolder
+from doppel.engine import Engine
+from doppel.errors import UnknownUserError
+from doppel.jobs.queue import Jobs
+from doppel.records import Persona
+from indexing.reindex import reindex
+from indexing.retrieve import IndexRetriever
+from tests.end_to_end import archive_at, doppel
+from tests.fakes.embedding import FakeEmbedder
+from tests.fakes.engine import FakeEngine, answer, passage
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack.payloads import Payloads
+from tests.listening import Listening, open_to_all
+from tests.syncing import sync
+from tests.test_artifacts import publish
+
+ACME, BRICK = "T0FAKE0001", "T0FAKE0002"
+BOTS = {ACME: "U0FAKEBOT1", BRICK: "U0FAKEBOT2"}
+ADA, BEN = Persona(ACME, "U1", "Ada", "ada"), Persona(BRICK, "U1", "Ben", "ben")
+
+
+def workspace(team: str, name: str, person: str, secret: str) -> Workspace:
+    made = Workspace(team, name, f"https://{name.lower()}.slack.com/", bot_user=BOTS[team], bot_id=f"B{team}")
+    made.user(person.lower(), person, id="U1", is_admin=True, profile={"display_name": person})
+    made.user(f"{person.lower()}s-friend", f"{person}'s friend", id="U2")
+    made.channel("general", "U1", "U2", id="C1")
+    made.post("C1", "U1", f"The password of the door is {secret}, says {person}.")
+    return made
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    acme, brick = workspace(ACME, "Acme", "Ada", "walrus"), workspace(BRICK, "Brick", "Ben", "otter")
+    with FakeSlack(acme, brick, limits=Limits.none(time_scale=20)) as running:
+        running.behaviour.token_rotation = True
+        yield running
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    with Archive.open(archive_at(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine([ADA, BEN], lambda persona, turns: answer(persona, f"I am {persona.name}.", [passage()]))
+
+
+@pytest.fixture(params=["socket", "http"])
+async def running(
+    request: pytest.FixtureRequest, slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+) -> AsyncIterator[Listening]:
+    async with open_to_all(slack, archive, tmp_path, request.param, engine) as found:
+        yield found
+
+
+async def install(doppel: Listening, team: str, **changed: str) -> httpx2.Response:
+    """Install the app in a workspace as an admin's browser does; `changed` alters what comes back from Slack."""
+    async with httpx2.AsyncClient() as browser:
+        page = await browser.get(f"{doppel.url}/slack/install")
+        asked = httpx2.URL(page.headers["location"]).copy_merge_params({"team": team})
+        back = httpx2.URL((await browser.get(asked)).headers["location"])
+        return await browser.get(back.copy_merge_params(changed))
+
+
+async def installed(doppel: Listening, *teams: str) -> None:
+    """Installed, at work, and with what was said before in the archive."""
+    for team in teams:
+        page = await install(doppel, team)
+        assert "Doppel is installed" in page.text
+    for team in teams:
+        await doppel.until(lambda team=team: heard(doppel, team))
+    for team in teams:
+        await asyncio.to_thread(sync_now, doppel, team)
+
+
+def heard(doppel: Listening, team: str) -> bool:
+    return doppel.archive.heard_since(team) is not None
+
+
+def sync_now(doppel_: Listening, team: str) -> None:
+    """The sync that the running server asked for, worked off here."""
+    settings = doppel_.run.settings
+    keys = settings.token_keys.get_secret_value()
+    environ = {
+        "SLACK_API_URL": settings.slack_api_url,
+        "SLACK_CLIENT_ID": settings.slack_client_id,
+        "SLACK_CLIENT_SECRET": settings.slack_client_secret.get_secret_value(),
+        "SLACK_SIGNING_SECRET": "x",
+        "DOPPEL_PUBLIC_URL": doppel_.url,
+        "DOPPEL_TOKEN_KEYS": keys,
+    }
+    done = doppel(settings.data_dir, "sync", "--team", team, environ=environ)
+    assert done.status == 0, done.stderr
+
+
+async def asked(doppel: Listening, place: Workspace, text: str) -> dict[str, Any]:
+    """What the bot says to a mention."""
+    root = place.post("C1", "U2", f"<@{place.bot_user}> {text}")
+
+    def replies() -> list[dict[str, Any]]:
+        is_open = doppel.archive.bot(place.team).open_questions()
+        return [] if is_open else [raw for raw in place.find("C1").log.replies(root) if raw.get("bot_id")]
+
+    await doppel.until(replies)
+    return replies()[0]
+
+
+async def say(doppel: Listening, place: Workspace, text: str) -> str:
+    """What somebody alone reads after typing a command in a workspace."""
+    before = len(doppel.slack.responses.said)
+    typed = Payloads(doppel.slack, place).slash_command("/doppel", text, user="U1", channel="C1")
+    if doppel.http:
+        await asyncio.to_thread(doppel.http.command, typed)
+    else:
+        await asyncio.to_thread(doppel.slack.sockets.send, "slash_commands", typed)
+    await doppel.until(lambda: len(doppel.slack.responses.said) > before)
+    return str(doppel.slack.responses.said[-1])
+
+
+async def test_each_workspace_is_answered_by_its_own_people_alone(
+    running: Listening, slack: FakeSlack, engine: FakeEngine
+) -> None:
+    acme, brick = slack.workspaces
+    await installed(running, ACME, BRICK)
+    assert "I am Ada" in (await asked(running, acme, "who are you?"))["text"]
+    assert "I am Ben" in (await asked(running, brick, "who are you?"))["text"]
+    assert [(persona.name, place.team) for persona, _, place in engine.asked if isinstance(place, Readership)] == [
+        ("Ada", ACME),
+        ("Ben", BRICK),
+    ]
+    texts = {m.team: m.text for m in running.archive.messages() if "password" in m.text}
+    assert "walrus" in texts[ACME]
+    assert "otter" in texts[BRICK]
+    for place, own, other in ((acme, "Ada", "Ben"), (brick, "Ben", "Ada")):
+        listed = await say(running, place, "list")
+        assert own in listed
+        assert other not in listed
+        assert f'Nobody is called "{other}"' in await say(running, place, f"use {other}")
+        assert "of 1 channels" in await say(running, place, "status")
+
+
+async def test_jobs_are_seen_and_cancelled_by_their_own_workspace(running: Listening, slack: FakeSlack) -> None:
+    acme, brick = slack.workspaces
+    await installed(running, ACME, BRICK)
+    job = re.search(r"is job (\w+)", await say(running, acme, "reindex"))
+    assert job
+    assert job[1] in await say(running, acme, "status")
+    assert job[1] not in await say(running, brick, "status")
+    assert "No job of this workspace" in await say(running, brick, f"cancel {job[1]}")
+    assert "cancelled" in await say(running, acme, f"cancel {job[1]}")
+
+
+async def test_a_removed_app_does_nothing_more_and_its_data_goes(
+    running: Listening, slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    acme, brick = slack.workspaces
+    await installed(running, ACME, BRICK)
+    ben = archive.find_user("U1", BRICK)
+    archive.record_consent(ben, ConsentAction.GRANT, "tests")
+    adapter = AdapterStore(running.run.settings.adapters_dir).folder(ben)
+    publish(adapter, "what Ben writes like")
+    await say(running, brick, "sync")
+    slack.uninstall(brick)
+    await running.until(lambda: archive.installations.get(BRICK) is None)
+    gone = next(found for found in archive.installations.all() if found.team == BRICK)
+    assert (gone.bot_token, gone.refresh_token) == ("", "")
+    await running.until(lambda: not heard(running, BRICK))
+    await running.until(lambda: all(job.has_ended for job in team_jobs(running, BRICK)))
+    calls = len(slack.calls)
+    brick.post("C1", "U2", f"<@{brick.bot_user}> still there?")
+    await asyncio.sleep(0.5)
+    assert len(slack.calls) == calls
+    assert "I am Ada" in (await asked(running, acme, "and you?"))["text"]
+    assert archive.counts(BRICK).messages > 0
+    listed = doppel(tmp_path, "workspaces", "list").data["workspaces"]
+    assert ["removed" in row["state"] for row in listed] == [False, True]
+    assert await asyncio.to_thread(workspaces.erase_the_removed, running.run, archive) == []
+    done = await asyncio.to_thread(doppel, tmp_path, "workspaces", "remove", BRICK)
+    assert done.status == 0, done.stderr
+    assert archive.counts(BRICK).messages == archive.counts(BRICK).users == 0
+    assert archive.consent_records(ben) == []
+    assert adapter.names() == []
+    assert team_jobs(running, BRICK) == []
+    assert archive.counts(ACME).messages > 0
+    await installed(running, BRICK)
+    assert "I am Ben" in (await asked(running, brick, "who?"))["text"]
+
+
+def team_jobs(running: Listening, team: str) -> list[Any]:
+    with Jobs(running.run.settings) as jobs:
+        return [job for job in jobs.all() if team in job.arguments]
+
+
+async def test_what_is_left_goes_after_the_grace_period(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with open_to_all(slack, archive, tmp_path, "http", engine, DOPPEL_UNINSTALL_GRACE="1s") as running:
+        await installed(running, ACME, BRICK)
+        slack.uninstall(slack.workspaces[1])
+        await running.until(lambda: archive.installations.get(BRICK) is None)
+        await asyncio.sleep(1.2)
+        assert await asyncio.to_thread(workspaces.erase_the_removed, running.run, archive) == [BRICK]
+    assert archive.counts(BRICK).messages == 0
+    assert [found.team for found in archive.installations.all()] == [ACME]
+
+
+async def test_an_installation_that_was_not_begun_here_is_refused(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with open_to_all(slack, archive, tmp_path, "http", engine) as running:
+        for changed in ({"state": "made up"}, {"state": ""}, {"code": "made up"}):
+            page = await install(running, ACME, **changed)
+            assert page.status_code == 403
+            assert "was not installed" in page.text
+        async with httpx2.AsyncClient() as browser, httpx2.AsyncClient() as other:
+            sent = (await browser.get(f"{running.url}/slack/install")).headers["location"]
+            back = (await browser.get(sent)).headers["location"]
+            assert "another browser" in (await other.get(back)).text
+            assert "Doppel is installed in Acme" in (await browser.get(back)).text
+            assert "was not installed" in (await browser.get(back)).text
+        slack.oauth.deny = True
+        assert "Slack said no (access_denied)" in (await install(running, BRICK)).text
+    assert [found.team for found in archive.installations.all()] == [ACME]
+
+
+@pytest.fixture
+def both(slack: FakeSlack, archive: Archive) -> Archive:
+    """Both workspaces in one archive, without a server."""
+    for place in slack.workspaces:
+        sync(slack, archive, token=slack.add_token("bot", workspace=place).value)
+    return archive
+
+
+def test_the_engine_of_one_workspace_knows_nobody_of_another(both: Archive, tmp_path: Path) -> None:
+    for team in (ACME, BRICK):
+        both.record_consent(both.find_user("U1", team), ConsentAction.GRANT, "tests")
+    nothing: Any = None
+    whole = Engine(nothing, both, nothing, AdapterStore(tmp_path), nothing, nothing)
+    for team, own, other in ((ACME, "Ada", "Ben"), (BRICK, "Ben", "Ada")):
+        engine = whole.within(team)
+        assert [person.name for person in asyncio.run(engine.personas())] == [own]
+        assert asyncio.run(engine.persona("U1")).team == team
+        for name in (other, other.lower()):
+            with pytest.raises(UnknownUserError):
+                asyncio.run(engine.persona(name))
+
+
+def test_the_search_of_one_workspace_finds_nothing_of_another(both: Archive, tmp_path: Path) -> None:
+    folder = VersionedFolder(tmp_path / "index", "index", "")
+    reindex(both, folder, FakeEmbedder())
+    retriever = IndexRetriever(folder, FakeEmbedder(), both)
+    for team, own in ((ACME, "walrus"), (BRICK, "otter")):
+        place = Readership.of_person(team, "U1", both.users())
+        (found,) = retriever.retrieve("password of the door walrus otter", place.readable(both.channels()), 10)
+        assert own in found.quote
+
+
+def test_the_same_name_in_two_workspaces_is_told_apart(both: Archive, tmp_path: Path) -> None:
+    done = doppel(tmp_path, "consent", "grant", "U1")
+    assert done.status == 1
+    assert "fits several people" in done.data["error"]
+    assert doppel(tmp_path, "consent", "grant", "ben").status == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"SLACK_CLIENT_ID": "1.2"}, "SLACK_CLIENT_SECRET, DOPPEL_TOKEN_KEYS, DOPPEL_PUBLIC_URL"),
+        (
+            {
+                "SLACK_CLIENT_ID": "1.2",
+                "SLACK_CLIENT_SECRET": "s",
+                "SLACK_SIGNING_SECRET": "s",
+                "DOPPEL_PUBLIC_URL": "https://d.example",
+            },
+            "DOPPEL_TOKEN_KEYS",
+        ),
+        (
+            {
+                "SLACK_CLIENT_ID": "1.2",
+                "SLACK_CLIENT_SECRET": "s",
+                "SLACK_SIGNING_SECRET": "s",
+                "DOPPEL_PUBLIC_URL": "https://d.example",
+                "DOPPEL_TOKEN_KEYS": "abc",
+            },
+            "is no key",
+        ),
+    ],
+)
+def test_without_a_key_the_server_does_not_start(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    done = doppel(tmp_path, "serve", environ=given)
+    assert done.status == 1
+    assert said in done.data["error"]
+
+
+def test_listening_wider_without_signing_in_is_refused_unless_a_setting_says_so(tmp_path: Path) -> None:
+    done = doppel(tmp_path, "serve", "--host", "0.0.0.0")
+    assert done.status == 1
+    assert "DOPPEL_WEB_OPEN_TO_ANYONE" in done.data["error"]
