@@ -28,6 +28,8 @@ OPEN_PATHS = "/slack/"
 SESSION_SECONDS = 7 * 86_400
 SESSION, SECRET = "doppel-session", "doppel-secret"
 VISITOR = "doppel.visitor"
+PAGES = 100_000
+"""Open pages whose visitors are remembered."""
 
 BEGIN_AGAIN = "This page is too old, or was opened in another browser; begin again."
 STRANGER = "Your workspace has not installed Doppel, or Doppel does not know you yet; ask again after the next sync."
@@ -148,10 +150,14 @@ class Doors:
 
 
 class SignedInOnly:
-    """ASGI middleware: who is not signed in is led to Slack. What comes from Slack itself is let through."""
+    """ASGI middleware: who is not signed in is led to Slack. What comes from Slack itself is let through.
+
+    A page's stream of answers is its visitor's alone: the web chat knows pages by `session_hash`.
+    """
 
     def __init__(self, app: Any, visitor: Callable[[str], str | None]) -> None:
         self._app, self._visitor = app, visitor
+        self._owners: dict[str, str] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if _is_open(scope):
@@ -163,11 +169,22 @@ class SignedInOnly:
         request = Request(scope)
         visitor = await asyncio.to_thread(self._visitor, request.cookies.get(SESSION, ""))
         if visitor is not None:
-            await self._app({**scope, VISITOR: visitor}, receive, send)
+            if self._owns(visitor, request.query_params.get("session_hash", "")):
+                await self._app({**scope, VISITOR: visitor}, receive, send)
+            else:
+                await PlainTextResponse("That is another's conversation.", 403)(scope, receive, send)
             return
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         refused: Response = PlainTextResponse("Sign in with Slack first: open the web chat in a browser.", 401)
         await (RedirectResponse(SIGN_IN, 303) if wants_page else refused)(scope, receive, send)
+
+    def _owns(self, visitor: str, page: str) -> bool:
+        """Whether a page is a visitor's: that of whoever comes first."""
+        if not page:
+            return True
+        while len(self._owners) >= PAGES:
+            del self._owners[next(iter(self._owners))]
+        return self._owners.setdefault(page, visitor) == visitor
 
 
 class HereOnly:
