@@ -98,7 +98,7 @@ async def timed_answer(
     """Seconds to the first token, and tokens a second after it. Raises MeasurementError for a shorter answer."""
     arrivals: list[tuple[float, int]] = []
     started = time.perf_counter()
-    async for piece in client.stream(prompt, adapter, Sampling(tokens, temperature=0.0, top_p=1.0, end_id=None)):
+    async for piece in client.stream(prompt, adapter, Sampling(tokens, temperature=0.0, top_p=1.0, end_id=None), "T1"):
         if piece.tokens > (arrivals[-1][1] if arrivals else 0):
             arrivals.append((time.perf_counter(), piece.tokens))
     if len(arrivals) < 2 or arrivals[-1][1] != tokens:

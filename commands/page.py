@@ -36,7 +36,7 @@ def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], s
         )
 
     doors = _doors(run, archive)
-    page = build_app(_readers(run, archive, engine), keep, status, signs_in=doors is not None)
+    page = build_app(readers_of(run, archive, engine), keep, status, signs_in=doors is not None)
     if doors:
         doors.mount(page)
         page.add_middleware(SignedInOnly, visitor=doors.visitor)
@@ -74,7 +74,7 @@ def _doors(run: Run, archive: Archive) -> Doors | None:
     return Doors(archive, tokens_of(run, archive), states, client, oauth.public_url)
 
 
-def _readers(run: Run, archive: Archive, engine: Engines) -> Readers:
+def readers_of(run: Run, archive: Archive, engine: Engines) -> Readers:
     """Everybody reads what the settings say; who signed in, what they may read in Slack."""
     from doppel.access import Readership, ReadPolicy
     from doppel.surfaces.talk import Reader

@@ -140,7 +140,7 @@ class Engine:
         await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
         text, tokens, first, unmasked = "", 0, 0.0, masked_pieces()
-        async with aclosing(self._client.stream(prompt.ids, adapter, self._sampling())) as pieces:
+        async with aclosing(self._client.stream(prompt.ids, adapter, self._sampling(), user.team)) as pieces:
             async for piece in pieces:
                 if watch.is_due:
                     await asyncio.to_thread(watch.look)

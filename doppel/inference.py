@@ -93,10 +93,14 @@ class InferenceClient:
         await self._openai.close()
 
     async def stream(
-        self, prompt_ids: Sequence[int], adapter: Adapter | None, sampling: Sampling
+        self, prompt_ids: Sequence[int], adapter: Adapter | None, sampling: Sampling, team: str
     ) -> AsyncGenerator[Piece, None]:
-        """Pieces of a completion. Raises InferenceError, also in mid-answer, and ArtifactError for a bad adapter."""
+        """Pieces of a completion. What the server caches of the prompt is of use to `team` alone.
+
+        Raises InferenceError, also in mid-answer, and ArtifactError for a bad adapter.
+        """
         tokens = 0
+        end = {"ignore_eos": True} if sampling.end_id is None else {"stop_token_ids": [sampling.end_id]}
         try:
             chunks = await self._completion(
                 adapter,
@@ -107,7 +111,7 @@ class InferenceClient:
                 stream=True,
                 stream_options={"include_usage": True, "continuous_usage_stats": True},
                 frequency_penalty=sampling.frequency_penalty,
-                extra_body={"ignore_eos": True} if sampling.end_id is None else {"stop_token_ids": [sampling.end_id]},
+                extra_body={**end, "cache_salt": team},
             )
             finished = False
             async for chunk in chunks:

@@ -26,7 +26,8 @@ WITH_MODELS = {"test_end_to_end", "test_training_jobs", "test_vllm_cpu_lora"}
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where archives are, and how hard the tests try."""
     parser.addoption("--kills", type=int, default=8, help="How often the sync is killed in its test.")
-    parser.addoption("--askers", type=int, default=500, help="How many ask at random in the test for leaks.")
+    parser.addoption("--askers", type=int, default=500, help="For how many askers it is decided what they may read.")
+    parser.addoption("--parrots", type=int, default=40, help="How many are answered in the test for leaks.")
     parser.addoption(
         "--database",
         choices=("sqlite", "postgres", "both"),

@@ -275,7 +275,7 @@ async def test_vllm_that_dies_in_mid_answer_is_a_sentence_and_comes_back(
     prompt = render("ines", [Turn("Jun", "tell me a long story")], tokenizer, 256).ids
 
     async def kill_at_the_third_token() -> None:
-        async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=None)):
+        async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=None), "T1"):
             if piece.tokens == 3:
                 _kill_vllm(deployment)
 

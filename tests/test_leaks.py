@@ -1,29 +1,45 @@
-"""Random askers in random places, with private channels around: nothing is found that anybody there may not read.
+"""Random askers in random places, with private channels around: nobody is shown what they may not read.
 
-`--askers N` says how many; the default is small.
+`--askers N` says for how many it is decided, `--parrots N` how many are answered; the defaults are small.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from commands.page import readers_of
+from doppel.access import ConsentAction
+from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.bot.asked import Question
 from doppel.bot.writing import Writer
+from doppel.config import load_settings
+from doppel.engine import Engine
+from doppel.inference import Piece
 from doppel.surfaces.bot import bot_client
+from doppel.surfaces.talk import Talk
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
+from tests.end_to_end import doppel as cli
+from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.tokenizer import WordTokenizer
+from tests.listening import listening
 from tests.syncing import sync
 
 PEOPLE, CHANNELS, MESSAGES = 30, 24, 400
+BATCH = 20
 WORDS = ["budget", "kafka", "deploy", "salary", "lunch", "offer", "incident", "roadmap", "layoff", "merger"]
 
 
@@ -92,7 +108,7 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
         readers = [asker] if direct else town.readers(where)
         question = Question(where, "1.1", "1.1", asker, "", (), direct, addressed=True)
         readable = bot.place(question, users, channels).readable(channels)
-        for passage in retriever.retrieve(" ".join(chance.choices(WORDS, k=3)), readable, 4):
+        for passage in retriever.retrieve(words(chance), readable, 4):
             channel = names[passage.channel_name]
             assert all(town.sees(reader, channel) for reader in readers), (where, channel)
             assert all(f"said in {passage.channel_name}" in line for line in passage.lines)
@@ -101,3 +117,114 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
     # The rule must not be kept by finding nothing.
     assert found > request.config.getoption("--askers")
     assert private > found / 20
+
+
+class Parrot:
+    """The worst of all models: it repeats whatever stands in its prompt."""
+
+    def __init__(self, tokenizer: WordTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    async def stream(self, prompt_ids: Sequence[int], *_: object, **__: object) -> AsyncGenerator[Piece, None]:
+        words = self._tokenizer.decode(prompt_ids).split()
+        for start in range(0, len(words), 200):
+            yield Piece(" ".join(words[start : start + 200]) + " ", start + 200)
+
+
+@pytest.fixture
+def deployed(town: Town, tmp_path: Path) -> Iterator[tuple[FakeSlack, Archive, Engine]]:
+    """The town's Slack, its archive and index, and the real engine with a parrot for a model."""
+    for number, person in enumerate(town.people):
+        town.workspace.channel("", person, id=f"D{number}", kind="im")
+    settings = load_settings(environment(tmp_path))
+    with (
+        FakeSlack(town.workspace, limits=Limits.none(time_scale=50)) as slack,
+        Archive.open(settings.archive_at) as archive,
+    ):
+        sync(slack, archive)
+        index = VersionedFolder(settings.index_dir, "index", "")
+        reindex(archive, index, FakeEmbedder())
+        for person in town.people[:3]:
+            archive.record_consent(archive.find_user(person), ConsentAction.GRANT, "tests")
+        tokenizer = WordTokenizer()
+        parrot: Any = Parrot(tokenizer)
+        retriever = IndexRetriever(index, FakeEmbedder(), archive)
+        yield slack, archive, Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+
+
+def told(raw: object) -> set[str]:
+    """The channels of which a text quotes what was said there."""
+    return set(re.findall(r"said in (c\d+)", str(raw)))
+
+
+def words(chance: random.Random) -> str:
+    return " ".join(chance.choices(WORDS, k=3))
+
+
+def answers(slack: FakeSlack, where: str, asker: str, root: str) -> list[Any]:
+    """What the bot said to a question, to all or to its asker alone."""
+    replies = [raw for raw in slack.workspace.find(where).log.replies(root) if raw.get("bot_id")]
+    return replies + [seen for seen in slack.ephemerals if (seen["channel"], seen["user"]) == (where, asker)]
+
+
+def ask(town: Town, chance: random.Random) -> tuple[str, str, str]:
+    """Somebody asks somewhere; returns the channel, who, and the message."""
+    number = chance.randrange(len(town.people))
+    asker = town.people[number]
+    seen = [channel for channel in town.channels if asker in town.workspace.find(channel).members]
+    where = chance.choice([*seen, f"D{number}"])
+    mention = "" if where.startswith("D") else f"<@{town.workspace.bot_user}> "
+    return where, asker, town.workspace.post(where, asker, f"{mention}as <@{town.people[0]}> {words(chance)}")
+
+
+async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_read(
+    town: Town,
+    deployed: tuple[FakeSlack, Archive, Engine],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    slack, archive, engine = deployed
+    chance, quoted, private = random.Random(5), 0, 0
+    ids = {town.workspace.find(channel).name: channel for channel in town.channels}
+
+    def check(text: object, readers: Sequence[str]) -> None:
+        nonlocal quoted, private
+        for name in told(text):
+            assert all(town.sees(reader, ids[name]) for reader in readers), (name, readers)
+            quoted += 1
+            private += town.workspace.find(ids[name]).kind == "private"
+
+    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+        bot = archive.bot(town.workspace.team)
+        for _ in range(request.config.getoption("--parrots") // BATCH):
+            asked = [ask(town, chance) for _ in range(BATCH)]
+            await doppel.until(lambda asked=asked: all(answers(slack, *one) for one in asked), 120)
+            await doppel.until(lambda: not bot.open_questions())
+            for where, asker, root in asked:
+                for seen in answers(slack, where, asker, root):
+                    is_alone = where.startswith("D") or seen in slack.ephemerals
+                    check(seen, [asker] if is_alone else town.readers(where))
+            slack.ephemerals.clear()
+        readers = readers_of(doppel.run, archive, engine)
+        for _ in range(request.config.getoption("--parrots")):
+            asker = chance.choice(town.people)
+            reader, talk = readers(f"{town.workspace.team}/{asker}"), Talk()
+            talk.restart(chance.choice(await reader.engine.personas()))
+            *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.place)]
+            assert exchange.finished, exchange.trouble
+            check((exchange.text, exchange.sources), [asker])
+        town.workspace.users[town.people[0]]["is_admin"] = True
+        typed = slack.payloads.slash_command("/doppel", "sync", user=town.people[0], channel="D0")
+        await asyncio.to_thread(slack.sockets.send, "slash_commands", typed)
+        await doppel.until(bot.notices)
+        tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url}
+        await asyncio.to_thread(cli, tmp_path, "jobs", "work", environ=tokens)
+        await doppel.until(lambda: not bot.notices())
+    assert quoted > request.config.getoption("--parrots")
+    assert private > quoted / 20
+    notices = [raw["text"] for raw in town.workspace.find("D0").log if "is done" in raw["text"]]
+    logs = [file.read_text(errors="replace") for file in (tmp_path / "logs").rglob("*") if file.is_file()]
+    assert logs
+    assert told([*notices, *logs, caplog.text, *capfd.readouterr()]) == set()
