@@ -45,7 +45,12 @@ def main() -> None:
             print(f"SLACK_API_URL={slack.api_url}")
             print(f"SLACK_BOT_TOKEN={slack.bot_token}")
             print(f"SLACK_APP_TOKEN={slack.app_token}")
-            print(f"SLACK_SIGNING_SECRET={slack.app.signing_secret}", flush=True)
+            print(f"SLACK_SIGNING_SECRET={slack.app.signing_secret}")
+            print(f"# To install the app and sign in instead of the bot's token: SLACK_CLIENT_ID={slack.app.client_id}")
+            print(
+                f"# SLACK_CLIENT_SECRET={slack.app.client_secret}, with DOPPEL_TOKEN_KEYS and DOPPEL_PUBLIC_URL",
+                flush=True,
+            )
             threading.Event().wait()
     except KeyboardInterrupt:
         print("# Stopped.")
