@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.forgetting import unload
 from commands.jobs import as_job
 from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
@@ -42,13 +43,11 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
 def consent_revoke(run: Run, user: UserName, by: By = "") -> Result:
     """Record that USER withdrew, stop the persona and delete the adapter."""
     from doppel import consent
-    from doppel.adapters import adapter_name
-    from doppel.server import forget_adapters
 
     with run.archive() as archive:
         person = archive.find_user(user)
         record, gone = consent.revoke(archive, run.adapters(), person, by or getpass.getuser())
-    asyncio.run(forget_adapters(run.settings, [adapter_name(person, version) for version in gone]))
+    asyncio.run(unload(run, person, gone))
     text = f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted."
     return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
 

@@ -98,8 +98,10 @@ async def _bot(
     feed = EventFeed(archive.events(team), bot_user, lambda: _ask_sync(run))
     inbox, notices = Inbox(store), Notices(desk, store, client)
     answering = Answering(engine, archive, client, team, bot_user)
-    forget = functools.partial(_forget, run, archive)
-    consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request), forget)
+    withdraw, forget = functools.partial(_withdraw, run, archive), functools.partial(_forget, run, archive)
+    consenting = Consenting(
+        archive, run.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget
+    )
     commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
     receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
     bot = build_bot(client, run.settings.slack_signing_secret.get_secret_value(), receiver)
@@ -109,6 +111,14 @@ async def _bot(
             yield bot, feed
         finally:
             telling.cancel()
+
+
+async def _withdraw(run: Run, archive: Archive, person: User, by: str) -> int:
+    from doppel.consent import revoke
+
+    _, gone = await asyncio.to_thread(revoke, archive, run.adapters(), person, by)
+    await forgetting.unload(run, person, gone)
+    return len(gone)
 
 
 async def _forget(run: Run, archive: Archive, person: User, messages: bool, by: str) -> Receipt:

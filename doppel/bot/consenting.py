@@ -16,7 +16,7 @@ from doppel.access import ConsentAction, has_consent, is_paused
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
-from doppel.consent import Receipt, revoke
+from doppel.consent import Receipt
 from doppel.errors import ConsentError
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.blocks import Block
@@ -35,6 +35,8 @@ FALLBACK = "May an AI answer in your manner? Open this message to read what that
 
 Forget = Callable[[User, bool, str], Awaitable[Receipt]]
 """Forgets a person, with their messages or not; the text says who asks for it."""
+Withdraw = Callable[[User, str], Awaitable[int]]
+"""Ends a person's consent and doppelganger; the text says who asks for it. Returns how many versions went."""
 Agreed = Callable[[Request], Awaitable[None]]
 """What is done when somebody agreed to what was asked of them."""
 
@@ -58,10 +60,11 @@ class Consenting:
         client: AsyncWebClient,
         team: str,
         agreed: Agreed,
+        withdraw: Withdraw,
         forget: Forget,
     ) -> None:
         self._archive, self._adapters, self._client, self._team = archive, adapters, client, team
-        self._store, self._agreed, self._forget = archive.bot(team), agreed, forget
+        self._store, self._agreed, self._withdraw, self._forget = archive.bot(team), agreed, withdraw, forget
 
     async def ask(self, user: User, asked_by: str, channel: str) -> bool:
         """Ask a person in a direct message; False where they were asked already and may still answer."""
@@ -102,9 +105,7 @@ class Consenting:
 
     async def withdraw(self, user_id: str) -> int:
         """A person withdraws: the persona stops, the adapter goes; returns how many versions went."""
-        user = await self.person(user_id)
-        _, gone = await asyncio.to_thread(revoke, self._archive, self._adapters, user, f"slack:{user_id}")
-        return len(gone)
+        return await self._withdraw(await self.person(user_id), f"slack:{user_id}")
 
     async def forget(self, user_id: str, messages: bool) -> Receipt:
         """A person wants to be forgotten."""
