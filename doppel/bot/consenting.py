@@ -18,7 +18,7 @@ from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.consent import Receipt
 from doppel.errors import ConsentError
-from doppel.records import Channel, ChannelKind, User
+from doppel.records import ChannelKind, User
 from doppel.slack.blocks import Block
 from doppel.slack.consent_blocks import (
     Consent,
@@ -43,9 +43,8 @@ Agreed = Callable[[Request], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What Doppel knows of a person."""
+    """How much of what a person wrote training may read, and in which channels, by name."""
 
-    user: User
     messages: int
     channels: tuple[str, ...]
 
@@ -155,13 +154,10 @@ class Consenting:
     async def facts(self, user: User) -> Facts:
         """What of a person's messages training may read: those in public channels."""
         channels = await asyncio.to_thread(self._archive.channels)
-        public = {(c.team, c.id): c for c in channels if c.kind is ChannelKind.PUBLIC and c.team == self._team}
-        return await asyncio.to_thread(self._count, user, public)
-
-    def _count(self, user: User, public: dict[tuple[str, str], Channel]) -> Facts:
-        where = [m.channel for m in self._archive.messages_of(self._team, user.id, 10**9, list(public))]
-        names = sorted({public[self._team, channel].name for channel in where})
-        return Facts(user, len(where), tuple(names))
+        public = {c.id: c.name for c in channels if c.kind is ChannelKind.PUBLIC and c.team == self._team}
+        counts = await asyncio.to_thread(self._archive.message_counts, self._team, user.id)
+        read = {channel: number for channel, number in counts.items() if channel in public}
+        return Facts(sum(read.values()), tuple(sorted({public[channel] for channel in read})))
 
     async def _record(self, user_id: str, action: ConsentAction) -> None:
         user = await self.person(user_id)
