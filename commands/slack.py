@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from doppel.archive.archive import Archive
     from doppel.bot.writing import Engine
     from doppel.consent import Receipt
+    from doppel.jobs.queue import Job, Jobs
     from doppel.records import User
     from doppel.surfaces.bot import Bot, Client, Identity
     from doppel.sync.feed import EventFeed
@@ -173,17 +174,15 @@ class JobDesk:
         """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
         return forgetting.ask_reindex(self._run, revision)
 
-    def ended(self, job_id: str) -> str | None:
-        """What a job came to, None while it is queued or runs."""
+    def ended(self, job_ids: Collection[str]) -> dict[str, str]:
+        """What those of the jobs came to that are neither queued nor run."""
         from doppel.jobs.queue import Jobs
 
         with Jobs(self._run.settings) as jobs:
-            job = jobs.get(job_id)
-            if not job.has_ended:
-                return None
-            result = jobs.result(job.id) if job.status == "done" else None
-        outcome = result["text"] if result else job.error or ""
-        return f"Job {job.id} ({job.kind}) is {job.status}. {outcome}".strip()
+            found = jobs.these(job_ids)
+            told = {job.id: _outcome(jobs, job) for job in found if job.has_ended}
+        unknown = set(job_ids) - {job.id for job in found}
+        return told | {job_id: f"Job {job_id} is not known any more." for job_id in unknown}
 
     def lines(self) -> list[str]:
         """The jobs that are queued or run."""
@@ -199,6 +198,12 @@ class JobDesk:
         with Jobs(self._run.settings) as jobs:
             job = jobs.cancel(jobs.find(beginning))
         return f"Job {job.id} ({job.kind}) is {job.status}."
+
+
+def _outcome(jobs: Jobs, job: Job) -> str:
+    result = jobs.result(job.id) if job.status == "done" else None
+    said = result["text"] if result else job.error or ""
+    return f"Job {job.id} ({job.kind}) is {job.status}. {said}".strip()
 
 
 def _ask_sync(run: Run) -> bool:
