@@ -108,7 +108,12 @@ async def test_ask_in_a_channel_and_where_the_bot_is_not(doppel: Listening, slac
     await doppel.until(lambda: not doppel.archive.bot(TEAM).open_questions())
     (reply,) = slack.workspace.find("C1").log.replies(root["ts"])
     assert reply["username"] == "Ada"
-    assert "Write your question" in await say(doppel, "ask as <@U1>")
+    for words in ("ask", "ask as <@U1>", "ask panel <@U1>, <@U2>"):
+        assert "Write your question" in await say(doppel, words)
+    await say(doppel, "ask as <@U1>, why not?")
+    assert (
+        next(raw["text"] for raw in slack.workspace.find("C1").log if "not?" in raw["text"]) == "<@U2> asks: why not?"
+    )
     assert "Invite me" in await say(doppel, "ask anybody?", user="U1", channel="C9")
 
 
