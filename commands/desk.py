@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from commands import forgetting
@@ -35,15 +36,13 @@ class JobDesk:
         """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
         return forgetting.ask_reindex(self._run, revision)
 
-    def ended(self, job_id: str) -> str | None:
-        """What a job came to, None while it is queued or runs."""
+    def ended(self, job_ids: Collection[str]) -> dict[str, str]:
+        """What those of the jobs came to that are neither queued nor run."""
         with self._jobs() as jobs:
-            job = jobs.get(job_id)
-            if not job.has_ended:
-                return None
-            result = jobs.result(job.id) if job.status == "done" else None
-        outcome = result["text"] if result else job.error or ""
-        return f"Job {job.id} ({job.kind}) is {job.status}. {outcome}".strip()
+            found = jobs.these(job_ids)
+            told = {job.id: _outcome(jobs, job) for job in found if job.has_ended}
+        unknown = set(job_ids) - {job.id for job in found}
+        return told | {job_id: f"Job {job_id} is not known any more." for job_id in unknown}
 
     def lines(self) -> list[str]:
         """The jobs that are queued or run."""
@@ -74,3 +73,9 @@ class JobDesk:
         from doppel.jobs.queue import Jobs
 
         return Jobs(self._run.settings)
+
+
+def _outcome(jobs: Jobs, job: Job) -> str:
+    result = jobs.result(job.id) if job.status == "done" else None
+    said = result["text"] if result else job.error or ""
+    return f"Job {job.id} ({job.kind}) is {job.status}. {said}".strip()

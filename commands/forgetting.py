@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,7 +61,7 @@ def forget(run: Run, archive: Archive, person: User, messages: bool, by: str) ->
     return receipt
 
 
-async def unload(run: Run, person: User, versions: tuple[str, ...]) -> None:
+async def unload(run: Run, person: User, versions: Iterable[str]) -> None:
     """Make a running server forget those versions, so that their weights leave its memory."""
     from doppel.adapters import adapter_name
     from doppel.server import forget_adapters

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.forgetting import unload
 from commands.jobs import as_job, training_of
 from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
@@ -42,13 +43,11 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
 def consent_revoke(run: Run, user: UserName, by: By = "") -> Result:
     """Record that USER withdrew, stop the persona and delete the adapter."""
     from doppel import consent
-    from doppel.adapters import adapter_name
-    from doppel.server import forget_adapters
 
     with run.archive() as archive:
         person = archive.find_user(user)
         record, gone = consent.revoke(archive, run.adapters(), person, by or getpass.getuser())
-    asyncio.run(forget_adapters(run.settings, [adapter_name(person, version) for version in gone]))
+    asyncio.run(unload(run, person, gone))
     text = f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted."
     return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
 
@@ -130,10 +129,13 @@ def personas_(run: Run) -> Result:
         agreed = [user for user in archive.users() if has_consent(archive.consent_records(user))]
     trained = {row["user_id"]: row for row in run.adapters().overview(agreed) if row["serving"]}
     rows = [
-        {"persona": user.name, "user_id": user.id, "handle": user.handle, "version": None} | trained.get(user.id, {})
+        {"persona": user.name, "user_id": user.id, "handle": user.handle, "version": None, "damaged": None}
+        | trained.get(user.id, {})
         for user in agreed
     ]
-    text = "\n".join(f"{row['persona']} ({row['user_id']}): {row['version'] or 'no adapter yet'}" for row in rows)
+    text = "\n".join(
+        f"{row['persona']} ({row['user_id']}): {row['damaged'] or row['version'] or 'no adapter yet'}" for row in rows
+    )
     return Result({"personas": rows}, text or "Nobody yet: record who agreed with `doppel consent grant USER`.")
 
 
@@ -143,11 +145,13 @@ def adapters_list(run: Run) -> Result:
     with run.archive() as archive:
         rows = run.adapters().overview(archive.users())
     text = "\n".join(
-        f"{'*' if row['serving'] else ' '} {row['persona']}  {row['version']}  {row['created']}  "
-        f"{row['base_nll']:.3f} -> {row['adapter_nll']:.3f}"
-        for row in rows
+        f"{'*' if row['serving'] else ' '} {row['persona']}  {row['version']}  {_figures(row)}" for row in rows
     )
     return Result({"adapters": rows}, text or "No adapter yet: train one with `doppel train --user USER`.")
+
+
+def _figures(row: dict[str, Any]) -> str:
+    return str(row["damaged"] or f"{row['created']}  {row['base_nll']:.3f} -> {row['adapter_nll']:.3f}")
 
 
 @command(adapters_app, "rollback")

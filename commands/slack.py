@@ -140,8 +140,10 @@ class _Slack:
         feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1])
         inbox, notices = Inbox(store), Notices(desk, store, client)
         answering = Answering(engine, archive, client, team, bot_user)
-        forget = functools.partial(_forget, run, archive)
-        consenting = Consenting(archive, run.adapters(), client, team, lambda request: commands.agreed(request), forget)
+        withdraw, forget = functools.partial(_withdraw, run, archive), functools.partial(_forget, run, archive)
+        consenting = Consenting(
+            archive, run.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget
+        )
         commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
         receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
         async with feed.running(), inbox.running(), answering.running():
@@ -196,6 +198,14 @@ async def _keep_erasing(run: Run, archive: Archive) -> None:
         except DoppelError as error:
             run.console.say(f"What is left of a workspace that removed the app could not be deleted: {error}")
         await asyncio.sleep(ERASE_SECONDS)
+
+
+async def _withdraw(run: Run, archive: Archive, person: User, by: str) -> int:
+    from doppel.consent import revoke
+
+    _, gone = await asyncio.to_thread(revoke, archive, run.adapters(), person, by)
+    await forgetting.unload(run, person, gone)
+    return len(gone)
 
 
 async def _forget(run: Run, archive: Archive, person: User, messages: bool, by: str) -> Receipt:

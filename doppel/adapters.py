@@ -76,26 +76,26 @@ class AdapterStore:
             return writer.retire()
 
     def overview(self, users: Iterable[User]) -> list[dict[str, Any]]:
-        """One row for each version that is there, with the figures of its training."""
+        """One row for each version that is there, with the figures of its training, or what is wrong with it."""
         rows = []
         for user in users:
             folder = self.folder(user)
             serving = folder.current_name()
-            for name in folder.names():
-                version = folder.load(name)
-                rows.append(
-                    {
-                        "persona": user.name,
-                        "user_id": user.id,
-                        "version": name,
-                        "serving": name == serving,
-                        "created": version.created,
-                        "examples": version.info.get("examples"),
-                        "base_nll": version.info.get("base_nll"),
-                        "adapter_nll": version.info.get("adapter_nll"),
-                    }
-                )
+            # One that is to serve and isn't there is damaged, too.
+            for name in dict.fromkeys([*folder.names(), *([serving] if serving else [])]):
+                row = {"persona": user.name, "user_id": user.id, "version": name, "serving": name == serving}
+                rows.append(row | _figures(folder, name))
         return rows
+
+
+def _figures(folder: VersionedFolder, name: str) -> dict[str, Any]:
+    """What an overview tells of a version; a damaged one has the sentence about it in place of figures."""
+    names = ("examples", "base_nll", "adapter_nll")
+    try:
+        version = folder.load(name)
+    except ArtifactError as error:
+        return {"created": None, **dict.fromkeys(names), "damaged": str(error)}
+    return {"created": version.created, **{name: version.info.get(name) for name in names}, "damaged": None}
 
 
 def adapter_name(user: User, version: str) -> str:

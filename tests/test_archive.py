@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
@@ -287,6 +288,16 @@ def test_a_persons_newest_messages(archive: Archive) -> None:
     assert [m.text for m in archive.messages_of("T1", "U2")] == ["The budget is cut.", "Yes.", "It woke us at night."]
     assert [m.text for m in archive.messages_of("T1", "U2", limit=1, channels={("T1", "C1")})] == ["Yes."]
     assert archive.messages_of("T1", "U9") == []
+
+
+def test_how_much_a_person_wrote_in_each_channel(archive: Archive) -> None:
+    builder = small_team().say("general", "1700000170.1", "", "U2").say("general", "1700000171.1", "Beep.", "U9")
+    take_in(archive, builder)
+    for person in ("U1", "U2", "U9", "U404"):
+        said = [message.channel for message in archive.messages_of("T1", person)]
+        assert archive.message_counts("T1", person) == Counter(said)
+    assert archive.message_counts("T1", "U2") == {"C1": 2, "G1": 1}
+    assert archive.message_counts("T2", "U2") == {}
 
 
 def test_permalinks(where: Path | str) -> None:

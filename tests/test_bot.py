@@ -57,8 +57,8 @@ def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doppel.slack.posting._Stream.pause", 0.02)
-    monkeypatch.setattr("doppel.slack.posting._Updates.pause", 0.02)
+    monkeypatch.setattr("doppel.slack.carriers.Stream.pause", 0.02)
+    monkeypatch.setattr("doppel.slack.carriers.Updates.pause", 0.02)
 
 
 def replies(slack: FakeSlack, channel: str, root: str) -> list[Json]:

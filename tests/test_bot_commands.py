@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from doppel.access import ConsentAction, has_consent, is_paused
+from doppel.adapters import adapter_name
 from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.bot import consenting
@@ -18,6 +21,7 @@ from doppel.records import Persona
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from tests.block_kit import faults, view_faults
 from tests.fakes.engine import FakeEngine
+from tests.fakes.model_server import FakeModelServer
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.slack.channels import Json
 from tests.listening import Listening, listening
@@ -104,7 +108,12 @@ async def test_ask_in_a_channel_and_where_the_bot_is_not(doppel: Listening, slac
     await doppel.until(lambda: not doppel.archive.bot(TEAM).open_questions())
     (reply,) = slack.workspace.find("C1").log.replies(root["ts"])
     assert reply["username"] == "Ada"
-    assert "Write your question" in await say(doppel, "ask as <@U1>")
+    for words in ("ask", "ask as <@U1>", "ask panel <@U1>, <@U2>"):
+        assert "Write your question" in await say(doppel, words)
+    await say(doppel, "ask as <@U1>, why not?")
+    assert (
+        next(raw["text"] for raw in slack.workspace.find("C1").log if "not?" in raw["text"]) == "<@U2> asks: why not?"
+    )
     assert "Invite me" in await say(doppel, "ask anybody?", user="U1", channel="C9")
 
 
@@ -234,6 +243,31 @@ async def test_the_app_home_tells_and_changes_ones_own_consent_only(
     await press(doppel, WITHDRAW, "U1", "U1")
     await doppel.until(lambda: "you withdrew" in home())
     assert not has_consent(archive.consent_records())
+
+
+def publish(doppel: Listening) -> str:
+    """A new version of Ada's adapter; returns the name by which vLLM knows it."""
+    person = doppel.archive.find_user("U1")
+    doppel.archive.record_consent(person, ConsentAction.GRANT, "tests")
+    with doppel.run.adapters().folder(person).writer() as writer:
+        return adapter_name(person, writer.publish(writer.draft(), {"base_model": "m", "channels": []}).name)
+
+
+async def test_an_adapter_that_was_withdrawn_or_forgotten_leaves_the_running_server(doppel: Listening) -> None:
+    with FakeModelServer() as server:
+        told = doppel.run.settings.run_dir / "vllm.json"
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(json.dumps(asdict(server.endpoint)))
+        gone = [publish(doppel)]
+        assert "1 versions of your adapter are deleted" in await say(doppel, "consent withdraw", user="U1")
+        assert server.unloaded == gone
+        gone.append(publish(doppel))
+        await press(doppel, WITHDRAW, "U1", "U1")
+        await doppel.until(lambda: server.unloaded == gone)
+        gone.append(publish(doppel))
+        await say(doppel, "forget me", user="U1")
+        assert server.unloaded == gone
+    assert doppel.run.adapters().folder(doppel.archive.find_user("U1")).names() == []
 
 
 async def test_commands_and_buttons_come_by_socket_mode_too(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from commands.run import Run
+from doppel.access import ConsentAction
+from doppel.config import load_settings
+from doppel.console import Console
 from doppel.server import free_port
 from tests.end_to_end import ROOT, SAMPLE, doppel, environment
 
@@ -127,6 +131,33 @@ def test_an_adapter_that_vllm_could_not_load_is_refused_before_training(data: Pa
     done = doppel(data, "train", "--user", "ines", environ={"DOPPEL_LORA_OPTIONS": '{"use_dora": true}'})
     assert done.status == 1
     assert "DoRA" in done.data["error"]
+
+
+def test_a_damaged_adapter_hides_no_other(tmp_path: Path) -> None:
+    assert doppel(tmp_path, "import", str(SAMPLE)).status == 0
+    run, names = Run(load_settings(environment(tmp_path)), Console(as_json=False)), []
+    with run.archive() as archive:
+        people = [archive.find_user(handle) for handle in ("ines", "henrik")]
+        for person in people:
+            archive.record_consent(person, ConsentAction.GRANT, "tests")
+            with run.adapters().folder(person).writer() as writer:
+                published = [writer.publish(writer.draft(), {"base_nll": 4.0, "adapter_nll": 3.0})]
+                published += [writer.publish(writer.draft(), {"base_nll": 4.0, "adapter_nll": 2.0})]
+            names.append([version.name for version in published])
+        (published[1].path / "manifest.json").write_text("{")
+    rows = doppel(tmp_path, "adapters", "list").data["adapters"]
+    damaged = [row for row in rows if row["damaged"]]
+    assert [row["version"] for row in rows if not row["damaged"]] == [*names[0], names[1][0]]
+    assert [row["version"] for row in damaged] == [names[1][1]]
+    assert "is damaged (manifest.json); train it again" in damaged[0]["damaged"]
+    personas = {row["handle"]: row for row in doppel(tmp_path, "personas").data["personas"]}
+    assert (personas["ines"]["version"], personas["ines"]["damaged"]) == (names[0][1], None)
+    assert personas["henrik"]["damaged"] == damaged[0]["damaged"]
+    for words in (["adapters", "list"], ["personas"]):
+        shown = app(*words, environ=environment(tmp_path))
+        assert shown.returncode == 0
+        assert names[0][1] in shown.stdout
+        assert damaged[0]["damaged"] in " ".join(shown.stdout.split())
 
 
 def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:

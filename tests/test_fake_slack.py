@@ -426,8 +426,12 @@ def test_a_streamed_message(team: Team, slack: FakeSlack, client: WebClient) -> 
     chunks = [{"type": "markdown_text", "text": "y"}]
     mixed = error_of(lambda: client.chat_appendStream(channel=team.general, ts=ts, chunks=chunks))
     assert mixed == "streaming_mode_mismatch"
+    own: Json = {"channel": team.general, "ts": ts}
+    assert error_of(lambda: client.chat_update(**own, text="z")) == "streaming_state_conflict"
+    assert error_of(lambda: client.chat_delete(**own)) == "cant_delete_message"
     slack.streams[team.general, ts].stopped_by_user = True
     assert error_of(lambda: client.chat_stopStream(channel=team.general, ts=ts)) == "stopped_by_user"
+    assert client.chat_update(**own, text="z")["text"] == "z"
 
 
 def test_what_an_assistant_shows(team: Team, slack: FakeSlack, client: WebClient) -> None:
@@ -577,6 +581,7 @@ _EXPECTED: dict[Fault, Any] = {
     Fault.SERVER_ERROR: _answers(500, html=True),
     Fault.UNAVAILABLE: _answers(503, html=True),
     Fault.DROPPED: _breaks,
+    Fault.LOST: _breaks,
     Fault.CUT: _breaks,
     Fault.SLOW: _is_slow,
     Fault.HTML: _answers(200, html=True),

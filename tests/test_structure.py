@@ -43,6 +43,8 @@ OWNERS = {
             "bot/desk",
             "bot/writing",
             "slack/api",
+            "slack/carriers",
+            "slack/failing",
             "slack/posting",
             "slack/tokens",
             "surfaces/bot",

@@ -134,6 +134,11 @@ class Archive:
         with reads(self._engine, self.place) as connection:
             return reading.messages_of(connection, team, user_id, limit, channels)
 
+    def message_counts(self, team: str, user_id: str) -> dict[str, int]:
+        """How many messages with text a person wrote in each channel where there are any, by the channel's id."""
+        with reads(self._engine, self.place) as connection:
+            return reading.message_counts(connection, team, user_id)
+
     def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
         """The thread of `thread_ts`, or what was said outside of threads from `first_ts` to `last_ts`.
 

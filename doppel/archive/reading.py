@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import Connection, Row, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
@@ -82,13 +82,18 @@ def messages_of(
 ) -> list[Message]:
     """A person's newest messages with text, newest first, from the `wanted` channels or from all."""
     t = tables.messages
-    query = select(*_MESSAGE).where(
-        t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""
-    )
+    query = select(*_MESSAGE).where(*_said_by(team, user_id))
     query = query.order_by(t.c.at.desc(), t.c.channel, t.c.ts).execution_options(yield_per=_PAGE)
     with connection.execute(query) as rows:
         readable = (row for row in rows if wanted is None or (row.team, row.channel) in wanted)
         return list(_records(islice(readable, limit), user_names(connection)))
+
+
+def message_counts(connection: Connection, team: str, user_id: str) -> dict[str, int]:
+    """How many messages with text a person wrote in each channel where there are any, by the channel's id."""
+    t = tables.messages
+    query = select(t.c.channel, func.count().label("number")).where(*_said_by(team, user_id)).group_by(t.c.channel)
+    return {row.channel: row.number for row in connection.execute(query)}
 
 
 def conversation(
@@ -141,6 +146,11 @@ def counts(connection: Connection, team: str | None = None) -> Counts:
         users=_count(connection, tables.users, team),
         channels=_count(connection, tables.channels, team),
     )
+
+
+def _said_by(team: str, user_id: str) -> list[ColumnElement[bool]]:
+    t = tables.messages
+    return [t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""]
 
 
 def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:

@@ -49,11 +49,11 @@ def question_of(event: Raw, bot_user: str) -> Question | None:
     # A message that mentions the bot comes once more, as an app_mention.
     if not (mentioned or direct or (is_reply and f"<@{bot_user}" not in text)):
         return None
-    people, text = _people(re.sub(rf"<@{bot_user}(?:\|[^>]*)?>[\s,:]*", " ", text).strip())
+    people, text = asked_of(re.sub(rf"<@{bot_user}(?:\|[^>]*)?>[\s,:]*", " ", text).strip())
     return Question(channel, ts, thread_ts or ts, asker, text, people, direct, mentioned or direct)
 
 
-def _people(text: str) -> tuple[tuple[str, ...], str]:
+def asked_of(text: str) -> tuple[tuple[str, ...], str]:
     """Who is asked by name, and the rest: `as @erik …`, or `panel @a @b @c …`."""
     if match := _AS.match(text):
         return (match[1],), text[match.end() :].strip()

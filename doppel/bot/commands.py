@@ -15,7 +15,7 @@ from doppel.access import has_consent
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
-from doppel.bot.asked import PERSON, question_of
+from doppel.bot.asked import PERSON, asked_of, question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
 from doppel.bot.writing import Engine
@@ -41,7 +41,6 @@ FORGET_HELP = """This can't be undone, and I don't ask again:
 What stands in Slack itself stays there."""
 
 _PERSON = re.compile(PERSON)
-_AS = re.compile(rf"as\s+{PERSON}\s*", re.IGNORECASE)
 
 
 class RefusedError(DoppelError):
@@ -116,9 +115,8 @@ class Commands:
         return HELP
 
     async def _ask(self, command: Command) -> str:
-        match = _AS.match(command.rest)
-        text = command.rest[match.end() :] if match else command.rest
-        if not text.strip():
+        _, text = asked_of(command.rest)
+        if not text:
             raise RefusedError("Write your question after it, such as /doppel ask why did we drop Kafka?")
         posted = await self._client.chat_postMessage(
             channel=command.channel, text=f"<@{command.user}> asks: {plain(text)}"

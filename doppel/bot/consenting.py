@@ -16,9 +16,9 @@ from doppel.access import ConsentAction, has_consent, is_paused
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
-from doppel.consent import Receipt, revoke
+from doppel.consent import Receipt
 from doppel.errors import ConsentError
-from doppel.records import Channel, ChannelKind, User
+from doppel.records import ChannelKind, User
 from doppel.slack.blocks import Block
 from doppel.slack.consent_blocks import (
     Consent,
@@ -35,15 +35,16 @@ FALLBACK = "May an AI answer in your manner? Open this message to read what that
 
 Forget = Callable[[User, bool, str], Awaitable[Receipt]]
 """Forgets a person, with their messages or not; the text says who asks for it."""
+Withdraw = Callable[[User, str], Awaitable[int]]
+"""Ends a person's consent and doppelganger; the text says who asks for it. Returns how many versions went."""
 Agreed = Callable[[Request], Awaitable[None]]
 """What is done when somebody agreed to what was asked of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What Doppel knows of a person."""
+    """How much of what a person wrote training may read, and in which channels, by name."""
 
-    user: User
     messages: int
     channels: tuple[str, ...]
 
@@ -58,10 +59,11 @@ class Consenting:
         client: AsyncWebClient,
         team: str,
         agreed: Agreed,
+        withdraw: Withdraw,
         forget: Forget,
     ) -> None:
         self._archive, self._adapters, self._client, self._team = archive, adapters, client, team
-        self._store, self._agreed, self._forget = archive.bot(team), agreed, forget
+        self._store, self._agreed, self._withdraw, self._forget = archive.bot(team), agreed, withdraw, forget
 
     async def ask(self, user: User, asked_by: str, channel: str) -> bool:
         """Ask a person in a direct message; False where they were asked already and may still answer."""
@@ -102,9 +104,7 @@ class Consenting:
 
     async def withdraw(self, user_id: str) -> int:
         """A person withdraws: the persona stops, the adapter goes; returns how many versions went."""
-        user = await self.person(user_id)
-        _, gone = await asyncio.to_thread(revoke, self._archive, self._adapters, user, f"slack:{user_id}")
-        return len(gone)
+        return await self._withdraw(await self.person(user_id), f"slack:{user_id}")
 
     async def forget(self, user_id: str, messages: bool) -> Receipt:
         """A person wants to be forgotten."""
@@ -158,13 +158,10 @@ class Consenting:
     async def facts(self, user: User) -> Facts:
         """What of a person's messages training may read: those in public channels."""
         channels = await asyncio.to_thread(self._archive.channels)
-        public = {(c.team, c.id): c for c in channels if c.kind is ChannelKind.PUBLIC and c.team == self._team}
-        return await asyncio.to_thread(self._count, user, public)
-
-    def _count(self, user: User, public: dict[tuple[str, str], Channel]) -> Facts:
-        where = [m.channel for m in self._archive.messages_of(self._team, user.id, 10**9, list(public))]
-        names = sorted({public[self._team, channel].name for channel in where})
-        return Facts(user, len(where), tuple(names))
+        public = {c.id: c.name for c in channels if c.kind is ChannelKind.PUBLIC and c.team == self._team}
+        counts = await asyncio.to_thread(self._archive.message_counts, self._team, user.id)
+        read = {channel: number for channel, number in counts.items() if channel in public}
+        return Facts(sum(read.values()), tuple(sorted({public[channel] for channel in read})))
 
     async def _record(self, user_id: str, action: ConsentAction) -> None:
         user = await self.person(user_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 from typing import Protocol
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -40,8 +41,8 @@ class Desk(Protocol):
         """
         ...
 
-    def ended(self, job_id: str) -> str | None:
-        """What a job came to, as sentences for people; None while it is queued or runs."""
+    def ended(self, job_ids: Collection[str]) -> dict[str, str]:
+        """What those of the jobs came to that are neither queued nor run, as sentences for people."""
         ...
 
     def lines(self) -> list[str]:
@@ -67,16 +68,21 @@ class Notices:
         """Until cancelled."""
         while True:
             try:
-                for notice in await asyncio.to_thread(self._store.notices):
-                    await self._tell(notice)
+                await self._look()
             except DoppelError as error:
                 log.warning("Notices wait: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _tell(self, notice: Notice) -> None:
-        outcome = await asyncio.to_thread(self._desk.ended, notice.job_id)
-        if outcome is None:
+    async def _look(self) -> None:
+        notices = await asyncio.to_thread(self._store.notices)
+        if not notices:
             return
+        outcomes = await asyncio.to_thread(self._desk.ended, {notice.job_id for notice in notices})
+        for notice in notices:
+            if notice.job_id in outcomes:
+                await self._tell(notice, outcomes[notice.job_id])
+
+    async def _tell(self, notice: Notice, outcome: str) -> None:
         text = f"<@{notice.user_id}> {plain(outcome)}"
         for channel in (notice.channel, notice.user_id):
             with contextlib.suppress(Exception):

@@ -21,9 +21,10 @@ from doppel.bot.asked import Question
 from doppel.errors import DoppelError, NotReadableError
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
+from doppel.slack.carriers import Where
 from doppel.slack.markup import Names, render_message
 from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
-from doppel.slack.posting import GrowingMessage, Where, post, post_for_asker
+from doppel.slack.posting import GrowingMessage, post, post_for_asker
 
 ASKER = "Question"
 TURNS = 6
@@ -105,9 +106,8 @@ class Writer:
         if answer is None or not answer.private or answer.asker != user:
             return
         persona = await self._engine.persona(answer.user_id)
-        where = Where(
-            self._team, answer.channel, answer.thread_ts, user, persona.name, await self._icon(answer.user_id)
-        )
+        thread, icon = answer.thread_ts, await self._icon(answer.user_id)
+        where = Where(self._team, answer.channel, thread, thread, user, persona.name, icon)
         message = GrowingMessage(self._client, where, _nothing)
         await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
@@ -229,7 +229,7 @@ class SilentError(DoppelError):
 
 def where_of(team: str, question: Question) -> Where:
     """The thread in which a question is answered."""
-    return Where(team, question.channel, question.thread_ts, question.asker)
+    return Where(team, question.channel, question.thread_ts, question.ts, question.asker)
 
 
 async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:

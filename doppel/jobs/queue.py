@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -148,6 +148,10 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """The job with exactly that id."""
         return self._job(self._one(job_id))
+
+    def these(self, job_ids: Collection[str]) -> list[Job]:
+        """The jobs with those ids, as many of them as are known."""
+        return [self._job(row) for row in self._list(workflow_ids=list(job_ids))] if job_ids else []
 
     def find(self, beginning: str) -> Job:
         """The one job whose id begins so."""

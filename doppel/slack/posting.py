@@ -1,148 +1,80 @@
-"""A message in Slack that grows while it is written: streamed, or updated at a sane pace where that isn't to be had."""
+"""A message in Slack that grows while it is written: streamed, or updated at a sane pace where that isn't to be had.
+
+However its calls fail, it ends whole and once. What was begun is updated in its place, for which its stream must be
+ended first. Where not even its timestamp came back, it is posted anew, and at the end the thread is searched for the
+stray one: a post carries a mark in its metadata; a stream, which Slack lets carry none, is known by its words. A stray
+that Slack shows only after that, or won't let be found, stays.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from slack_sdk.errors import SlackApiError
-from slack_sdk.web.async_chat_stream import AsyncChatStream
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.slack.blocks import Block, markdown
+from doppel.slack.blocks import Block
+from doppel.slack.carriers import Carrier, Stream, Updates, Where
+from doppel.slack.failing import FAILURES, end_stream, is_refusal, remove_strays
+from doppel.slack.markup import Raw
+from doppel.slack.members import text_of
 
 FIRST_CHARS = 20
 """So much is shown at once; a word alone would only flicker."""
-STREAM_SECONDS = 0.7
-UPDATE_SECONDS = 1.5
-STREAM_LIFE_SECONDS = 230.0
-"""Slack ends a stream after about five minutes, however lively it is."""
 MESSAGE_CHARS = 11_000
 """Slack takes 12,000 characters of Markdown a message."""
-FALLBACK_CHARS = 150
 FENCE = "```"
+AGAIN_SECONDS = (1.0, 5.0, 20.0)
+"""The pauses before the end of an answer is tried again."""
 
-_NO_MASKS = {"missing_scope", "reserved_username", "invalid_arguments"}
+log = logging.getLogger("doppel.bot")
 
 Posted = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The thread that is answered in, who asked there, and under which name and picture the answer stands."""
-
-    team: str
-    channel: str
-    thread_ts: str
-    asker: str
-    name: str = ""
-    icon_url: str = ""
-
-    @property
-    def thread(self) -> dict[str, Any]:
-        """Where to post, as Slack takes it."""
-        return {"channel": self.channel, "thread_ts": self.thread_ts}
-
-    @property
-    def masks(self) -> dict[str, Any]:
-        """Name and picture as Slack takes them."""
-        given = {"username": self.name, "icon_url": self.icon_url}
-        return {key: value for key, value in given.items() if value}
-
-
-class _Carrier(Protocol):
-    """One message of Slack's; `ts` is "" before the first call."""
-
-    ts: str
-    pause: float
-
-    async def send(self, whole: str, piece: str, blocks: Sequence[Block], last: bool) -> None:
-        """Show `whole`, of which `piece` is new, and `blocks` below it."""
-
-
-class _Stream:
-    pause = STREAM_SECONDS
-
-    def __init__(self, client: AsyncWebClient, where: Where) -> None:
-        self.ts, self._ends = "", time.monotonic() + STREAM_LIFE_SECONDS
-        self._stream = AsyncChatStream(
-            client,
-            channel=where.channel,
-            logger=logging.getLogger("doppel.slack.bolt"),
-            thread_ts=where.thread_ts,
-            buffer_size=1,
-            recipient_team_id=where.team,
-            recipient_user_id=where.asker,
-            **where.masks,
-        )
-
-    @property
-    def is_old(self) -> bool:
-        return time.monotonic() > self._ends
-
-    async def send(self, whole: str, piece: str, blocks: Sequence[Block], last: bool) -> None:
-        if last:
-            await self._stream.stop(markdown_text=piece or None, blocks=list(blocks) or None)
-        elif piece:
-            await self._stream.append(markdown_text=piece)
-        self.ts = self._stream.ts or ""
-
-
-class _Updates:
-    pause = UPDATE_SECONDS
-
-    def __init__(self, client: AsyncWebClient, where: Where, ts: str = "") -> None:
-        self.ts, self._client, self._where = ts, client, where
-
-    async def send(self, whole: str, piece: str, blocks: Sequence[Block], last: bool) -> None:
-        text = " ".join(whole.split())[:FALLBACK_CHARS] or "…"
-        content: dict[str, Any] = {"text": text, "blocks": [*([markdown(whole)] if whole.strip() else []), *blocks]}
-        if self.ts:
-            await self._client.chat_update(channel=self._where.channel, ts=self.ts, **content)
-        else:
-            self.ts = await self._post(content)
-
-    async def _post(self, content: dict[str, Any]) -> str:
-        place = self._where.thread
-        try:
-            answer = await self._client.chat_postMessage(**place, **self._where.masks, **content)
-        except SlackApiError as error:
-            if not self._where.masks or error.response.get("error") not in _NO_MASKS:
-                raise
-            answer = await self._client.chat_postMessage(**place, **content)
-        return str(answer["ts"])
 
 
 @dataclass
 class GrowingMessage:
     """One answer in a thread, in as many messages as it needs; `posted` is called with the timestamp of each.
 
-    Its text must have passed `doppel.slack.outgoing`. Methods raise SlackApiError and errors of the network.
+    Its text must have passed `doppel.slack.outgoing`. `has_begun` says that some of it stands there, or may. Methods
+    raise SlackApiError where Slack refuses, and `finish` all of FAILURES.
     """
 
     client: AsyncWebClient
     where: Where
     posted: Posted
     has_begun: bool = False
-    _carrier: _Carrier | None = None
+    _carrier: Carrier | None = None
     _streams: bool = True
     _shown: str = ""
     _waiting: str = ""
     _sent_at: float = field(default=float("-inf"))
+    _named: set[str] = field(default_factory=set)
+    _lost: list[Carrier] = field(default_factory=list)
 
     async def append(self, text: str) -> None:
-        """Add to it; it is shown soon."""
+        """Add to it; it is shown soon, or with what comes later where Slack can't be reached now."""
         self._waiting += text
         pause = self._carrier.pause if self._carrier else 0.0
         if (self._shown or len(self._waiting) >= FIRST_CHARS) and time.monotonic() - self._sent_at >= pause:
-            await self._send((), last=False)
+            try:
+                await self._send((), last=False)
+            except FAILURES as error:
+                if is_refusal(error):
+                    raise
+                self._sent_at = time.monotonic()
 
     async def finish(self, blocks: Sequence[Block]) -> None:
-        """Show the rest, and `blocks` below it for good."""
-        await self._send(blocks, last=True)
+        """Show the rest, and `blocks` below it for good; takes its time where Slack can't be reached."""
+        await _patiently(lambda: self._send(blocks, last=True))
+        if self._lost:
+            try:
+                await _patiently(self._remove_strays)
+            except FAILURES as error:
+                log.warning("The beginning of an answer may stand beside it (%s)", type(error).__name__)
 
     async def _send(self, blocks: Sequence[Block], last: bool) -> None:
         while len(self._shown) + len(self._waiting) > MESSAGE_CHARS:
@@ -162,28 +94,60 @@ class GrowingMessage:
         self._carrier, self._shown, self._waiting = None, "", rest
 
     async def _show(self, piece: str, blocks: Sequence[Block], last: bool) -> None:
-        carrier = self._carrier or self._open()
+        carrier = self._carrier = self._carrier or self._open(last)
         try:
             await self._send_by(carrier, piece, blocks, last)
-        except SlackApiError:
-            if not isinstance(carrier, _Stream):
+        except FAILURES:
+            if not isinstance(carrier, Stream):
                 raise
-            self._streams = False
-            await self._send_by(_Updates(self.client, self.where, carrier.ts), piece, blocks, last)
+            self._streams, self._carrier = False, self._updates(carrier.ts, streams=bool(carrier.ts))
+            await self._send_by(self._carrier, piece, blocks, last)
 
-    async def _send_by(self, carrier: _Carrier, piece: str, blocks: Sequence[Block], last: bool) -> None:
-        before, whole = carrier.ts, self._shown + piece
-        ends = last or (isinstance(carrier, _Stream) and carrier.is_old)
-        await carrier.send(whole, piece, blocks, ends)
+    async def _send_by(self, carrier: Carrier, piece: str, blocks: Sequence[Block], last: bool) -> None:
+        whole = self._shown + piece
+        ends = last or (isinstance(carrier, Stream) and carrier.is_old)
+        try:
+            await carrier.send(whole, piece, blocks, ends)
+        except FAILURES as error:
+            if not carrier.ts and not is_refusal(error):
+                self._lost.append(carrier)
+                self.has_begun = True
+            raise
+        self._shown, self._sent_at = whole, time.monotonic()
         if ends and not last:
-            carrier = _Updates(self.client, self.where, carrier.ts)
-        self._carrier, self._shown, self._sent_at = carrier, whole, time.monotonic()
-        if carrier.ts and carrier.ts != before:
+            self._carrier = self._updates(carrier.ts)
+        if carrier.ts and carrier.ts not in self._named:
+            self._named.add(carrier.ts)
             self.has_begun = True
             await self.posted(carrier.ts)
 
-    def _open(self) -> _Carrier:
-        return (_Stream if self._streams else _Updates)(self.client, self.where)
+    def _open(self, last: bool) -> Carrier:
+        # What is complete already needs no stream.
+        return (Stream if self._streams and not last else Updates)(self.client, self.where)
+
+    def _updates(self, ts: str, streams: bool = False) -> Updates:
+        return Updates(self.client, self.where, ts, streams)
+
+    async def _remove_strays(self) -> None:
+        where = self.where
+        await remove_strays(self.client, where.channel, where.thread_ts, where.asked_ts, self._is_stray)
+
+    def _is_stray(self, raw: Raw) -> bool:
+        return text_of(raw, "ts") not in self._named and any(lost.may_be(raw) for lost in self._lost)
+
+
+async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
+    """Make a call that may be made again, until it works or Slack refuses or time is up. Raises FAILURES."""
+    pauses = iter(AGAIN_SECONDS)
+    while True:
+        try:
+            await call()
+            return
+        except FAILURES as error:
+            pause = next(pauses, None)
+            if pause is None or is_refusal(error):
+                raise
+        await asyncio.sleep(pause)
 
 
 async def post(client: AsyncWebClient, where: Where, text: str, blocks: Sequence[Block]) -> str:
@@ -193,7 +157,8 @@ async def post(client: AsyncWebClient, where: Where, text: str, blocks: Sequence
 
 
 async def replace(client: AsyncWebClient, where: Where, ts: str, text: str, blocks: Sequence[Block]) -> None:
-    """Put something short in the place of a message of the bot's."""
+    """Put something short in the place of a message of the bot's, which may still be streamed."""
+    await end_stream(client, where.channel, ts)
     await client.chat_update(channel=where.channel, ts=ts, text=text, blocks=list(blocks))
 
 

@@ -35,8 +35,9 @@ def chat_post_ephemeral(call: Call) -> Json:
 
 
 def chat_update(call: Call) -> Json:
-    """https://docs.slack.dev/reference/methods/chat.update"""
+    """https://docs.slack.dev/reference/methods/chat.update; none of a message that is streamed"""
     place, raw = _own_message(call, call.need("ts"), "cant_update_message")
+    _demand_no_stream(call, raw, "streaming_state_conflict")
     text, fields = _content(call)
     call.workspace.edit(place.id, raw["ts"], text, call.token.user, **fields)
     message = call.workspace.message(place.id, raw["ts"])
@@ -44,8 +45,9 @@ def chat_update(call: Call) -> Json:
 
 
 def chat_delete(call: Call) -> Json:
-    """https://docs.slack.dev/reference/methods/chat.delete"""
+    """https://docs.slack.dev/reference/methods/chat.delete; none of a message that is streamed"""
     place, raw = _own_message(call, call.need("ts"), "cant_delete_message")
+    _demand_no_stream(call, raw, "cant_delete_message")
     call.workspace.delete(place.id, raw["ts"])
     return {"channel": place.id, "ts": raw["ts"]}
 
@@ -188,6 +190,12 @@ def _own_message(call: Call, ts: str, otherwise: str) -> tuple[Channel, Json]:
     if not own and raw.get("user") != call.token.user:
         raise SlackError(otherwise)
     return place, raw
+
+
+def _demand_no_stream(call: Call, raw: Json, otherwise: str) -> None:
+    stream = call.slack.streams.get((call.text("channel"), raw["ts"]))
+    if stream and not stream.stopped_by_user and time.monotonic() < stream.ends:
+        raise SlackError(otherwise)
 
 
 def _react(call: Call, remove: bool) -> Json:

@@ -38,7 +38,7 @@ class Delivery(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             half = bytes(self.body)[: len(self.body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
-        if self._fault in (Fault.CUT, Fault.DROPPED):
+        if self._fault in (Fault.CUT, Fault.DROPPED, Fault.LOST):
             _hang_up(scope[_CONNECTION])
         else:
             await super().__call__(scope, receive, send)

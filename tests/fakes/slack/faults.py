@@ -16,6 +16,7 @@ class Fault(StrEnum):
     SERVER_ERROR = "500"
     UNAVAILABLE = "503"
     DROPPED = "dropped"  # the connection ends before an answer
+    LOST = "lost"  # the connection ends before an answer; done
     CUT = "cut"  # the connection ends in the middle of the body; done
     SLOW = "slow"  # done, answered late
     HTML = "html"  # a page of HTML with status 200

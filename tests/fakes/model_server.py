@@ -1,0 +1,50 @@
+"""A server that speaks as much of vLLM as taking an adapter out of its memory needs, and notes what it took out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from doppel.inference import Endpoint
+
+
+class FakeModelServer:
+    """Runs while it is open; `unloaded` are the names of the adapters that it was told to forget."""
+
+    def __init__(self) -> None:
+        self.unloaded: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.endpoint = Endpoint(f"http://127.0.0.1:{self._server.server_port}/v1", "key", "model")
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        unloaded = self.unloaded
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(200 if self.path == "/v1/models" else 404)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/v1/unload_lora_adapter":
+                    unloaded.append(body["lora_name"])
+                self._answer(200)
+
+            def _answer(self, status: int) -> None:
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        return Handler

@@ -1,0 +1,77 @@
+"""Whoever asked for a job is told when it has ended, and the queue is opened only where somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from commands.desk import JobDesk
+from commands.run import Run
+from doppel.archive import Archive
+from doppel.archive.bot import BotStore
+from doppel.bot.desk import Notices
+from doppel.config import load_settings
+from doppel.console import Console
+from doppel.surfaces.bot import bot_client
+from tests.end_to_end import environment
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+
+
+class CountingDesk(JobDesk):
+    """Remembers how often it was asked what has ended."""
+
+    looks = 0
+
+    def ended(self, job_ids: Collection[str]) -> dict[str, str]:
+        self.looks += 1
+        return super().ended(job_ids)
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    workspace = Workspace()
+    workspace.channel("general", workspace.user("ada", id="U1"), workspace.user("grace", id="U2"), id="C1")
+    with FakeSlack(workspace, limits=Limits.none()) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[BotStore]:
+    with Archive.open(tmp_path / "archive.db") as archive:
+        yield archive.bot("T0FAKE0001")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> CountingDesk:
+    return CountingDesk(Run(load_settings(environment(tmp_path)), Console(as_json=False)), "T0FAKE0001", is_own=True)
+
+
+async def look(notices: Notices, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(notices.keep_telling(), seconds)
+
+
+async def test_all_are_told_in_one_look_and_nobody_looks_for_nothing(
+    slack: FakeSlack, store: BotStore, desk: CountingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices = Notices(desk, store, bot_client(slack.bot_token, slack.api_url))
+    monkeypatch.setattr("doppel.bot.desk.LOOK_SECONDS", 0.01)
+    await look(notices, 0.3)
+    assert desk.looks == 0
+
+    (ended, _), (queued, _) = desk.ask("reindex"), desk.ask("sync")
+    desk.cancel(ended)
+    for job, user in ((ended, "U1"), (queued, "U1"), ("long-gone", "U2")):
+        await notices.add(job, "C1", user)
+    monkeypatch.setattr("doppel.bot.desk.LOOK_SECONDS", 60)
+    await look(notices, 3)
+    assert desk.looks == 1
+    assert {raw["text"] for raw in slack.workspace.find("C1").log} == {
+        f"<@U1> Job {ended} (reindex) is cancelled.",
+        "<@U2> Job long-gone is not known any more.",
+    }
+    assert [notice.job_id for notice in store.notices()] == [queued]
