@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from commands.page import web_page
 from commands.run import Run
@@ -23,6 +24,7 @@ from doppel.surfaces.hosting import reserve_port, serve
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, HttpApp
+from tests.fakes.slack.channels import Json
 from tests.web_reader import ERIK
 
 
@@ -36,6 +38,24 @@ class Listening:
     url: str
     http: HttpApp | None = None
     said: list[str] = field(default_factory=list)
+
+    async def command(self, typed: Json) -> None:
+        """Send what somebody typed after /doppel."""
+        if self.http:
+            acknowledged = await asyncio.to_thread(self.http.command, typed)
+            assert (acknowledged.status_code, acknowledged.text) == (200, "")
+        else:
+            sent = self.slack.sockets.send("slash_commands", typed)
+            await asyncio.to_thread(self.slack.sockets.wait_for_ack, sent, 10)
+
+    async def act(self, done: Json) -> Any:
+        """Send what somebody did with a button, a menu or a form; returns what the app answered."""
+        if self.http:
+            answer = await asyncio.to_thread(self.http.act, done)
+            assert answer.status_code == 200
+            return answer.json() if answer.text else None
+        sent = self.slack.sockets.send("interactive", done)
+        return await asyncio.to_thread(self.slack.sockets.wait_for_ack, sent, 10)
 
     async def settle(self) -> None:
         """Wait until every event is in the archive: a last message says so, as events are taken in order."""

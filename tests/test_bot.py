@@ -55,6 +55,12 @@ def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
+@pytest.fixture(params=["socket", "http"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How Slack speaks to the bot."""
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("doppel.slack.carriers.Stream.pause", 0.02)
@@ -82,7 +88,6 @@ async def answered(doppel: Listening, channel: str, root: str, number: int = 1) 
     return replies(doppel.slack, channel, root)
 
 
-@pytest.mark.parametrize("way", ["socket", "http"])
 async def test_a_mention_is_answered_in_its_thread_as_the_person(
     way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
@@ -105,10 +110,10 @@ async def test_a_mention_is_answered_in_its_thread_as_the_person(
 
 
 async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     engine = FakeEngine([ADA])
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         direct = slack.workspace.post("D1", "U1", "Anything new?")
         await answered(doppel, "D1", direct)
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> first")
@@ -128,10 +133,10 @@ async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
 
 
 async def test_who_answers_is_said_once_and_sticks_to_the_thread(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     engine = FakeEngine([ADA, GRACE])
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U3", f"<@{BOT}> hello?")
         (raw,) = await answered(doppel, "C1", root)
         assert "Say whom to ask" in raw["text"]
@@ -151,10 +156,10 @@ async def test_who_answers_is_said_once_and_sticks_to_the_thread(
 
 
 async def test_what_may_be_read_is_what_everybody_there_may_read(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     engine = FakeEngine([ADA])
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         for channel, asker in (("C1", "U1"), ("C2", "U1"), ("C3", "U1"), ("D1", "U1")):
             await answered(doppel, channel, slack.workspace.post(channel, asker, f"<@{BOT}> what is new?"))
     readable = [{id_ for _, id_ in place.readable(archive.channels())} for *_, place in engine.asked]
@@ -171,11 +176,11 @@ def wider(place: Place) -> float:
 
 
 async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     engine = FakeEngine([ADA], lambda p, turns: answer(p, f"The budget: {turns[-1].text}", [passage(channel="secret")]))
     engine.near = wider
-    async with listening(slack, archive, tmp_path, "http", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U3", f"<@{BOT}> how much?")
         await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
         (shown_to_one,) = slack.ephemerals
@@ -192,8 +197,7 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
         value = blocks[0]["elements"][0]["value"]
         for presser in ("U2", "U3"):
             pressed = slack.payloads.block_action(SHARE, value, user=presser, channel="C1", ts=root)
-            assert doppel.http
-            await asyncio.to_thread(doppel.http.act, pressed)
+            await doppel.act(pressed)
         found = await answered(doppel, "C1", root, 2)
         await asyncio.sleep(0.3)
         assert replies(slack, "C1", root) == found
@@ -206,23 +210,23 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
 
 
 async def test_an_adapter_that_may_not_answer_here_answers_its_asker(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     engine = FakeEngine([ADA], lambda p, t: [NotReadableError("no")] if len(engine.asked) == 1 else answer(p, "Yes."))
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         slack.workspace.post("C1", "U1", f"<@{BOT}> may I?")
         await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
     assert "Yes." in shown(slack.ephemerals[0])
 
 
-async def test_a_failure_is_said_in_the_thread(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+async def test_a_failure_is_said_in_the_thread(way: str, slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
     outcomes: list[list[Any]] = [
         [ConsentError("Ada has not agreed.")],
         [*answer(ADA, "A good beginning of an answer")[:-1], RuntimeError("secret text")],
         answer(ADA, ""),
     ]
     engine = FakeEngine([ADA], lambda persona, turns: outcomes[len(engine.asked) - 1])
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         roots = []
         for number in range(3):
             roots.append(slack.workspace.post("C1", "U2", f"<@{BOT}> question {number}"))
@@ -236,11 +240,11 @@ async def test_a_failure_is_said_in_the_thread(slack: FakeSlack, archive: Archiv
 
 
 async def test_where_streams_are_not_to_be_had_the_message_is_updated(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     slack.behaviour.stream_seconds = -1
     engine = FakeEngine([ADA], lambda persona, turns: answer(persona, "word " * 50, pause=0.01))
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
         (raw,) = await answered(doppel, "C1", root)
     assert slack.count("chat.update") >= 1
@@ -249,11 +253,11 @@ async def test_where_streams_are_not_to_be_had_the_message_is_updated(
 
 
 async def test_a_very_long_answer_goes_on_in_a_second_message(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     text = "\n".join(f"Line {number} of many words that say little." for number in range(500))
     engine = FakeEngine([ADA], lambda persona, turns: answer(persona, text))
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
         found = await answered(doppel, "C1", root, 2)
     assert len(found) == 2
@@ -262,10 +266,12 @@ async def test_a_very_long_answer_goes_on_in_a_second_message(
     assert [AI_MARK in shown(raw) for raw in found] == [False, True]
 
 
-async def test_hostile_words_of_the_model_ping_nobody(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+async def test_hostile_words_of_the_model_ping_nobody(
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
     hostile = "<!channel> @here <@U3> [https://good.example](https://evil.example) key xoxb-123456789012-abcdefABCDEF"
     engine = FakeEngine([ADA], lambda persona, turns: answer(persona, hostile))
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> say it")
         (raw,) = await answered(doppel, "C1", root)
     for bad in ("<!channel>", "@here", "<@U3>", "xoxb-1234", "](https"):
@@ -274,9 +280,9 @@ async def test_hostile_words_of_the_model_ping_nobody(slack: FakeSlack, archive:
 
 
 async def test_a_vote_is_kept_with_what_was_asked_and_which_version_answered(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
-    async with listening(slack, archive, tmp_path, "http", FakeEngine([ADA])) as doppel:
+    async with listening(slack, archive, tmp_path, way, FakeEngine([ADA])) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
         (raw,) = await answered(doppel, "C1", root)
         element = next(block for block in raw["blocks"] if block["type"] == "context_actions")["elements"][0]
@@ -288,8 +294,7 @@ async def test_a_vote_is_kept_with_what_was_asked_and_which_version_answered(
             ts=raw["ts"],
             kind="feedback_buttons",
         )
-        assert doppel.http
-        assert (await asyncio.to_thread(doppel.http.act, press)).status_code == 200
+        await doppel.act(press)
         await doppel.until(archive.feedback)
     (feedback,) = archive.feedback()
     assert (feedback.user_id, feedback.version, feedback.question, feedback.reply, feedback.liked) == (
@@ -302,17 +307,17 @@ async def test_a_vote_is_kept_with_what_was_asked_and_which_version_answered(
 
 
 async def test_after_a_restart_an_open_question_is_answered_or_apologised_for(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     never = asyncio.Event()
     stuck = FakeEngine([ADA], lambda p, t: [*answer(p, "A good beginning of an answer")[:-1], Wait(never)])
-    async with listening(slack, archive, tmp_path, "socket", stuck) as doppel:
+    async with listening(slack, archive, tmp_path, way, stuck) as doppel:
         begun = slack.workspace.post("C1", "U2", f"<@{BOT}> begun")
         await doppel.until(lambda: any(q.posted_ts for q in archive.bot(TEAM).open_questions()))
         stuck.script = lambda p, t: [Wait(never)]
         waiting = slack.workspace.post("C1", "U2", f"<@{BOT}> waiting")
         await doppel.until(lambda: len(archive.bot(TEAM).open_questions()) == 2)
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+    async with listening(slack, archive, tmp_path, way, FakeEngine([ADA])) as doppel:
         await answered(doppel, "C1", begun)
         await answered(doppel, "C1", waiting)
     (apology,), (late,) = replies(slack, "C1", begun), replies(slack, "C1", waiting)
@@ -401,11 +406,11 @@ def test_who_may_read_what(readers: Readership, readable: set[str]) -> None:
 
 
 async def test_a_sentence_that_slack_refuses_at_first_is_said_again(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("doppel.bot.writing.SAY_AGAIN_SECONDS", (0.05, 0.05, 0.05))
     engine = FakeEngine([ADA], lambda persona, turns: [ConsentError("Ada has not agreed.")])
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
         slack.faults.fail_next(Fault.SERVER_ERROR, 2, "chat.postMessage")
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
         (raw,) = await answered(doppel, "C1", root)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,19 +49,19 @@ def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
-@pytest.fixture
-async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, "http", FakeEngine([ADA, GRACE])) as running:
+@pytest.fixture(params=["socket", "http"])
+async def doppel(
+    request: pytest.FixtureRequest, slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> AsyncIterator[Listening]:
+    async with listening(slack, archive, tmp_path, request.param, FakeEngine([ADA, GRACE])) as running:
         yield running
 
 
 async def say(doppel: Listening, text: str, user: str = "U2", channel: str = "C1") -> str:
     """What somebody alone reads after typing a command."""
-    assert doppel.http
     before = len(doppel.slack.responses.said)
     typed = doppel.slack.payloads.slash_command("/doppel", text, user=user, channel=channel)
-    acknowledged = await asyncio.to_thread(doppel.http.command, typed)
-    assert (acknowledged.status_code, acknowledged.text) == (200, "")
+    await doppel.command(typed)
     await doppel.until(lambda: len(doppel.slack.responses.said) > before)
     answer = doppel.slack.responses.said[-1]
     assert answer["response_type"] == "ephemeral"
@@ -71,12 +69,11 @@ async def say(doppel: Listening, text: str, user: str = "U2", channel: str = "C1
 
 
 async def press(doppel: Listening, action: str, value: str, user: str, message: Json | None = None) -> None:
-    assert doppel.http
     place = message or {"channel": "C1", "ts": next(iter(doppel.slack.workspace.find("C1").log))["ts"]}
     pressed = doppel.slack.payloads.block_action(action, value, user=user, channel=place["channel"], ts=place["ts"])
     if message is None:
         pressed["view"] = {"type": "home"}
-    await asyncio.to_thread(doppel.http.act, pressed)
+    await doppel.act(pressed)
 
 
 def direct_messages(slack: FakeSlack, user: str) -> list[Json]:
@@ -268,16 +265,3 @@ async def test_an_adapter_that_was_withdrawn_or_forgotten_leaves_the_running_ser
         await say(doppel, "forget me", user="U1")
         assert server.unloaded == gone
     assert doppel.run.adapters().folder(doppel.archive.find_user("U1")).names() == []
-
-
-async def test_commands_and_buttons_come_by_socket_mode_too(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
-        typed: dict[str, Any] = slack.payloads.slash_command("/doppel", "list", user="U2", channel="C1")
-        slack.sockets.send("slash_commands", typed)
-        await doppel.until(lambda: slack.responses.said)
-        assert "Ada, version v0001" in slack.responses.said[-1]["text"]
-        pressed = slack.payloads.block_action(
-            AGREE, "U1", user="U1", channel="C1", ts=next(iter(slack.workspace.find("C1").log))["ts"]
-        )
-        slack.sockets.send("interactive", pressed)
-        await doppel.until(lambda: has_consent(archive.consent_records()))

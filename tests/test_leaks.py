@@ -217,7 +217,7 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
             check((exchange.text, exchange.sources), [asker])
         town.workspace.users[town.people[0]]["is_admin"] = True
         typed = slack.payloads.slash_command("/doppel", "sync", user=town.people[0], channel="D0")
-        await asyncio.to_thread(slack.sockets.send, "slash_commands", typed)
+        await doppel.command(typed)
         await doppel.until(bot.notices)
         tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url}
         await asyncio.to_thread(cli, tmp_path, "jobs", "work", environ=tokens)

@@ -10,16 +10,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import select
 
 from commands import workspaces
 from doppel.access import ConsentAction, Readership
 from doppel.adapters import AdapterStore
-from doppel.archive import Archive
+from doppel.archive import Archive, tables
 from doppel.artifacts import VersionedFolder
 from doppel.engine import Engine
 from doppel.errors import UnknownUserError
 from doppel.jobs.queue import Jobs
 from doppel.records import Persona
+from doppel.slack.blocks import FEEDBACK, SHARE
+from doppel.slack.consent_blocks import AGREE
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
 from tests.end_to_end import archive_at, doppel
@@ -88,28 +91,14 @@ async def installed(doppel: Listening, *teams: str) -> None:
         assert "Doppel is installed" in page.text
     for team in teams:
         await doppel.until(lambda team=team: heard(doppel, team))
-    for team in teams:
-        await asyncio.to_thread(sync_now, doppel, team)
+    for place in doppel.slack.workspaces:
+        if place.team in teams:
+            token = doppel.slack.add_token("bot", workspace=place).value
+            await asyncio.to_thread(sync, doppel.slack, doppel.archive, token=token)
 
 
 def heard(doppel: Listening, team: str) -> bool:
     return doppel.archive.heard_since(team) is not None
-
-
-def sync_now(doppel_: Listening, team: str) -> None:
-    """The sync that the running server asked for, worked off here."""
-    settings = doppel_.run.settings
-    keys = settings.token_keys.get_secret_value()
-    environ = {
-        "SLACK_API_URL": settings.slack_api_url,
-        "SLACK_CLIENT_ID": settings.slack_client_id,
-        "SLACK_CLIENT_SECRET": settings.slack_client_secret.get_secret_value(),
-        "SLACK_SIGNING_SECRET": "x",
-        "DOPPEL_PUBLIC_URL": doppel_.url,
-        "DOPPEL_TOKEN_KEYS": keys,
-    }
-    done = doppel(settings.data_dir, "sync", "--team", team, environ=environ)
-    assert done.status == 0, done.stderr
 
 
 async def asked(doppel: Listening, place: Workspace, text: str) -> dict[str, Any]:
@@ -128,10 +117,7 @@ async def say(doppel: Listening, place: Workspace, text: str) -> str:
     """What somebody alone reads after typing a command in a workspace."""
     before = len(doppel.slack.responses.said)
     typed = Payloads(doppel.slack, place).slash_command("/doppel", text, user="U1", channel="C1")
-    if doppel.http:
-        await asyncio.to_thread(doppel.http.command, typed)
-    else:
-        await asyncio.to_thread(doppel.slack.sockets.send, "slash_commands", typed)
+    await doppel.command(typed)
     await doppel.until(lambda: len(doppel.slack.responses.said) > before)
     return str(doppel.slack.responses.said[-1])
 
@@ -156,6 +142,40 @@ async def test_each_workspace_is_answered_by_its_own_people_alone(
         assert other not in listed
         assert f'Nobody is called "{other}"' in await say(running, place, f"use {other}")
         assert "of 1 channels" in await say(running, place, "status")
+
+
+async def test_ids_and_buttons_of_one_workspace_mean_nothing_in_another(
+    running: Listening, slack: FakeSlack, archive: Archive
+) -> None:
+    acme, brick = slack.workspaces
+    await installed(running, ACME, BRICK)
+    for person in (archive.find_user("U1", ACME), archive.find_user("U1", BRICK)):
+        archive.record_consent(person, ConsentAction.GRANT, "tests")
+    await asked(running, acme, "who are you?")
+    (told,) = answers(archive, ACME)
+    assert "in a direct message" in await say(running, acme, "train <@U2>")
+    (request,) = archive.bot(ACME).requests("open")
+    theirs = Payloads(slack, brick)
+    place = {"channel": "C1", "ts": next(iter(brick.find("C1").log))["ts"]}
+    for action, value, user in (
+        (AGREE, request.id, "U2"),
+        (SHARE, told.id, "U2"),
+        (FEEDBACK, f"like:{told.id}", "U2"),
+    ):
+        kind = "feedback_buttons" if action == FEEDBACK else "button"
+        await running.act(theirs.block_action(action, value, user=user, kind=kind, **place))
+    await say(running, brick, "forget me and my messages")
+    assert [found.id for found in archive.bot(ACME).requests("open")] == [request.id]
+    assert (archive.feedback(), answers(archive, BRICK)) == ([], [])
+    assert [r.action for r in archive.consent_records(archive.find_user("U1", ACME))] == [ConsentAction.GRANT]
+    assert archive.find_user("U1", ACME).name == "Ada"
+    assert any("walrus" in message.text for message in archive.messages())
+    assert not any("otter" in message.text for message in archive.messages())
+
+
+def answers(archive: Archive, team: str) -> list[Any]:
+    with archive._engine.connect() as connection:
+        return list(connection.execute(select(tables.answers).where(tables.answers.c.team == team)))
 
 
 async def test_jobs_are_seen_and_cancelled_by_their_own_workspace(running: Listening, slack: FakeSlack) -> None:
@@ -221,6 +241,30 @@ async def test_what_is_left_goes_after_the_grace_period(
         assert await asyncio.to_thread(workspaces.erase_the_removed, running.run, archive) == [BRICK]
     assert archive.counts(BRICK).messages == 0
     assert [found.team for found in archive.installations.all()] == [ACME]
+
+
+async def test_a_sync_reads_the_workspace_that_it_is_for(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with open_to_all(slack, archive, tmp_path, "http", engine) as running:
+        for team in (ACME, BRICK):
+            await install(running, team)
+        settings = running.run.settings
+        environ = {
+            "SLACK_API_URL": settings.slack_api_url,
+            "SLACK_CLIENT_ID": settings.slack_client_id,
+            "SLACK_CLIENT_SECRET": settings.slack_client_secret.get_secret_value(),
+            "SLACK_SIGNING_SECRET": "x",
+            "DOPPEL_PUBLIC_URL": running.url,
+            "DOPPEL_TOKEN_KEYS": settings.token_keys.get_secret_value(),
+        }
+        unsaid = await asyncio.to_thread(doppel, tmp_path, "sync", environ=environ)
+        assert f"name one with --team: {ACME}, {BRICK}" in unsaid.data["error"]
+        done = await asyncio.to_thread(doppel, tmp_path, "sync", "--team", BRICK, environ=environ)
+        assert done.status == 0, done.stderr
+        assert (archive.counts(ACME).messages, archive.counts(BRICK).messages) == (0, 1)
+        refused = await asyncio.to_thread(doppel, tmp_path, "sync", "--team", "T9", environ=environ)
+        assert "not installed in the workspace T9" in refused.data["error"]
 
 
 async def test_an_installation_that_was_not_begun_here_is_refused(
