@@ -36,6 +36,7 @@ def slack() -> Iterator[FakeSlack]:
     made.channel("general", "U1", "U2", id="C1")
     made.channel("secret", "U1", id="C2", kind="private")
     other.user("ada", "Another Ada", id="U1")
+    other.channel("general", "U1", id="C1")
     with FakeSlack(made, other, limits=Limits.none(time_scale=20)) as running:
         yield running
 
@@ -91,6 +92,28 @@ async def test_a_visitor_is_led_to_slack_and_back_and_asks_from_what_they_may_re
             await expect(page.get_by_role("heading")).to_have_text("You are signed out.")
     readable = [place.readable(archive.channels()) for _, _, place in engine.asked]
     assert readable == [{(TEAM, "C1"), (TEAM, "C2")}, {(TEAM, "C1")}]
+
+
+async def test_people_of_another_workspace_meet_their_own_alone(
+    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+) -> None:
+    await install(doppel, OTHER)
+    sync(slack, archive, token=slack.add_token("bot", workspace=slack.workspaces[1]).value)
+    async with chromium() as browser, httpx2.AsyncClient() as visitor:
+        await sign_in(doppel, visitor, "U1", OTHER)
+        context = await browser.new_context()
+        await context.add_cookies([{"name": SESSION, "value": visitor.cookies[SESSION], "url": doppel.url}])
+        page = await context.new_page()
+        await page.goto(doppel.url)
+        await expect(page.get_by_label("Whom to ask")).to_have_value("Ben")
+        await page.get_by_label("Whom to ask").click()
+        await expect(page.get_by_role("option")).to_have_count(1)
+        await page.get_by_label("Your question").fill("why?")
+        await page.get_by_label("Your question").press("Enter")
+        await expect(page.get_by_test_id("bot")).to_contain_text("About why?")
+    ((persona, _, place),) = engine.asked
+    assert (persona.name, place) == ("Ben", Readership.of_person(OTHER, "U1", archive.users()))
+    assert {team for team, _ in place.readable(archive.channels())} == {OTHER}
 
 
 async def test_nothing_is_to_be_had_without_signing_in(doppel: Listening) -> None:
