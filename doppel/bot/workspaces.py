@@ -55,6 +55,10 @@ class Workspaces:
         parts = self._parts.get(team)
         return parts.receiver if parts else None
 
+    def knows(self, team: str) -> bool:
+        """Whether the app is installed in a workspace, be it at work there or not yet."""
+        return any(found.team == team for found in self._tasks)
+
     def hurry(self) -> None:
         """Look at once."""
         self._hurry.set()
@@ -99,7 +103,8 @@ class Workspaces:
 
     async def _take_up(self) -> None:
         wanted = set(await asyncio.to_thread(self._look))
-        await asyncio.gather(*(self._close(found) for found in set(self._tasks) - wanted))
+        failed = {found for found, task in self._tasks.items() if task.done()}
+        await asyncio.gather(*(self._close(found) for found in failed | (set(self._tasks) - wanted)))
         ready = []
         for found in wanted - set(self._tasks):
             is_open = asyncio.Event()
@@ -122,7 +127,6 @@ class Workspaces:
         except Exception as error:
             # Without its text, which may quote a message. It is tried again at the next look.
             log.error("A workspace could not be served (%s)", type(error).__name__)
-            self._tasks.pop(found, None)
         finally:
             is_open.set()
 

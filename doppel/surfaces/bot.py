@@ -96,8 +96,11 @@ class Handlers(Protocol):
 class Teams(Protocol):
     """The workspaces in which the app is installed, by their ids."""
 
+    def knows(self, team: str) -> bool:
+        """Whether the app is installed in a workspace."""
+
     def of(self, team: str) -> Handlers | None:
-        """Who takes what comes from a workspace; None for one that is not known."""
+        """Who takes what comes from a workspace; None for one that is not at work, or not yet."""
 
     async def removed(self, team: str) -> None:
         """The app was removed from a workspace, or its token revoked."""
@@ -111,7 +114,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
 
     async def authorize(team_id: str | None) -> Any:
         # Handlers call Slack themselves, with the token of their workspace.
-        known = team_id is not None and teams.of(team_id) is not None
+        known = team_id is not None and teams.knows(team_id)
         return AuthorizeResult(enterprise_id=None, team_id=team_id, bot_token="-") if known else None
 
     app = AsyncApp(
@@ -126,7 +129,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
     def handlers_of(context: AsyncBoltContext) -> Handlers:
         handlers = teams.of(str(context.team_id))
         if handlers is None:
-            raise GoneError(f"The app was removed from {context.team_id} meanwhile.")
+            raise AwayError(f"Nothing is at work for {context.team_id}.")
         return handlers
 
     async def take_event(body: dict[str, Any], context: AsyncBoltContext, next: Next) -> BoltResponse | None:
@@ -137,6 +140,9 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
                 await teams.removed(team)
             elif handlers := teams.of(team):
                 await handlers.take(str(body.get("event_id") or ""), event)
+            else:
+                # Slack sends it again.
+                return BoltResponse(status=503)
             if event.get("type") != HOME_OPENED:
                 # Acknowledged here: in a burst the search for a listener takes as long as all the rest.
                 return BoltResponse(status=200)
@@ -181,8 +187,8 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
     return app
 
 
-class GoneError(DoppelError):
-    """The app was removed in this moment."""
+class AwayError(DoppelError):
+    """The app was removed in this moment, or is not at work yet."""
 
 
 def _is_removal(event: dict[str, Any]) -> bool:
