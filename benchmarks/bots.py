@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 from fastapi import FastAPI, Request, Response
@@ -22,6 +19,7 @@ from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from benchmarks.frame import MeasurementError
+from benchmarks.process import Companion, leave_terminal
 from commands.run import Run
 from commands.slack import hear_slack
 from doppel.access import ReadPolicy
@@ -123,52 +121,28 @@ async def plain_bolt_bot(
     await serve(page, listening, ready)
 
 
-class BotProcess:
+class BotProcess(Companion):
     """A bot at work; `url` is where Slack's events go over HTTP."""
 
     def __init__(self, bot: Bot, wiring: Wiring, script: Script, data_dir: Path) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, bot, wiring, script, data_dir))
-        self._process.start()
-        theirs.close()
+        super().__init__("The bot", START_SECONDS, _work, bot, wiring, script, data_dir, daemon=False)
         self.url = ""
 
-    def __enter__(self) -> Self:
-        try:
-            if not self._pipe.poll(START_SECONDS):
-                raise MeasurementError(f"The bot did not start within {START_SECONDS:.0f} s.")
-            self.url = f"http://127.0.0.1:{self._pipe.recv()}{EVENTS_PATH}"
-        except EOFError:
-            self._end()
-            raise MeasurementError(f"The bot did not start, status {self._process.exitcode}.") from None
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end()
+    def started(self, told: Any) -> None:
+        """The port that it listens on."""
+        self.url = f"http://127.0.0.1:{told}{EVENTS_PATH}"
 
     def rss(self) -> float:
         """The memory that it holds now, MiB. Raises MeasurementError where it has died."""
         try:
-            return float(psutil.Process(self._process.pid).memory_info().rss) / MIB
+            return float(psutil.Process(self.process.pid).memory_info().rss) / MIB
         except psutil.NoSuchProcess:
             raise MeasurementError("The bot has died.") from None
 
-    def _end(self) -> None:
-        self._pipe.close()
-        self._process.kill()
-        self._process.join()
-
 
 def _work(pipe: Connection, bot: Bot, wiring: Wiring, script: Script, data_dir: Path) -> None:
-    """Run a bot until whoever started it is gone; Ctrl-C is their business, and stdout is for their table."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)
+    """Run a bot until whoever started it is gone."""
+    leave_terminal()
     quiet_libraries()
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     with reserve_port("127.0.0.1", 0) as listening:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections import Counter
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from benchmarks.frame import MeasurementError
+from benchmarks.process import Companion, leave_terminal
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.slack.limits import QUOTAS
 from tests.fakes.slack.web_api import Logged
@@ -32,7 +28,7 @@ class ScaledLimits(Limits):
         return f"{max(1, math.ceil(seconds * self.time_scale)) / self.time_scale:.6f}"
 
 
-class SlackProcess:
+class SlackProcess(Companion):
     """A fake Slack of an export, with Slack's limits, `time_scale` times as fast; without limits where that is None.
 
     Its bot is in every channel that is no direct message. Each measurement has one of its own, of which nobody has
@@ -40,54 +36,27 @@ class SlackProcess:
     """
 
     def __init__(self, export: Path, time_scale: float | None) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, export, time_scale), daemon=True)
-        self._process.start()
-        theirs.close()
+        super().__init__("The fake Slack", START_SECONDS, _serve, export, time_scale, daemon=True)
         self.api_url, self.token = "", ""
 
-    def __enter__(self) -> Self:
-        try:
-            self.api_url, self.token = self._hear(START_SECONDS)
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end()
+    def started(self, told: Any) -> None:
+        """Where it is, and the bot's token."""
+        self.api_url, self.token = told
 
     def calls(self) -> list[Logged]:
         """Every call so far, refused ones too. Raises MeasurementError where the server has died."""
-        self._pipe.send("calls")
-        found: list[Logged] = self._hear(ANSWER_SECONDS)
+        self.pipe.send("calls")
+        found: list[Logged] = self.hear(ANSWER_SECONDS)
         return found
 
     def counts(self) -> Counter[str]:
         """How often each method was called, refused calls too."""
         return Counter(call.method for call in self.calls())
 
-    def _hear(self, seconds: float) -> Any:
-        try:
-            if self._pipe.poll(seconds):
-                return self._pipe.recv()
-        except EOFError:
-            self._process.join()
-        raise MeasurementError(f"The fake Slack did not answer, status {self._process.exitcode}.")
-
-    def _end(self) -> None:
-        self._pipe.close()
-        self._process.kill()
-        self._process.join()
-
 
 def _serve(pipe: Connection, export: Path, time_scale: float | None) -> None:
-    """Serve until whoever started it is gone; Ctrl-C is their business, and stdout is for their table."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)
+    """Serve until whoever started it is gone."""
+    leave_terminal()
     workspace = Workspace.from_export(export, bot_in=("public", "private"))
     limits = Limits.none() if time_scale is None else ScaledLimits(time_scale=time_scale)
     with FakeSlack(workspace, limits=limits) as slack:

@@ -228,7 +228,8 @@ async def _identity(run: Run, client: Client) -> Identity:
 
 async def _by_socket(run: Run, bot: Bot, teams: Workspaces) -> None:
     """Stay connected until this is cancelled."""
-    from doppel.surfaces.bot import TROUBLE, socket_mode
+    from doppel.slack.failing import FAILURES
+    from doppel.surfaces.bot import socket_mode
 
     token, told = run.settings.slack_app_token.get_secret_value(), ""
     while True:
@@ -236,7 +237,7 @@ async def _by_socket(run: Run, bot: Bot, teams: Workspaces) -> None:
             async with socket_mode(bot, token, teams.begin, teams.end):
                 run.console.say("Slack's events are heard by Socket Mode.")
                 await asyncio.Event().wait()
-        except TROUBLE as error:
+        except FAILURES as error:
             if str(error) != told:
                 run.console.say("Slack lets nobody connect; is SLACK_APP_TOKEN right? Trying again now and then.")
             told = str(error)

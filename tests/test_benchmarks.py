@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.bots import Script
 from benchmarks.frame import Benchmark, Contender, Measurement, MeasurementError, Run, Samples, figures, in_turn
 from benchmarks.machine import machine_facts
 from benchmarks.mentions import People, Thread
-from benchmarks.process import in_fresh_process
+from benchmarks.process import Companion, in_fresh_process
 from benchmarks.table import table
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import BadInputError
@@ -148,6 +149,34 @@ def test_a_process_that_takes_too_long_is_stopped() -> None:
     forever: Callable[..., object] = subprocess.run
     with pytest.raises(MeasurementError, match="longer than 1 s"):
         in_fresh_process(1, forever, ["sleep", "20"])
+
+
+class Parrot(Companion):
+    """Says one word, or ends, or is silent."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__("The parrot", 30 if word != "silent" else 0.1, say_once, word, daemon=True)
+
+    def started(self, told: Any) -> None:
+        self.told = told
+
+
+def say_once(pipe: Connection, word: str) -> None:
+    if word == "end":
+        sys.exit(3)
+    if word != "silent":
+        pipe.send(word)
+    pipe.recv()
+
+
+def test_a_companion_is_at_work_until_it_is_closed_or_says_how_it_ended() -> None:
+    with Parrot("hello") as parrot:
+        assert (parrot.told, parrot.process.is_alive()) == ("hello", True)
+    assert not parrot.process.is_alive()
+    with pytest.raises(MeasurementError, match="The parrot ended, status 3"), Parrot("end"):
+        pass
+    with pytest.raises(MeasurementError, match="The parrot did not answer"), Parrot("silent"):
+        pass
 
 
 def test_prompts_are_of_one_length_and_begin_differently() -> None:

@@ -10,7 +10,7 @@ from slack_sdk.errors import SlackApiError
 from doppel.slack.blocks import context
 from doppel.slack.carriers import Where
 from doppel.slack.posting import GrowingMessage, replace
-from doppel.surfaces.bot import bot_client
+from doppel.surfaces.bot import Identity, bot_client, identify
 from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
 from tests.fakes.slack.channels import Json
 
@@ -143,3 +143,11 @@ async def test_a_message_that_is_still_streamed_can_be_replaced(slack: FakeSlack
     await replace(client, where, str(begun["ts"]), "Sorry.", [context("Sorry.")])
     (raw,) = replies(slack, root)
     assert raw["text"] == "Sorry."
+
+
+@pytest.mark.parametrize("fault", [Fault.DROPPED, Fault.CUT, Fault.SERVER_ERROR, Fault.FATAL_ERROR])
+async def test_who_the_bot_is_may_stay_unknown_for_a_while(slack: FakeSlack, fault: Fault) -> None:
+    client = bot_client(slack.bot_token, slack.api_url)
+    slack.faults.fail_next(fault, 2 if fault is Fault.DROPPED else 1, "auth.test")
+    assert isinstance(await identify(client), str)
+    assert isinstance(await identify(client), Identity)

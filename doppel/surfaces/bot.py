@@ -14,7 +14,6 @@ from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncRespond
 from slack_bolt.authorization import AuthorizeResult
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
     AsyncRateLimitErrorRetryHandler,
@@ -24,6 +23,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.errors import DoppelError
 from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
+from doppel.slack.failing import FAILURES, reason
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
 from doppel.slack.silence import silent_logger
@@ -34,9 +34,6 @@ HOME_OPENED = "app_home_opened"
 
 Bot = AsyncApp
 Client = AsyncWebClient
-TROUBLE = (SlackApiError, SlackClientError, OSError, asyncio.TimeoutError)
-"""What a call of Slack may raise."""
-
 Next = Callable[[], Awaitable[Any]]
 Ack = Callable[[], Awaitable[Any]]
 
@@ -62,10 +59,8 @@ async def identify(client: AsyncWebClient) -> Identity | str:
     """Who the bot is, or Slack's reason why that can't be known."""
     try:
         answer = await client.auth_test()
-    except SlackApiError as error:
-        return str(error.response.get("error") or "it refused auth.test")
-    except TROUBLE as error:
-        return type(error).__name__
+    except FAILURES as error:
+        return reason(error) or type(error).__name__
     raw = answer.data
     assert isinstance(raw, dict)
     return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"), text_of(raw, "team"))
@@ -222,7 +217,7 @@ async def socket_mode(
 ) -> AsyncIterator[None]:
     """While this is open, Slack is connected, again and again.
 
-    `on_hello` is called for each new connection, `on_silence` when one is found broken. Raises TROUBLE where the first
+    `on_hello` is called for each new connection, `on_silence` when one is found broken. Raises FAILURES where the first
     connection fails.
     """
     handler = AsyncSocketModeHandler(app, app_token, logger=_log, ping_interval=PING_SECONDS)
