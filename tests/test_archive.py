@@ -195,6 +195,16 @@ def test_a_renamed_channel_keeps_its_id_and_mentions_follow(archive: Archive) ->
     assert [channel.name for channel in archive.channels()] == ["lobby"]
 
 
+def test_the_name_of_a_private_channel_is_read_in_that_channel_alone(archive: Archive) -> None:
+    mention = "see <#G1|secret> and <#C1|general>"
+    team = small_team_lists().channel("G1", "secret", "U1", list_="groups")
+    take_in(archive, team.say("general", "1700000000.1", mention).say("secret", "1700000001.1", mention))
+    assert texts(archive) == ["see #private-channel and #general", "see #secret and #general"]
+    opened = small_team_lists().channel("G1", "secret", "U1").say("general", "1700000009.1", "new")
+    take_in(archive, opened)
+    assert texts(archive) == ["see #secret and #general", "new", "see #secret and #general"]
+
+
 def test_a_new_name_of_a_person_shows_in_old_messages(archive: Archive) -> None:
     take_in(archive, one_message("thanks <@U2>, says <@U1>"))
     later = ExportBuilder().user("U1", "ada", display_name="Countess").user("U2", "grace", "Grace Hopper")

@@ -212,6 +212,14 @@ def test_a_channel_made_private_is_so_at_once(synced: Archive) -> None:
     assert kind_of(synced, "C1") is ChannelKind.PRIVATE
 
 
+def test_mentions_of_a_channel_made_private_hide_its_name(synced: Archive) -> None:
+    take(synced, (Said("C1", {"type": "message", "ts": "1800000000.000100", "user": "U1", "text": "see <#C1>"}), 1.0))
+    take(synced, (Said("C2", {"type": "message", "ts": "1800000000.000200", "user": "U1", "text": "see <#C1>"}), 1.0))
+    take(synced, (ChannelPrivate("C1"), LATER))
+    said = {m.channel: m.text for m in synced.messages() if m.text.startswith("see")}
+    assert said == {"C1": "see #general", "C2": "see #private-channel"}
+
+
 def test_a_channel_that_the_bot_is_put_out_of_is_read_by_nobody(synced: Archive) -> None:
     assert not take(synced, (ChannelLost("C1"), LATER))
     assert kind_of(synced, "C1") is ChannelKind.UNKNOWN

@@ -43,8 +43,9 @@ def merge_directory(connection: Connection, export: Export) -> tuple[Directory, 
 def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, str]) -> Directory:
     """The names of a workspace as they are now."""
     members, t = users(connection, team), tables.channels
-    rows = connection.execute(select(t.c.id, t.c.name).where(t.c.team == team))
-    names = Names({user.id: user.name for user in members}, {row.id: row.name for row in rows})
+    rows = connection.execute(select(t.c.id, t.c.name, t.c.kind).where(t.c.team == team)).all()
+    secret = frozenset(row.id for row in rows if row.kind != ChannelKind.PUBLIC)
+    names = Names({user.id: user.name for user in members}, {row.id: row.name for row in rows}, secret)
     return Directory(team, names, frozenset(user.id for user in members if user.is_bot), channel_ids)
 
 

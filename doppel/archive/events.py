@@ -171,7 +171,7 @@ class EventStore:
         t = tables.channels
         here = (t.c.team == self.team, t.c.id == channel, t.c.as_of < at)
         if connection.execute(update(t).where(*here).values(**values, as_of=at)).rowcount:
-            self._read_again(connection, {channel} if "name" in values else set(), outcome)
+            self._read_again(connection, {channel} if values.keys() & {"name", "kind"} else set(), outcome)
             outcome.changed = True
 
     def _change_members(

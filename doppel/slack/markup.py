@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,16 +21,25 @@ _ENTITY = re.compile(r"&(amp|lt|gt);")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
+SECRET_CHANNEL = "#private-channel"
 _MAX_INDENT = 8
 _MAX_COUNT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What ids read as; an id that is missing reads as the label beside it, or as itself."""
+    """What ids read as; an id that is missing reads as the label beside it, or as itself.
+
+    The names of `secret` channels are not for everybody who reads.
+    """
 
     users: Mapping[str, str] = field(default_factory=dict)
     channels: Mapping[str, str] = field(default_factory=dict)
+    secret: frozenset[str] = frozenset()
+
+    def within(self, channel: str) -> Names:
+        """What ids read as in a channel, whose own name all know who read it."""
+        return replace(self, secret=self.secret - {channel}) if channel in self.secret else self
 
 
 NO_NAMES = Names()
@@ -84,6 +93,8 @@ def _token(token: str, names: Names) -> str:
         case "@":
             return "@" + (names.users.get(target[1:]) or label.removeprefix("@") or target[1:])
         case "#":
+            if target[1:] in names.secret:
+                return SECRET_CHANNEL
             return "#" + (names.channels.get(target[1:]) or label.removeprefix("#") or target[1:])
         case "!":
             return _special(target[1:], label)

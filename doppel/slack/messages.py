@@ -40,7 +40,7 @@ def translate(
         channel=channel,
         ts=ts,
         author=_author(raw, user),
-        text="" if subtype == "tombstone" else render_message(raw, names),
+        text="" if subtype == "tombstone" else render_message(raw, names.within(channel)),
         kind=_kind(raw, subtype, user, bots),
         user=user,
         thread_ts=timestamp(raw.get("thread_ts")),
