@@ -20,6 +20,7 @@ from doppel.console import Result
 from doppel.errors import DoppelError
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
@@ -72,10 +73,17 @@ async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engines)
 
     `page` takes what comes by HTTP.
     """
+    from doppel.surfaces.bot import connections
+
+    async with connections() as session:
+        await _hear(page, _Slack(run, archive, engine, session))
+
+
+async def _hear(page: FastAPI, slack: _Slack) -> None:
     from doppel.bot.workspaces import Workspaces
     from doppel.surfaces.bot import build_bot, mount_events
 
-    settings, slack = run.settings, _Slack(run, archive, engine)
+    run, archive, settings = slack.run, slack.archive, slack.run.settings
     teams = Workspaces(slack.connected, slack.work, functools.partial(workspaces.remove, run, archive))
     bot = build_bot(settings.slack_api_url, settings.slack_signing_secret.get_secret_value(), teams)
     beside = [asyncio.create_task(_keep_erasing(run, archive))]
@@ -104,6 +112,7 @@ class _Slack:
     run: Run
     archive: Archive
     engine: Engines
+    session: ClientSession
     own: Identity | None = None
 
     async def identify(self, teams: Workspaces) -> None:
@@ -158,18 +167,19 @@ class _Slack:
 
     async def _client(self, team: str) -> tuple[Client, Tokens | None]:
         """Slack's API for a workspace, and where new tokens come from unless it is that of the settings."""
-        from doppel.surfaces.bot import bot_client
-
         found = await asyncio.to_thread(self.archive.installations.get, team)
         if found is None or not found.bot_token:
             return self._own_client(), None
         tokens = workspaces.tokens_of(self.run, self.archive)
-        return bot_client(await asyncio.to_thread(tokens.token, team), self.run.settings.slack_api_url), tokens
+        return self._with_token(await asyncio.to_thread(tokens.token, team)), tokens
 
     def _own_client(self) -> Client:
+        return self._with_token(self.run.settings.slack_bot_token.get_secret_value())
+
+    def _with_token(self, token: str) -> Client:
         from doppel.surfaces.bot import bot_client
 
-        return bot_client(self.run.settings.slack_bot_token.get_secret_value(), self.run.settings.slack_api_url)
+        return bot_client(token, self.run.settings.slack_api_url, self.session)
 
     def _note_own(self, own: Identity) -> None:
         """The token works, and so the app is installed."""

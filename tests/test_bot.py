@@ -109,6 +109,17 @@ async def test_a_mention_is_answered_in_its_thread_as_the_person(
     assert [turn.text for turn in turns] == ["why did we drop @lin's Kafka?"]
 
 
+async def test_calls_of_slack_share_their_connections(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        slack.ports.clear()
+        before = len(slack.calls)
+        for number in range(4):
+            root = slack.workspace.post("C1", "U2", f"<@{BOT}> is this question {number}, a long one?")
+            await answered(doppel, "C1", root)
+        assert len(slack.calls) - before >= 9
+        assert len(slack.ports) <= 2
+
+
 async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
     way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from fastapi import FastAPI, Request, Response
 from slack_bolt import BoltResponse
 from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
@@ -29,6 +30,7 @@ from doppel.slack.members import text_of
 from doppel.slack.silence import silent_logger
 
 EVENTS_PATH = "/slack/events"
+CALL_SECONDS = 30.0
 PING_SECONDS = 5.0
 HOME_OPENED = "app_home_opened"
 
@@ -49,10 +51,19 @@ class Identity:
     name: str = ""
 
 
-def bot_client(token: str | None, api_url: str) -> AsyncWebClient:
-    """Slack's Web API for the bot, or without a token for the app; `api_url` ends in /api/."""
+def connections() -> ClientSession:
+    """Connections to Slack that clients of one event loop share; to be closed. It keeps no cookies: tokens differ."""
+    return ClientSession(timeout=ClientTimeout(total=CALL_SECONDS), cookie_jar=DummyCookieJar())
+
+
+def bot_client(token: str | None, api_url: str, session: ClientSession | None = None) -> AsyncWebClient:
+    """Slack's Web API for the bot, or without a token for the app; `api_url` ends in /api/.
+
+    Without a `session` every call opens a connection of its own.
+    """
     retries = [AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler(max_retry_count=5)]
-    return AsyncWebClient(token, base_url=f"{api_url.rstrip('/')}/", logger=_log, retry_handlers=list(retries))
+    url = f"{api_url.rstrip('/')}/"
+    return AsyncWebClient(token, base_url=url, session=session, logger=_log, retry_handlers=list(retries))
 
 
 async def identify(client: AsyncWebClient) -> Identity | str:

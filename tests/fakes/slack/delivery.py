@@ -14,10 +14,14 @@ from tests.fakes.slack.web_api import Answer
 _CONNECTION = "fake_slack.connection"
 
 
-def keep_connection(app: ASGIApp) -> ASGIApp:
-    """Let a response reach the connection under it, so that it can end it: uvicorn's `send` is bound to it."""
+def keep_connection(app: ASGIApp, ports: set[int]) -> ASGIApp:
+    """Let a response reach the connection under it, so that it can end it: uvicorn's `send` is bound to it.
+
+    `ports` takes the clients' ends of the connections.
+    """
 
     async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
+        ports.add(scope["client"][1])
         scope[_CONNECTION] = getattr(send, "__self__", None)
         await app(scope, receive, send)
 

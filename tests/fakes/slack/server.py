@@ -60,7 +60,8 @@ class _Server(uvicorn.Server):
 class FakeSlack:
     """The server. Several workspaces may have the app installed; the first is the one of `bot_token`.
 
-    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id), `assistant` and `responses`.
+    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id), `assistant` and `responses`;
+    `ports` are their ends of the connections over which they called.
     `sockets` are the app's connections, `payloads` builds what people's doings send, `oauth` installs.
     """
 
@@ -78,6 +79,7 @@ class FakeSlack:
         self.limits, self.faults = limits or Limits.none(), faults or Faults.none()
         self.behaviour, self.app = behaviour or Behaviour(), app or App()
         self.calls: deque[Logged] = deque(maxlen=100_000)
+        self.ports: set[int] = set()
         self.ephemerals: list[Json] = []
         self.assistant: list[Json] = []
         self.homes: dict[str, Json] = {}
@@ -201,7 +203,7 @@ class FakeSlack:
         await self._server.serve([self._socket])
 
     def _config(self) -> uvicorn.Config:
-        app = keep_connection(Starlette(routes=self._routes()))
+        app = keep_connection(Starlette(routes=self._routes()), self.ports)
         return uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
 
     async def _api(self, request: Request) -> Response:
