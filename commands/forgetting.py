@@ -110,7 +110,7 @@ def clean_index(run: Run, archive: Archive, revision: int) -> Index:
 
 def _as_data(receipt: Receipt, index: Index) -> dict[str, Any]:
     archive = receipt.archive
-    counted = ("messages", "copies", "posts", "answers", "feedback", "questions", "requests", "voices")
+    counted = ("messages", "copies", "posts", "answers", "feedback", "questions", "requests", "voices", "drafts")
     removed: dict[str, Any] = {name: getattr(archive, name) for name in counted}
     removed |= {"adapters": list(receipt.adapters), "chunks": index.chunks, "index_versions": list(index.versions)}
     return {

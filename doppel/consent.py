@@ -75,6 +75,7 @@ def told(receipt: Receipt) -> list[str]:
         f"{len(receipt.adapters)} versions of the adapter",
         f"{gone.answers} answers",
         f"{gone.feedback} votes on answers",
+        f"{gone.drafts} drafts",
         f"{gone.questions} open questions",
     ]
     return [*words, f"{gone.messages} messages"] if receipt.with_messages else words

@@ -165,6 +165,21 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptEdit:
+    """What a person made of a reply that Doppel drafted for them, sent at `sent_ts` in `channel`.
+
+    It answers the message `answered_ts` of that channel or, where that is "", the `question` that they gave themselves.
+    """
+
+    team: str
+    channel: str
+    sent_ts: str
+    answered_ts: str
+    question: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Persona:
     """A person who can be answered for. `version` is None where no adapter is published."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+ASKER = "Question"
+"""Who speaks, in a prompt, where Slack is asked and it doesn't matter who asks."""
 NO_SOURCES = "No earlier messages were found for this question: the answer rests on the model alone."
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doppel.prompt import render
-from doppel.records import Conversation, Message, ts_key
+from doppel.records import Conversation, KeptEdit, Message, ts_key
 from tests.fakes.tokenizer import END, WordTokenizer
 from training.examples import build_examples, encode, split_by_time
 
@@ -52,6 +52,31 @@ def test_nothing_said_later_stands_in_a_prompt() -> None:
     for example in build_examples([TALK], "ines", 1):
         position = [m.text for m in TALK.messages].index(example.answer.split("\n")[0])
         assert [t.text for t in example.turns] == [m.text for m in TALK.messages[:position]]
+
+
+def edit(answered_ts: str, text: str, sent_ts: str = "2000.000000", question: str = "") -> KeptEdit:
+    return KeptEdit("T1", "C1", sent_ts, answered_ts, question, text)
+
+
+def test_a_kept_edit_answers_the_message_it_was_drafted_for_from_what_was_said_before_it() -> None:
+    kept = [edit("1004.000000", "First thought of it."), edit("1004.000000", "A full disk, we think.")]
+    examples = build_examples([TALK], "ines", 5, kept)
+    (example,) = [e for e in examples if e.answer == "A full disk, we think."]
+    assert [(t.text, t.by_persona) for t in example.turns] == [(m.text, m.user == "ines") for m in TALK.messages[:5]]
+    assert (example.conversation, example.last_ts) == (("T1", "C1", "1000.000000"), TALK.last_ts)
+    assert len(examples) == len(build_examples([TALK], "ines", 5)) + 1
+
+
+def test_a_kept_edit_of_a_message_that_is_not_there_or_too_short_teaches_nothing() -> None:
+    elsewhere = KeptEdit("T1", "C2", "2000.000000", "1000.000000", "", "Elsewhere it was up.")
+    kept = [edit("999.000000", "It was there before."), edit("1000.000000", "No."), elsewhere]
+    assert build_examples([TALK], "ines", 5, kept) == build_examples([TALK], "ines", 5)
+
+
+def test_a_kept_edit_of_what_the_person_gave_is_a_conversation_of_its_own() -> None:
+    (example,) = build_examples([], "ines", 5, [edit("", " Tuesday at ten. ", question="When do we meet?")])
+    assert [(t.author, t.text, t.by_persona) for t in example.turns] == [("Question", "When do we meet?", False)]
+    assert (example.conversation, example.answer) == (("T1", "C1", "2000.000000"), "Tuesday at ten.")
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 4)), min_size=2, max_size=40, unique_by=lambda t: t[0]))

@@ -21,6 +21,7 @@ from doppel import doctor
 from doppel.access import ConsentAction
 from doppel.archive import Archive, database, ledger, tables
 from doppel.archive.bot import Notice, Request
+from doppel.archive.drafts import Wanted
 from doppel.archive.installations import Installation, WebSession
 from doppel.config import load_settings
 from doppel.errors import ArchiveError, BadInputError, BusyError, StorageError
@@ -49,6 +50,9 @@ def fill(archive: Archive) -> None:
     bot.add_notice(Notice("J1", "C1", "U2"))
     archive.installations.put(Installation("T1", "Acme", "U0", "gAAAA", "gAAAA", 2**60, "U1", 2**60))
     archive.installations.add_session(WebSession("T1", "hash", "U1", 2**60), now=1)
+    agreed = User("T1", "U2", "grace")
+    archive.record_consent(agreed, ConsentAction.GRANT, by="grace")
+    archive.drafts("T1").add(1, Wanted("U2", "C1", "", "1.5"), "so 🦊", None, asked_at=1)
     with database.writing(archive._engine, archive.place) as connection:
         places = {"team": "T1", "channel": "C1", "low": 5, "members_at": 7}
         connection.execute(insert(tables.sync_channels).values(**places))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
 from doppel.prompt import ChatMessage, Tokenizer, render
-from doppel.records import Conversation, Message, Turn, ts_key
+from doppel.records import Conversation, KeptEdit, Message, Turn, ts_key
+from doppel.wording import ASKER
 
 HELD_OUT_SHARE = 0.15
 
@@ -37,9 +38,38 @@ class EncodedExample:
     completion_ids: tuple[int, ...]
 
 
-def build_examples(found: Iterable[Conversation], user_id: str, min_chars: int) -> list[Example]:
-    """Every run of messages by one person that follows somebody else's, of at least `min_chars` characters."""
-    return [example for conversation in found for example in _of_conversation(conversation, user_id, min_chars)]
+def build_examples(
+    found: Iterable[Conversation], user_id: str, min_chars: int, edits: Sequence[KeptEdit] = ()
+) -> list[Example]:
+    """Every run of messages by one person that follows somebody else's, of at least `min_chars` characters.
+
+    So is each of their `edits` of that length, if the message that it answers is among those found, or if it answers
+    what they gave themselves.
+    """
+    long = [edit for edit in edits if len(edit.text.strip()) >= min_chars]
+    examples = [_of_question(edit) for edit in long if not edit.answered_ts]
+    answers = {(edit.team, edit.channel, edit.answered_ts): edit for edit in long}
+    for conversation in found:
+        examples += _of_conversation(conversation, user_id, min_chars)
+        examples += _of_edits(conversation, user_id, answers)
+    return examples
+
+
+def _of_edits(
+    conversation: Conversation, user_id: str, answers: Mapping[tuple[str, str, str], KeptEdit]
+) -> Iterable[Example]:
+    """An example for each message that was answered; of several answers to one, the last."""
+    before: list[Turn] = []
+    for message in conversation.messages:
+        before.append(_turn(message, message.user == user_id))
+        if edit := answers.get((message.team, message.channel, message.ts)):
+            yield Example(_key(conversation), conversation.last_ts, tuple(before), edit.text.strip())
+
+
+def _of_question(edit: KeptEdit) -> Example:
+    """An example that is a conversation of its own."""
+    key = (edit.team, edit.channel, edit.sent_ts)
+    return Example(key, edit.sent_ts, (Turn(ASKER, edit.question),), edit.text.strip())
 
 
 def _of_conversation(conversation: Conversation, user_id: str, min_chars: int) -> Iterable[Example]:
@@ -48,9 +78,12 @@ def _of_conversation(conversation: Conversation, user_id: str, min_chars: int) -
         turns = [_turn(message, own) for message in run]
         answer = "\n".join(turn.text for turn in turns).strip()
         if own and before and len(answer) >= min_chars:
-            key = (conversation.team, conversation.channel, conversation.first_ts)
-            yield Example(key, conversation.last_ts, tuple(before), answer)
+            yield Example(_key(conversation), conversation.last_ts, tuple(before), answer)
         before += turns
+
+
+def _key(conversation: Conversation) -> tuple[str, str, str]:
+    return conversation.team, conversation.channel, conversation.first_ts
 
 
 def _turn(message: Message, by_persona: bool) -> Turn:

@@ -19,7 +19,7 @@ from doppel.base_model import ChatTokenizer
 from doppel.config import Settings
 from doppel.conversation import conversations
 from doppel.errors import ConsentError, TrainingError
-from doppel.records import Channel, Message, User
+from doppel.records import Channel, KeptEdit, Message, User
 from doppel.server import check_adapter_config
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
@@ -40,6 +40,8 @@ class Source(Protocol):
     def channels(self) -> list[Channel]: ...
 
     def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterable[Message]: ...
+
+    def kept_edits(self, user: User) -> list[KeptEdit]: ...
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
 
@@ -152,7 +154,8 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
     """One person's examples from the channels that may be learned from. Raises TrainingError where they are too few."""
     readable = ReadPolicy.parse(settings.train_channels).readable(archive.channels())
     found = conversations(m for m in archive.messages(readable) if m.team == user.team)
-    examples = build_examples(found, user.id, settings.min_answer_chars)
+    edits = [edit for edit in archive.kept_edits(user) if (edit.team, edit.channel) in readable]
+    examples = build_examples(found, user.id, settings.min_answer_chars, edits)
     missing = settings.min_examples - len(examples)
     if missing > 0:
         raise TrainingError(

@@ -9,12 +9,13 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from doppel.access import ChannelKey, ConsentAction, ConsentRecord
+from doppel.access import ChannelKey, ConsentAction, ConsentRecord, is_refused
 from doppel.archive import changes, ledger, people, reading
 from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
+from doppel.archive.drafts import DraftStore, kept_edits, withdraw_drafts
 from doppel.archive.erasing import Erased, erase_team
 from doppel.archive.events import EventStore, listening
 from doppel.archive.forgetting import Forgotten, forget
@@ -26,7 +27,7 @@ from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.syncing import SyncStore
 from doppel.errors import BadInputError
-from doppel.records import Channel, Conversation, Message, User
+from doppel.records import Channel, Conversation, KeptEdit, Message, User
 from doppel.slack.export import Export, Progress
 
 FORGET_SECONDS = 600.0
@@ -95,6 +96,15 @@ class Archive:
         with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
             return erase_team(connection, team)
 
+    def drafts(self, team: str) -> DraftStore:
+        """The replies that were drafted for people of one workspace."""
+        return DraftStore(self._engine, self.place, team)
+
+    def kept_edits(self, user: User) -> list[KeptEdit]:
+        """What a person made of replies that were drafted for them, oldest first."""
+        with reads(self._engine, self.place) as connection:
+            return kept_edits(connection, user)
+
     def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
         """Copy everything into an empty archive, whole or not at all; returns the rows of each table.
 
@@ -147,6 +157,19 @@ class Archive:
         with reads(self._engine, self.place) as connection:
             return reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
 
+    def last_said(self, team: str, channel: str, but_by: str) -> Message | None:
+        """The newest message in a channel itself, outside of its threads, that a person other than `but_by` wrote."""
+        with reads(self._engine, self.place) as connection:
+            return reading.last_said(connection, team, channel, but_by)
+
+    def leading_to(self, team: str, channel: str, ts: str) -> list[Message]:
+        """What was said up to `ts` in the conversation of that message, which is the last of it.
+
+        Nothing where no person said anything at `ts`.
+        """
+        with reads(self._engine, self.place) as connection:
+            return reading.leading_to(connection, team, channel, ts)
+
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
         """The address of a message in Slack."""
         team, channel_id = channel
@@ -173,9 +196,12 @@ class Archive:
             return reading.counts(connection, team)
 
     def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
-        """Append to the consent ledger."""
+        """Append to the consent ledger; a no removes what was drafted for its person."""
         with writing(self._engine, self.place) as connection:
-            return ledger.record_consent(connection, user, action, by)
+            record = ledger.record_consent(connection, user, action, by)
+            if is_refused([record]):
+                withdraw_drafts(connection, user)
+            return record
 
     def forget(self, user: User, messages: bool, by: str) -> Forgotten:
         """Forget a person: what is kept because of their doppelganger goes, and with `messages` what they wrote.

@@ -13,6 +13,7 @@ from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.directory import UNSEEN, read_directory
+from doppel.archive.drafts import drop_unsent
 from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted, read_unwanted
 from doppel.archive.ledger import record_consent
 from doppel.archive.merging import encoded, erase
@@ -23,8 +24,9 @@ from doppel.records import MessageKind, User
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was removed, in rows: `messages` are theirs, `posts` what the bot posted as them, `copies` messages of
-    others out of which a copy of theirs was taken. An index of the archive before `revision` may hold their messages.
+    """What was removed, in rows: `messages` are theirs, `posts` what the bot posted as them, `drafts` what was drafted
+    for them, `copies` messages of others out of which a copy of theirs was taken. An index of the archive before
+    `revision` may hold their messages.
     """
 
     record: ConsentRecord
@@ -36,6 +38,7 @@ class Forgotten:
     questions: int
     requests: int
     voices: int
+    drafts: int
     revision: int
 
 
@@ -50,6 +53,7 @@ def forget(connection: Connection, user: User, messages: bool, by: str) -> Forgo
         "questions": _delete_questions(connection, user),
         "requests": _delete(connection, tables.consent_requests, user, "user_id"),
         "voices": _delete(connection, tables.voices, user, "user_id"),
+        "drafts": _delete(connection, tables.drafts, user, "user_id"),
     }
     _delete(connection, tables.notices, user, "user_id")
     note_change(connection, user.team)
@@ -69,6 +73,7 @@ def _moment(connection: Connection, user: User) -> int:
 
 
 def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int, int]:
+    drop_unsent(connection, user.team)
     m = tables.messages
     theirs = select(m.c.channel, m.c.ts).where(m.c.team == user.team, m.c.user == user.id)
     gone = erase(connection, user.team, connection.execute(theirs).all(), now)
@@ -98,15 +103,18 @@ def _clean(connection: Connection, team: str, row: AnyRow, unwanted: Unwanted) -
 
 
 def _delete_posts(connection: Connection, user: User, now: int) -> int:
-    """Erase what the bot posted under their name where it answered as them."""
-    a, m = tables.answers, tables.messages
+    """Erase what the bot posted under their name where it answered as them, and drafts that they sent."""
+    a, d, m = tables.answers, tables.drafts, tables.messages
     places = select(a.c.channel, a.c.thread_ts).where(a.c.team == user.team, a.c.user_id == user.id).distinct()
     posts: list[AnyRow] = []
     for channel, thread in connection.execute(places).all():
         here = and_(m.c.team == user.team, m.c.channel == channel, or_(m.c.thread_ts == thread, m.c.ts == thread))
         as_them = (m.c.kind == MessageKind.BOT, m.c.author == user.name)
         posts += connection.execute(select(m.c.channel, m.c.ts).where(here, *as_them)).all()
-    return erase(connection, user.team, posts, now)
+    sent = and_(d.c.team == m.c.team, d.c.channel == m.c.channel, d.c.sent_ts == m.c.ts)
+    drafted = select(m.c.channel, m.c.ts).join(d, sent).where(d.c.team == user.team, d.c.user_id == user.id)
+    posts += connection.execute(drafted).all()
+    return erase(connection, user.team, {(row.channel, row.ts): row for row in posts}.values(), now)
 
 
 def _delete_questions(connection: Connection, user: User) -> int:

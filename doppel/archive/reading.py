@@ -8,14 +8,15 @@ from itertools import islice
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
-from doppel.conversation import conversations
+from doppel.conversation import GAP_SECONDS, conversations
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
 
 _PAGE = 1000
+_BROADCASTS = ("thread_broadcast", "reply_broadcast")
 _MESSAGE = [
     tables.messages.c[name] for name in ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
 ]
@@ -120,6 +121,34 @@ def conversation(
     return Conversation(team, channel, thread_ts, tuple(message for part in parts for message in part.messages))
 
 
+def last_said(connection: Connection, team: str, channel: str, but_by: str) -> Message | None:
+    """The newest message in a channel itself, outside of its threads, that a person other than `but_by` wrote."""
+    t = tables.messages
+    in_channel = or_(t.c.thread_ts.is_(None), t.c.thread_ts == t.c.ts, t.c.subtype.in_(_BROADCASTS))
+    query = _of_channel(team, channel).where(t.c.kind == MessageKind.HUMAN, t.c.text != "", t.c.user != but_by)
+    row = connection.execute(query.where(in_channel).order_by(t.c.at.desc(), t.c.ts.desc()).limit(1)).one_or_none()
+    return next(_records([row], user_names(connection, {row.user}))) if row else None
+
+
+def leading_to(connection: Connection, team: str, channel: str, ts: str) -> list[Message]:
+    """What was said up to `ts` in the conversation of that message, which is the last of it.
+
+    Nothing where no person said anything at `ts`.
+    """
+    t = tables.messages
+    query = _of_channel(team, channel).where(t.c.ts == ts, t.c.kind == MessageKind.HUMAN, t.c.text != "")
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return []
+    (asked,) = _records([row], user_names(connection, {row.user}))
+    root = asked.thread_ts or ts
+    said = conversation(connection, team, channel, root, root, ts).messages
+    if not said:
+        said = conversation(connection, team, channel, None, _earlier(ts, GAP_SECONDS), ts).messages
+    before = [message for message in said if micros(message.ts) < micros(ts)]
+    return [*before, asked]
+
+
 def permalink(url: str, channel: str, ts: str, thread_ts: str | None) -> str:
     """The address of a message in the workspace at `url`."""
     seconds, rest = ts_key(ts)
@@ -151,6 +180,12 @@ def counts(connection: Connection, team: str | None = None) -> Counts:
 def _said_by(team: str, user_id: str) -> list[ColumnElement[bool]]:
     t = tables.messages
     return [t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""]
+
+
+def _earlier(ts: str, seconds: int) -> str:
+    """The timestamp so many seconds before another."""
+    whole, rest = ts_key(ts)
+    return f"{max(whole - seconds, 0)}.{rest:06d}"
 
 
 def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -257,4 +257,25 @@ web_sessions = Table(
     Column("id", Key, primary_key=True),
     Column("user_id", Key, nullable=False),
     Column("expires", BigInteger, nullable=False),
+)
+
+# A reply drafted for `user_id` in their own manner, to the message `answered_ts` of the channel or to a `question` that
+# they gave; `sent_ts` is its message once it is sent. Of a sent one the text is kept only where they changed it.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("channel", Key, nullable=False),
+    Column("thread_ts", Key, nullable=False),
+    Column("answered_ts", Key, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("version", Text),
+    Column("edited", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sent_ts", Key, nullable=False),
+    Index("drafts_by_user", "team", "user_id", "at"),
 )

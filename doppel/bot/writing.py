@@ -25,8 +25,8 @@ from doppel.slack.carriers import Where
 from doppel.slack.markup import Names, render_message
 from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
 from doppel.slack.posting import GrowingMessage, post, post_for_asker
+from doppel.wording import ASKER
 
-ASKER = "Question"
 TURNS = 6
 """Earlier questions of a thread that go into the prompt."""
 MARGIN = 0.05
