@@ -138,6 +138,7 @@ class _Slack:
         from doppel.bot.commands import Commands
         from doppel.bot.consenting import Consenting
         from doppel.bot.desk import Notices
+        from doppel.bot.drafting import Drafting
         from doppel.bot.inbox import Inbox
         from doppel.bot.receiving import Receiver
         from doppel.bot.workspaces import Parts
@@ -153,8 +154,9 @@ class _Slack:
         consenting = Consenting(
             archive, run.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget
         )
-        commands = Commands(archive, engine, client, team, bot_user, answering, consenting, desk, notices)
-        receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting)
+        drafting = Drafting(engine, archive, client, team)
+        commands = Commands(archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices)
+        receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting, drafting)
         async with feed.running(), inbox.running(), answering.running():
             beside = [asyncio.create_task(notices.keep_telling())]
             if keep_token:

@@ -38,6 +38,17 @@ def view_faults(view: Raw) -> list[str]:
     ]
 
 
+def form_faults(view: Raw) -> list[str]:
+    """Everything that Slack would refuse in a form (https://docs.slack.dev/reference/views/modal-views)."""
+    known = {"type", "callback_id", "private_metadata", "title", "submit", "close", "blocks"}
+    found = [*([] if view.get("type") == "modal" else ["view: not a modal"]), *_unknown(view, "view", known)]
+    for part in ("title", "submit", "close"):
+        found += _text(view.get(part), f"view.{part}", 24, {"plain_text"})
+    found += _string(view.get("callback_id"), "view.callback_id", 255)
+    found += _string(view.get("private_metadata"), "view.private_metadata", 3000)
+    return [*found, *faults(view.get("blocks"), "home")]
+
+
 def texts(value: object) -> Iterator[str]:
     """Every text that a reader could see."""
     if isinstance(value, Mapping):
@@ -108,12 +119,29 @@ def _divider(block: Raw, path: str) -> Iterator[str]:
     yield from _unknown(block, path, {"type", "block_id"})
 
 
+def _input(block: Raw, path: str) -> Iterator[str]:
+    yield from _unknown(block, path, {"type", "block_id", "label", "hint", "optional", "element"})
+    yield from _text(block.get("label"), f"{path}.label", 2000, {"plain_text"})
+    if "hint" in block:
+        yield from _text(block["hint"], f"{path}.hint", 2000, {"plain_text"})
+    element = block.get("element", {})
+    known = {"type", "action_id", "initial_value", "multiline", "min_length", "max_length", "placeholder"}
+    yield from _unknown(element, f"{path}.element", known)
+    if element.get("type") != "plain_text_input":
+        yield f"{path}.element: no field for text"
+    yield from _string(element.get("action_id"), f"{path}.element.action_id", 255)
+    yield from _string(element.get("initial_value", "x"), f"{path}.element.initial_value", 3000)
+    if not 1 <= element.get("max_length", 1) <= 3000:
+        yield f"{path}.element.max_length: not 1 to 3000"
+
+
 _CHECKS: dict[str, Callable[[Raw, str], Iterator[str]]] = {
     "actions": _actions,
     "context": _context,
     "context_actions": _context_actions,
     "divider": _divider,
     "header": _header,
+    "input": _input,
     "markdown": _markdown,
     "section": _section,
 }

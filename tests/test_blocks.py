@@ -129,6 +129,12 @@ def test_the_home_offers_to_withdraw_only_what_was_granted(consent: Consent) -> 
     assert view_faults(view) == []
 
 
+def test_the_request_and_the_home_tell_of_changed_drafts() -> None:
+    assert "what you change in a draft before you send it is kept and learned from" in seen(consent_request(REQUEST))
+    assert "3 drafts that you changed" in seen(home_view(replace(HOME, edits=3)))
+    assert "draft" not in seen(home_view(HOME))
+
+
 def test_the_home_tells_what_is_not_there() -> None:
     text = seen(home_view(replace(HOME, messages=0, channels=(), version=None, state="A training is under way.")))
     assert "no messages" in text

@@ -196,7 +196,7 @@ async def test_somebody_is_forgotten_by_their_own_word_only(
         assert await say(doppel, words) == FORGET_HELP
     assert actions(archive, "U1") == [ConsentAction.GRANT]
     receipt = await say(doppel, "forget me", user="U1")
-    assert "0 versions of the adapter, 1 answers, 0 votes on answers, 0 open questions." in receipt
+    assert "0 versions of the adapter, 1 answers, 0 votes on answers, 0 drafts, 0 open questions." in receipt
     assert archive.find_user("U1").name == "ada"
     receipt = await say(doppel, "forget me and my messages", user="U1")
     assert "2 messages" in receipt

@@ -25,6 +25,7 @@ from doppel.bot.writing import Writer
 from doppel.config import load_settings
 from doppel.engine import Engine
 from doppel.inference import Piece
+from doppel.slack.draft_blocks import SEND
 from doppel.surfaces.bot import bot_client
 from doppel.surfaces.talk import Talk
 from indexing.reindex import reindex
@@ -228,3 +229,23 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
     logs = [file.read_text(errors="replace") for file in (tmp_path / "logs").rglob("*") if file.is_file()]
     assert logs
     assert told([*notices, *logs, caplog.text, *capfd.readouterr()]) == set()
+
+
+async def test_a_draft_rests_on_what_everybody_may_read_who_would_read_it(
+    town: Town, deployed: tuple[FakeSlack, Archive, Engine], tmp_path: Path
+) -> None:
+    slack, archive, engine = deployed
+    chance, quoted = random.Random(7), 0
+    ids = {town.workspace.find(channel).name: channel for channel in town.channels}
+    places = [(p, c) for p in town.people[:3] for c in town.channels if p in town.workspace.find(c).members]
+    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+        for person, where in places:
+            slack.ephemerals.clear()
+            command = f"draft {words(chance)}" if chance.random() < 0.5 else "draft"
+            typed = slack.payloads.slash_command("/doppel", command, user=person, channel=where)
+            await asyncio.to_thread(slack.sockets.send, "slash_commands", typed)
+            await doppel.until(lambda: SEND in str(slack.ephemerals), 60)
+            for name in told(slack.ephemerals):
+                assert all(town.sees(reader, ids[name]) for reader in town.readers(where)), (name, where)
+                quoted += 1
+    assert quoted > len(places)

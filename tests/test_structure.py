@@ -41,6 +41,8 @@ OWNERS = {
             "bot/commands",
             "bot/consenting",
             "bot/desk",
+            "bot/draft_troubles",
+            "bot/drafting",
             "bot/writing",
             "slack/api",
             "slack/carriers",

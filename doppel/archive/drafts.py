@@ -141,7 +141,7 @@ def kept_edits(connection: Connection, user: User) -> list[KeptEdit]:
     query = select(t).where(t.c.team == user.team, t.c.user_id == user.id, t.c.state == SENT, t.c.text != "")
     return [
         KeptEdit(row.team, row.channel, row.sent_ts, row.answered_ts, row.question, row.text)
-        for row in connection.execute(query.order_by(t.c.at, t.c.id))
+        for row in connection.execute(query.order_by(t.c.at, t.c.sent_ts))
     ]
 
 

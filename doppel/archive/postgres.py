@@ -21,7 +21,7 @@ from doppel.errors import ArchiveError, BadInputError, BusyError, ConfigError, D
 _WRITE_LOCK = 0x446F7070656C01
 _IMPORT_LOCK = 0x446F7070656C02
 _LOCK_NOT_AVAILABLE = "55P03"
-_SCRUBBED = ("messages", "users", "answers", "feedback", "questions")
+_SCRUBBED = ("messages", "users", "answers", "feedback", "questions", "drafts")
 _CONNECT = {"connect_timeout": 10, "application_name": "doppel", "client_encoding": "utf8"}
 _LOST = "{place} went away in the middle; what was not finished is undone: try again once it is back."
 _SENTENCES: tuple[tuple[tuple[str, ...], type[DoppelError], str], ...] = (

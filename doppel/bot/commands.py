@@ -18,6 +18,7 @@ from doppel.bot.answering import Answering
 from doppel.bot.asked import PERSON, asked_of, question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
+from doppel.bot.drafting import Drafting
 from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
@@ -28,6 +29,7 @@ ADMIN_SECONDS = 300.0
 
 HELP = """*What I can do*
 `/doppel ask QUESTION` asks here, `/doppel ask as @someone QUESTION` asks somebody's doppelganger
+`/doppel draft` drafts your reply to what was said here last, `/doppel draft TEXT` to TEXT; you alone see and send it
 `/doppel list` who can be asked · `/doppel status` what I am doing · `/doppel use @someone` who answers here
 `/doppel train @someone` makes a doppelganger, once they have agreed
 `/doppel consent` your own consent · `/doppel pause` lets your doppelganger rest, or answer again
@@ -65,7 +67,7 @@ class Command:
 
 
 class Commands:
-    """Answers commands. `run` returns what the asker alone is to read."""
+    """Answers commands. `run` returns what the asker alone is to read, if anything."""
 
     def __init__(
         self,
@@ -76,16 +78,19 @@ class Commands:
         bot_user: str,
         answering: Answering,
         consenting: Consenting,
+        drafting: Drafting,
         desk: Desk,
         notices: Notices,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
         self._bot_user = bot_user
-        self._answering, self._consenting, self._desk, self._notices = answering, consenting, desk, notices
+        self._answering, self._consenting, self._drafting = answering, consenting, drafting
+        self._desk, self._notices = desk, notices
         self._store = archive.bot(team)
         self._admins: dict[str, tuple[bool, float]] = {}
         self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
             "ask": self._ask,
+            "draft": self._draft,
             "list": self._list,
             "status": self._status,
             "use": self._use,
@@ -131,6 +136,10 @@ class Commands:
         await asyncio.to_thread(self._store.accept, [(event_id, event)], round(time.time() * 1e6))
         self._answering.begin(event_id, question)
         return "Asked; the answer comes in the thread."
+
+    async def _draft(self, command: Command) -> str:
+        # With its lines, which `rest` joins.
+        return await self._drafting.draft(command.user, command.channel, command.text.strip()[len(command.word) :])
 
     async def _list(self, _command: Command) -> str:
         people = await self._engine.personas()

@@ -141,7 +141,9 @@ class Consenting:
             }[answers[-1].action]
         since = datetime.fromisoformat(answers[-1].at) if answers else None
         version = self._adapters.folder(user).current_name() if has_consent(records) else None
-        return home_view(Home(user_id, user.name, consent, since, facts.messages, facts.channels, version))
+        edits = len(await asyncio.to_thread(self._archive.kept_edits, user))
+        known = (facts.messages, facts.channels, version)
+        return home_view(Home(user_id, user.name, consent, since, *known, edits=edits))
 
     async def show(self, user_id: str, view: Block) -> None:
         """Let the App home of a person be that."""

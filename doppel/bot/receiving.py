@@ -10,10 +10,12 @@ from doppel.bot.answering import Answering
 from doppel.bot.asked import Question, question_of
 from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
+from doppel.bot.drafting import Drafting
 from doppel.bot.inbox import Inbox
 from doppel.errors import ConsentError, DoppelError
 from doppel.slack.blocks import error_blocks, read_feedback
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
+from doppel.slack.draft_blocks import Pressed, Submitted
 from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
 from doppel.sync.feed import EventFeed
@@ -32,10 +34,11 @@ class Receiver:
         answering: Answering,
         commands: Commands,
         consenting: Consenting,
+        drafting: Drafting,
     ) -> None:
         self._archive, self._store, self._bot_user = archive, archive.bot(team), bot_user
         self._feed, self._inbox, self._answering = feed, inbox, answering
-        self._commands, self._consenting = commands, consenting
+        self._commands, self._consenting, self._drafting = commands, consenting, drafting
 
     async def take(self, event_id: str, event: Raw) -> None:
         """Take an event. It returns once a question in it is kept, so that Slack may be told that it came."""
@@ -95,6 +98,18 @@ class Receiver:
         except DoppelError as error:
             return plain(str(error))
         return ""
+
+    async def draft_reply(self, user: str, channel: str, message: Raw) -> str:
+        """Draft somebody's reply to a message; returns what they alone are to read, if anything."""
+        return await self._drafting.reply_to(user, channel, message)
+
+    async def press_draft(self, pressed: Pressed) -> None:
+        """Do what a button below a draft is for."""
+        await self._drafting.press(pressed)
+
+    async def submit_draft(self, submitted: Submitted) -> None:
+        """Send what somebody made of their draft."""
+        await self._drafting.submit(submitted)
 
     async def show_home(self, user: str) -> None:
         """Show somebody their App home."""

@@ -87,7 +87,7 @@ class Writer:
     async def write(self, event_id: str, question: Question, persona: Persona) -> None:
         """Answer as `persona`; whatever goes wrong is said in the thread."""
         where = where_of(self._team, question)
-        masked = changed(where, name=persona.name, icon_url=await self._icon(persona.user_id))
+        masked = changed(where, name=persona.name, icon_url=await self.icon(persona.user_id))
         message = GrowingMessage(
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
         )
@@ -106,14 +106,14 @@ class Writer:
         if answer is None or not answer.private or answer.asker != user:
             return
         persona = await self._engine.persona(answer.user_id)
-        thread, icon = answer.thread_ts, await self._icon(answer.user_id)
+        thread, icon = answer.thread_ts, await self.icon(answer.user_id)
         where = Where(self._team, answer.channel, thread, thread, user, persona.name, icon)
         message = GrowingMessage(self._client, where, _nothing)
         await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
 
     async def _write(self, question: Question, persona: Persona, message: GrowingMessage) -> None:
-        scene = await self._scene(question)
+        scene = await self.scene(question)
         if question.direct or not await self._is_for_asker(question, scene):
             try:
                 await self._write_for_all(question, persona, message, scene)
@@ -165,7 +165,8 @@ class Writer:
         )
         return theirs > everybodys + MARGIN
 
-    async def _scene(self, question: Question) -> Scene:
+    async def scene(self, question: Question) -> Scene:
+        """Where a question is asked."""
         users, channels = await asyncio.gather(
             asyncio.to_thread(self._archive.users, self._team), asyncio.to_thread(self._archive.channels)
         )
@@ -205,7 +206,7 @@ class Writer:
             private=private,
         )
 
-    async def _icon(self, user: str) -> str:
+    async def icon(self, user: str) -> str:
         """The address of somebody's picture, or nothing."""
         if user not in self._icons:
             with contextlib.suppress(Exception):

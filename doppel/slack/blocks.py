@@ -105,6 +105,12 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def link(url: str, label: str) -> str:
+    """A link to a web page as mrkdwn, or its label alone where the address is none; `label` is mrkdwn already."""
+    label, url = label.replace("|", "/"), url.replace("&", "&amp;")
+    return f"<{url}|{label}>" if _WEB.fullmatch(url) and len(url) <= URL_CHARS else label
+
+
 def moment(seconds: int, written: str, form: str = "{date_short_pretty}") -> str:
     """A date in the reader's time zone and language; `written` stands in where Slack can't tell."""
     return f"<!date^{seconds}^{form}|{written}>"
@@ -164,10 +170,7 @@ def _feedback(answer_id: str) -> Block:
 
 
 def _source(passage: Passage) -> str:
-    channel = channel_name(passage.channel_name).replace("|", "/")
-    link = passage.permalink.replace("&", "&amp;")
-    safe = _WEB.fullmatch(link) and len(link) <= URL_CHARS
-    return f"{f'<{link}|{channel}>' if safe else channel} · {_day(passage.first_ts)}"
+    return f"{link(passage.permalink, channel_name(passage.channel_name))} · {_day(passage.first_ts)}"
 
 
 def _day(ts: str) -> str:

@@ -32,7 +32,10 @@ _EVENT = "doppel_answer"
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The thread that is answered in, what was asked there and by whom, and the answer's name and picture."""
+    """The thread that is answered in, what was asked there and by whom, and the answer's name and picture.
+
+    Where `thread_ts` is "" that is the channel itself.
+    """
 
     team: str
     channel: str
@@ -45,7 +48,7 @@ class Where:
     @property
     def thread(self) -> dict[str, Any]:
         """Where to post, as Slack takes it."""
-        return {"channel": self.channel, "thread_ts": self.thread_ts}
+        return {"channel": self.channel, **({"thread_ts": self.thread_ts} if self.thread_ts else {})}
 
     @property
     def masks(self) -> dict[str, Any]:

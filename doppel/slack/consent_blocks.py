@@ -58,7 +58,8 @@ class Home:
     """What Doppel knows about the person who looks at their App home.
 
     `id` is opaque and names the person to the buttons; `channels` are names of those where they wrote `messages`.
-    `version` answers for them, None where none does; `state` is a sentence about their persona.
+    `edits` counts the drafts that they changed and that are kept. `version` answers for them, None where none does;
+    `state` is a sentence about their persona.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Home:
     channels: tuple[str, ...]
     version: str | None = None
     state: str = ""
+    edits: int = 0
 
 
 def consent_request(request: ConsentRequest) -> list[Block]:
@@ -80,11 +82,13 @@ def consent_request(request: ConsentRequest) -> list[Block]:
         section(f"*What is read:* your {_count(request.messages, 'message')} in {_listed(request.channels)}."),
         section(
             "*What is made:* an adapter, a small file that makes the language model of Doppel write "
-            "more like you. Colleagues can ask it; each answer says that an AI wrote it, not you."
+            "more like you. Colleagues can ask it; each answer says that an AI wrote it, not you. You alone can have "
+            "your replies drafted; what you change in a draft before you send it is kept and learned from as well."
         ),
         section(
             "*How to undo it:* withdraw whenever you like, in the Home tab of this app. It stops answering at "
-            "once, and every version of your adapter is deleted. Your messages stay where Doppel finds and quotes them."
+            "once, and every version of your adapter and all your drafts are deleted. Your messages stay where Doppel "
+            "finds and quotes them."
         ),
         context(f"You can answer until {until}. Without an answer nothing happens."),
         actions(
@@ -121,9 +125,10 @@ def home_view(home: Home) -> Block:
 
 
 def _known(home: Home) -> str:
+    kept = f" {_count(home.edits, 'draft')} that you changed, to learn from." if home.edits else ""
     if not home.messages:
-        return f"no messages of {name(home.name)} are in the archive."
-    return f"{_count(home.messages, 'message')} of {name(home.name)} in {_listed(home.channels)}."
+        return f"no messages of {name(home.name)} are in the archive.{kept}"
+    return f"{_count(home.messages, 'message')} of {name(home.name)} in {_listed(home.channels)}.{kept}"
 
 
 def _consent(home: Home) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from doppel.slack.draft_blocks import SHORTCUT
 from doppel.slack.events import TYPES
 
 COMMAND = "/doppel"
@@ -18,7 +19,7 @@ SCOPES: dict[str, str] = {
     "channels:read": "lists public channels and who is in them, to decide what may be shown where",
     "chat:write": "answers",
     "chat:write.customize": "answers under the person's name and picture, marked as an AI",
-    "commands": "takes /doppel",
+    "commands": "takes /doppel, and Draft a reply in the menu of a message",
     "groups:history": "reads private channels that it was invited to",
     "groups:read": "lists private channels that it is in and who is in them, to decide what may be shown where",
     "im:history": "reads what people write to it directly",
@@ -62,6 +63,7 @@ def manifest(name: str, url: str = "") -> dict[str, Any]:
     request = {"request_url": address} if address else {}
     back = [f"{url.rstrip('/')}{path}" for path in BACK] if url else []
     command = {"command": COMMAND, "description": "Ask a doppelganger", "usage_hint": "help", "should_escape": True}
+    shortcut = {"name": "Draft a reply", "type": "message", "callback_id": SHORTCUT}
     return {
         "display_information": {
             "name": name,
@@ -74,6 +76,7 @@ def manifest(name: str, url: str = "") -> dict[str, Any]:
                 "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": name, "always_online": True},
+            "shortcuts": [shortcut | {"description": "In your own manner, shown to you alone"}],
             "slash_commands": [command | ({"url": address} if address else {})],
         },
         "oauth_config": {"scopes": {"bot": sorted(SCOPES)}} | ({"redirect_urls": back} if back else {}),

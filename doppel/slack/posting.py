@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from doppel.slack.blocks import Block
 from doppel.slack.carriers import Carrier, Stream, Updates, Where
 from doppel.slack.failing import FAILURES, end_stream, is_refusal, remove_strays
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
+from doppel.slack.silence import silent_logger
 
 FIRST_CHARS = 20
 """So much is shown at once; a word alone would only flicker."""
@@ -165,3 +167,16 @@ async def replace(client: AsyncWebClient, where: Where, ts: str, text: str, bloc
 async def post_for_asker(client: AsyncWebClient, where: Where, text: str, blocks: Sequence[Block]) -> None:
     """Post something in the thread that its asker alone sees, until they close Slack."""
     await client.chat_postEphemeral(user=where.asker, **where.thread, **where.masks, text=text, blocks=list(blocks))
+
+
+async def respond(url: str, text: str, blocks: Sequence[Block] = (), in_place: bool = False) -> None:
+    """Say to a button's `response_url` what its presser alone reads, or put it in the place of the button's message."""
+    try:
+        webhook = AsyncWebhookClient(url, logger=silent_logger("doppel.slack.bolt"))
+        answer = await webhook.send(
+            text=text, blocks=list(blocks) or None, response_type="ephemeral", replace_original=in_place
+        )
+        if answer.status_code != 200:
+            log.warning("Slack took no response (status %s)", answer.status_code)
+    except Exception as error:
+        log.error("Slack could not be responded to (%s)", type(error).__name__)

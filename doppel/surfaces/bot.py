@@ -24,6 +24,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.errors import DoppelError
 from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
+from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
 from doppel.slack.failing import FAILURES, reason
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
@@ -84,7 +85,7 @@ class Handlers(Protocol):
         """An event; Slack is told that it came when this returns."""
 
     async def command(self, user: str, channel: str, text: str) -> str:
-        """`/doppel` and what stands behind it; returns what its user alone is to read."""
+        """`/doppel` and what stands behind it; returns what its user alone is to read, if anything."""
 
     async def vote(self, value: str, user: str) -> None:
         """A feedback button was pressed."""
@@ -94,6 +95,15 @@ class Handlers(Protocol):
 
     async def consent(self, action: str, value: str, user: str) -> str:
         """AGREE, DECLINE or WITHDRAW was pressed; returns what its user alone is to read, if anything."""
+
+    async def draft_reply(self, user: str, channel: str, message: Raw) -> str:
+        """Somebody wants a reply to a message drafted; returns what they alone are to read, if anything."""
+
+    async def press_draft(self, pressed: Pressed) -> None:
+        """A button below a draft was pressed."""
+
+    async def submit_draft(self, submitted: Submitted) -> None:
+        """Somebody changed their draft, and sends it."""
 
     async def show_home(self, user: str) -> None:
         """Somebody opens the App home."""
@@ -162,7 +172,8 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
     async def take_command(ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, command: dict[str, Any]) -> None:
         await ack()
         words = (text_of(command, name) for name in ("user_id", "channel_id", "text"))
-        await respond(text=await handlers_of(context).command(*words), response_type="ephemeral")
+        if said := await handlers_of(context).command(*words):
+            await respond(text=said, response_type="ephemeral")
 
     async def take_vote(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
         await ack()
@@ -183,12 +194,32 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         if body.get("view"):
             await handlers.show_home(user)
 
+    async def take_shortcut(
+        ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, shortcut: dict[str, Any]
+    ) -> None:
+        await ack()
+        channel, message = text_of(shortcut["channel"], "id"), shortcut["message"]
+        if said := await handlers_of(context).draft_reply(_presser(shortcut), channel, message):
+            await respond(text=said, response_type="ephemeral", replace_original=False)
+
+    async def take_draft(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
+        await ack()
+        await handlers_of(context).press_draft(pressed_of(body, action))
+
+    async def take_form(ack: Ack, context: AsyncBoltContext, body: dict[str, Any]) -> None:
+        await ack()
+        await handlers_of(context).submit_draft(submitted_of(body))
+
     app.middleware(take_event)
     app.command("/doppel")(take_command)
     app.action(FEEDBACK)(take_vote)
     app.action(SHARE)(take_share)
     for action in (AGREE, DECLINE, WITHDRAW):
         app.action(action)(take_consent)
+    app.message_shortcut(SHORTCUT)(take_shortcut)
+    for action in (SEND, EDIT, AGAIN):
+        app.action(action)(take_draft)
+    app.view(FORM)(take_form)
     app.event(HOME_OPENED)(open_home)
     return app
 

@@ -80,6 +80,19 @@ class Payloads:
             "actions": [{**pressed, **action}],
         }
 
+    def ephemeral_action(self, action_id: str, value: str, *, user: str, channel: str, ts: str) -> Json:
+        """Someone presses a button of what they alone see; Slack does not send what that is."""
+        container = {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": True}
+        pressed = {"type": "button", "action_id": action_id, "block_id": "b1", "value": value, "action_ts": self._now()}
+        place = {"channel": self._channel(channel), "response_url": self._response_url(channel, user)}
+        return {
+            **self._who("block_actions", user),
+            **place,
+            "container": container,
+            "state": {"values": {}},
+            "actions": [pressed],
+        }
+
     def message_shortcut(self, callback_id: str, *, user: str, channel: str, ts: str) -> Json:
         """Someone takes an entry of a message's menu."""
         named = {"callback_id": callback_id, "message_ts": ts, "action_ts": self._now()}
@@ -99,13 +112,19 @@ class Payloads:
         return {**self._who("view_closed", user), "view": self._slack.views[view_id], "is_cleared": False}
 
     def _from(self, kind: str, user: str, channel: str, ts: str) -> Json:
-        place = self._workspace.find(channel)
         return {
             **self._who(kind, user),
-            "channel": {"id": place.id, "name": place.name or "directmessage"},
-            "message": self._workspace.message(place.id, ts),
-            "response_url": self._slack.responses.new(self._workspace, place.id, user),
+            "channel": self._channel(channel),
+            "message": self._workspace.message(self._workspace.find(channel).id, ts),
+            "response_url": self._response_url(channel, user),
         }
+
+    def _channel(self, channel: str) -> Json:
+        place = self._workspace.find(channel)
+        return {"id": place.id, "name": place.name or "directmessage"}
+
+    def _response_url(self, channel: str, user: str) -> str:
+        return self._slack.responses.new(self._workspace, self._workspace.find(channel).id, user)
 
     def _who(self, kind: str, user: str) -> Json:
         name, team = self._workspace.users[user]["name"], self._workspace.team
