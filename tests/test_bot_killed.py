@@ -1,0 +1,100 @@
+"""kill -9 in the middle of answers: after the restart each is finished, or apologised for, and none is given twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from doppel.archive import Archive
+from doppel.bot.answering import INTERRUPTED
+from tests.end_to_end import archive_at, environment
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack.channels import Json
+from tests.syncing import sync
+
+ROOT = Path(__file__).parents[1]
+BOT, TEAM, MENTIONS, KILLS = "U0FAKEBOT1", "T0FAKE0001", 16, 3
+WORDS = " ".join(f"word{number}" for number in range(60))
+SERVED = """
+import asyncio, json, os, pathlib, sys
+from commands.run import Run
+from commands.slack import hear_slack
+from doppel.archive import Archive
+from doppel.config import load_settings
+from doppel.console import Console
+from doppel.records import Persona
+from fastapi import FastAPI
+from tests.fakes.engine import FakeEngine, answer
+class Told(Console):
+    def say(self, text): print(text, flush=True)
+async def main(words, team):
+    settings = load_settings(os.environ)
+    engine = FakeEngine([Persona(team, "U1", "Ada", "ada")], lambda p, t: answer(p, words, pause=0.02))
+    with Archive.open(settings.archive_at) as archive:
+        await hear_slack(Run(settings, Told(as_json=False)), archive, FastAPI(), engine)
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    made = Workspace()
+    made.user("ada", "Ada Lovelace", id="U1")
+    made.channel("general", "U1", id="C1")
+    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
+        yield running
+
+
+async def start(slack: FakeSlack, data_dir: Path) -> Process:
+    """The bot as a process of its own, once it hears Slack."""
+    way = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token, "SLACK_API_URL": slack.api_url}
+    environ = os.environ | environment(data_dir) | way
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVED, WORDS, TEAM, stdout=PIPE, cwd=ROOT, env=environ
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while b"are heard" not in await process.stdout.readline():
+            assert process.returncode is None
+    return process
+
+
+def replies(slack: FakeSlack, root: str) -> list[Json]:
+    return [raw for raw in slack.workspace.find("C1").log.replies(root) if raw.get("bot_id")]
+
+
+def is_whole(raw: Json) -> bool:
+    return " ".join(str(raw["text"]).split()) == WORDS
+
+
+async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, tmp_path: Path) -> None:
+    chance, roots = random.Random(2), list[str]()
+    with Archive.open(archive_at(tmp_path)) as archive:
+        sync(slack, archive)
+        for _ in range(KILLS):
+            process = await start(slack, tmp_path)
+            roots += [slack.workspace.post("C1", "U1", f"<@{BOT}> why?") for _ in range(MENTIONS)]
+            await asyncio.sleep(chance.uniform(0.3, 2.5))
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        begun = [raw for root in roots for raw in replies(slack, root)]
+        assert any(not is_whole(raw) for raw in begun)
+        process = await start(slack, tmp_path)
+        async with asyncio.timeout(60):
+            while archive.bot(TEAM).open_questions() or not all(replies(slack, root) for root in roots):
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+    ends = [[is_whole(raw) or INTERRUPTED in json.dumps(raw) for raw in replies(slack, root)] for root in roots]
+    assert ends == [[True]] * len(roots)
