@@ -147,9 +147,9 @@ class _Slack:
         run, archive, team, bot_user = self.run, self.archive, place.team, place.bot_user
         client, keep_token = await self._client(team)
         engine, desk, store = self.engine.within(team), JobDesk(run, team, keep_token is None), archive.bot(team)
-        feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1])
         inbox, notices = Inbox(store), Notices(desk, store, client)
-        answering = Answering(engine, archive, client, team, bot_user)
+        feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
+        answering = Answering(engine, archive, client, team, bot_user, inbox.calm)
         withdraw, forget = functools.partial(_withdraw, run, archive), functools.partial(_forget, run, archive)
         consenting = Consenting(
             archive, run.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget

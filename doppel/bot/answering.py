@@ -19,6 +19,7 @@ from doppel.errors import DoppelError
 from doppel.records import Persona
 from doppel.slack.blocks import error_blocks
 from doppel.slack.posting import replace
+from doppel.sync.feed import Calm
 
 ANSWERS_AT_ONCE = 8
 
@@ -31,9 +32,11 @@ log = logging.getLogger("doppel.bot")
 class Answering:
     """Answers questions side by side, each of them to its end: an answer, or a sentence about why there is none."""
 
-    def __init__(self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str, bot_user: str) -> None:
+    def __init__(
+        self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str, bot_user: str, calm: Calm
+    ) -> None:
         self._engine, self._archive, self._client = engine, archive, client
-        self._team, self._bot_user = team, bot_user
+        self._team, self._bot_user, self._calm = team, bot_user, calm
         self._store: BotStore = archive.bot(team)
         self._room = asyncio.Semaphore(ANSWERS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,6 +84,7 @@ class Answering:
             await self._answer(left.event_id, question)
 
     async def _answer(self, event_id: str, question: Question) -> None:
+        await self._calm()
         async with self._room:
             try:
                 await self._answer_each(event_id, question)

@@ -12,21 +12,37 @@ from contextlib import asynccontextmanager
 from doppel.archive.bot import BotStore
 from doppel.slack.markup import Raw
 
+CALM_SECONDS = 0.03
+CALM_LIMIT_SECONDS = 0.5
+
 
 class Inbox:
-    """Keeps what comes at the same time in one transaction, so that a burst waits for few."""
+    """Keeps what comes at the same time in one transaction, so that a burst waits for few.
+
+    Slack waits for no more than that: everything else is to wait for `calm` first.
+    """
 
     def __init__(self, store: BotStore) -> None:
         self._store = store
         self._queue: asyncio.Queue[tuple[str, Raw, asyncio.Future[bool]]] = asyncio.Queue()
         # Slack waits for this alone: the threads that all share may be waiting for answers' sake.
         self._thread = ThreadPoolExecutor(1, "inbox")
+        self._last = float("-inf")
 
     async def accept(self, event_id: str, event: Raw) -> bool:
         """Keep a question; whether it is a new one. Raises what the archive raises."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[bool] = loop.create_future()
         self._queue.put_nowait((event_id, event, kept))
+        self._last = loop.time()
         return await kept
+
+    async def calm(self) -> None:
+        """Wait until no question has come for a moment, though not for long."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + CALM_LIMIT_SECONDS
+        while (now := loop.time()) < min(self._last + CALM_SECONDS, limit):
+            await asyncio.sleep(self._last + CALM_SECONDS - now)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

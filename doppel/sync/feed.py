@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -28,6 +28,10 @@ BATCH = 200
 log = logging.getLogger("doppel.events")
 
 
+Calm = Callable[[], Awaitable[None]]
+"""Waits until there is nothing more urgent to write."""
+
+
 class AskSync(Protocol):
     """Asks for a sync; False where one runs already, which may have passed what is missing."""
 
@@ -38,9 +42,9 @@ class EventFeed:
     """Takes events from a running event loop; the archive is written in a thread."""
 
     def __init__(
-        self, store: EventStore, bot_user: str, ask_sync: AskSync, now: Callable[[], float] = time.time
+        self, store: EventStore, bot_user: str, ask_sync: AskSync, calm: Calm, now: Callable[[], float] = time.time
     ) -> None:
-        self._store, self._bot_user, self._ask_sync, self._now = store, bot_user, ask_sync, now
+        self._store, self._bot_user, self._ask_sync, self._calm, self._now = store, bot_user, ask_sync, calm, now
         self._queue: asyncio.Queue[tuple[Change, int]] = asyncio.Queue()
         self._pending = 0
         self._since: int | None = None
@@ -85,6 +89,7 @@ class EventFeed:
     async def _write(self) -> None:
         while True:
             batch = [await self._queue.get()]
+            await self._calm()
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await self._take(batch)
