@@ -12,18 +12,25 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from doppel.archive import Archive
+from doppel.archive.reading import micros
 from doppel.bot.answering import INTERRUPTED
+from doppel.records import Persona
+from doppel.surfaces.bot import bot_client
 from tests.end_to_end import archive_at, environment
+from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.slack.channels import Json
+from tests.listening import listening
 from tests.syncing import sync
 
 ROOT = Path(__file__).parents[1]
 BOT, TEAM, MENTIONS, KILLS = "U0FAKEBOT1", "T0FAKE0001", 16, 3
+ADA = Persona("T0FAKE0001", "U1", "Ada", "ada")
 WORDS = " ".join(f"word{number}" for number in range(60))
 SERVED = """
 import asyncio, json, os, pathlib, sys
@@ -77,24 +84,63 @@ def is_whole(raw: Json) -> bool:
     return " ".join(str(raw["text"]).split()) == WORDS
 
 
-async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, tmp_path: Path) -> None:
+async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
     chance, roots = random.Random(2), list[str]()
-    with Archive.open(archive_at(tmp_path)) as archive:
-        sync(slack, archive)
-        for _ in range(KILLS):
-            process = await start(slack, tmp_path)
-            roots += [slack.workspace.post("C1", "U1", f"<@{BOT}> why?") for _ in range(MENTIONS)]
-            await asyncio.sleep(chance.uniform(0.3, 2.5))
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
-        begun = [raw for root in roots for raw in replies(slack, root)]
-        assert any(not is_whole(raw) for raw in begun)
+    for _ in range(KILLS):
         process = await start(slack, tmp_path)
-        async with asyncio.timeout(60):
-            while archive.bot(TEAM).open_questions() or not all(replies(slack, root) for root in roots):
-                await asyncio.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        roots += [slack.workspace.post("C1", "U1", f"<@{BOT}> why?") for _ in range(MENTIONS)]
+        await asyncio.sleep(chance.uniform(0.3, 2.5))
+        process.send_signal(signal.SIGKILL)
         await process.wait()
+    begun = [raw for root in roots for raw in replies(slack, root)]
+    assert any(not is_whole(raw) for raw in begun)
+    process = await start(slack, tmp_path)
+    async with asyncio.timeout(60):
+        while archive.bot(TEAM).open_questions() or not all(replies(slack, root) for root in roots):
+            await asyncio.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.wait()
     ends = [[is_whole(raw) or INTERRUPTED in json.dumps(raw) for raw in replies(slack, root)] for root in roots]
     assert ends == [[True]] * len(roots)
+
+
+async def begin(slack: FakeSlack, archive: Archive) -> tuple[str, str]:
+    """A question that was kept, and the beginning of an answer to it that nobody noted; returns both timestamps."""
+    root = slack.workspace.post("C1", "U1", f"<@{BOT}> why?")
+    event = {"type": "app_mention", "channel": "C1", "user": "U1", "ts": root, "text": f"<@{BOT}> why?"}
+    archive.bot(TEAM).accept([("Ev1", event)], micros(root))
+    client = bot_client(slack.bot_token, slack.api_url)
+    begun = await client.chat_startStream(
+        channel="C1", thread_ts=root, markdown_text="It was", recipient_team_id=TEAM, recipient_user_id="U1"
+    )
+    return root, str(begun["ts"])
+
+
+@pytest.fixture
+def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
+    with Archive.open(archive_at(tmp_path)) as opened:
+        sync(slack, opened)
+        yield opened
+
+
+async def test_a_beginning_that_nobody_noted_makes_way_for_the_answer(
+    slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    root, begun = await begin(slack, archive)
+    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+    (reply,) = replies(slack, root)
+    assert reply["ts"] != begun
+    assert "About why?" in reply["text"]
+
+
+async def test_where_it_may_be_a_page_of_another_answer_it_stays(
+    slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    root, begun = await begin(slack, archive)
+    told: dict[str, Any] = {"channel": "C1", "thread_ts": root, "asker": "U1", "user_id": "U1", "version": None, "sources": ()}
+    archive.bot(TEAM).add_answer(micros(begun), **told, question="and?", reply="so")
+    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+    assert [raw["ts"] == begun for raw in replies(slack, root)] == [True, False]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +13,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
+from doppel.archive.reading import micros
 from doppel.bot.asked import Question, question_of
 from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
 from doppel.errors import DoppelError
 from doppel.records import Persona
-from doppel.slack.blocks import error_blocks
+from doppel.slack.blocks import error_blocks, is_beginning
+from doppel.slack.failing import FAILURES, remove_strays
 from doppel.slack.posting import replace
 from doppel.sync.feed import Calm
 
@@ -45,7 +47,9 @@ class Answering:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this is open, questions are answered; those that an earlier process left open come first."""
-        for left in await asyncio.to_thread(self._store.open_questions):
+        questions = await asyncio.to_thread(self._store.open_questions)
+        await self._remove_beginnings(questions)
+        for left in questions:
             self._spawn(self._take_up(left))
         try:
             yield
@@ -69,6 +73,18 @@ class Answering:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _remove_beginnings(self, questions: Sequence[Open]) -> None:
+        """Remove what was begun in the moment of a crash, so that nobody noted its timestamp: it is answered anew."""
+        asked = [(left, question_of(left.event, self._bot_user)) for left in questions]
+        begun = {(q.channel, q.thread_ts) for left, q in asked if q and left.posted_ts}
+        lost = {(q.channel, q.thread_ts): q.ts for left, q in reversed(asked) if q and not left.posted_ts}
+        for (channel, thread_ts), ts in lost.items():
+            answers = await asyncio.to_thread(self._store.answers, channel, thread_ts)
+            # The first page of a whole answer looks like a beginning.
+            if (channel, thread_ts) not in begun and all(answer.at < micros(ts) for answer in answers):
+                with contextlib.suppress(*FAILURES):
+                    await remove_strays(self._client, channel, thread_ts, ts, is_beginning)
 
     async def _take_up(self, left: Open) -> None:
         question = question_of(left.event, self._bot_user)

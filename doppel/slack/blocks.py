@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from doppel.records import Passage, Persona, Reply, ts_key
 from doppel.secrets import mask
+from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
 from doppel.slack.splitting import MARKDOWN_CHARS, split
 from doppel.wording import NO_SOURCES, byline
@@ -74,6 +75,12 @@ def ephemeral_messages(text: str, reply: Reply, answer_id: str) -> list[list[Blo
     share = actions(button("Share with everyone here", SHARE, answer_id))
     messages[-1] += [*marked, share, feedback]
     return messages
+
+
+def is_beginning(raw: Raw) -> bool:
+    """Whether a message of the bot's is an answer without its end: all that it closes with is missing."""
+    blocks = raw.get("blocks") or []
+    return all(block.get("type") in ("markdown", "rich_text") for block in blocks)
 
 
 def read_feedback(value: str) -> tuple[str, bool]:
