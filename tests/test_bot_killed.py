@@ -139,7 +139,14 @@ async def test_where_it_may_be_a_page_of_another_answer_it_stays(
     slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
     root, begun = await begin(slack, archive)
-    told: dict[str, Any] = {"channel": "C1", "thread_ts": root, "asker": "U1", "user_id": "U1", "version": None, "sources": ()}
+    told: dict[str, Any] = {
+        "channel": "C1",
+        "thread_ts": root,
+        "asker": "U1",
+        "user_id": "U1",
+        "version": None,
+        "sources": (),
+    }
     archive.bot(TEAM).add_answer(micros(begun), **told, question="and?", reply="so")
     async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
         await doppel.until(lambda: not archive.bot(TEAM).open_questions())
