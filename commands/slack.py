@@ -86,6 +86,8 @@ async def _hear(page: FastAPI, slack: _Slack) -> None:
     run, archive, settings = slack.run, slack.archive, slack.run.settings
     teams = Workspaces(slack.connected, slack.work, functools.partial(workspaces.remove, run, archive))
     bot = build_bot(settings.slack_api_url, settings.slack_signing_secret.get_secret_value(), teams)
+    if settings.slack_client_id:
+        await asyncio.to_thread(workspaces.tokens_of(run, archive).seal_again)
     beside = [asyncio.create_task(_keep_erasing(run, archive))]
     try:
         identifying = asyncio.create_task(slack.identify(teams))

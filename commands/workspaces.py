@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +15,13 @@ from commands import forgetting
 from commands.run import Run, command
 from doppel.config import Settings, interval_seconds
 from doppel.console import Result
-from doppel.errors import BadInputError, ConfigError, JobError
+from doppel.errors import BadInputError, BusyError, ConfigError, JobError
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
     from doppel.archive.erasing import Erased
     from doppel.archive.installations import Installation
+    from doppel.records import User
     from doppel.slack.tokens import Tokens
 
 app = typer.Typer()
@@ -131,8 +133,6 @@ def remove(run: Run, archive: Archive, team: str) -> None:
 
 def end_jobs(run: Run, team: str) -> None:
     """Cancel what is queued or runs for a workspace."""
-    from contextlib import suppress
-
     from doppel.jobs.queue import Jobs, team_of
 
     with suppress(JobError), Jobs(run.settings) as jobs:
@@ -144,9 +144,6 @@ def end_jobs(run: Run, team: str) -> None:
 
 def erase(run: Run, archive: Archive, team: str) -> Erased:
     """All but the index, which a reindex sets right: what it holds is shown no more."""
-    from contextlib import suppress
-
-    from doppel.errors import BusyError
     from doppel.jobs.queue import Jobs
 
     remove(run, archive, team)
@@ -163,10 +160,7 @@ def erase(run: Run, archive: Archive, team: str) -> Erased:
     return erased
 
 
-async def _retire(run: Run, person: object) -> None:
-    from doppel.records import User
-
-    assert isinstance(person, User)
+async def _retire(run: Run, person: User) -> None:
     await forgetting.unload(run, person, tuple(run.adapters().retire(person)))
 
 

@@ -20,6 +20,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.engine import Engine
 from doppel.errors import UnknownUserError
 from doppel.jobs.queue import Jobs
+from doppel.keys import new_key
 from doppel.records import Persona
 from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE
@@ -265,6 +266,17 @@ async def test_a_sync_reads_the_workspace_that_it_is_for(
         assert (archive.counts(ACME).messages, archive.counts(BRICK).messages) == (0, 1)
         refused = await asyncio.to_thread(doppel, tmp_path, "sync", "--team", "T9", environ=environ)
         assert "not installed in the workspace T9" in refused.data["error"]
+
+
+async def test_a_server_that_starts_with_a_new_key_needs_the_old_one_no_more(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+) -> None:
+    old, new = new_key(), new_key()
+    for keys in (old, f"{new},{old}", new):
+        async with open_to_all(slack, archive, tmp_path, "http", engine, DOPPEL_TOKEN_KEYS=keys) as running:
+            if keys == old:
+                await installed(running, ACME)
+            assert "I am Ada" in (await asked(running, slack.workspaces[0], "who are you?"))["text"]
 
 
 async def test_an_installation_that_was_not_begun_here_is_refused(

@@ -127,6 +127,11 @@ class Archive:
         with reads(self._engine, self.place) as connection:
             return reading.users(connection, team)
 
+    def user(self, team: str, user_id: str) -> User | None:
+        """The person or bot of that id in a workspace."""
+        with reads(self._engine, self.place) as connection:
+            return next(iter(reading.users(connection, team, [user_id])), None)
+
     def channels(self) -> list[Channel]:
         """Channels by team and name; a direct conversation is named after its members."""
         with reads(self._engine, self.place) as connection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select, update
 
@@ -52,14 +53,12 @@ class Installations:
 
     def all(self) -> list[Installation]:
         """Every workspace, by team; also those that removed the app and whose data is still there."""
-        t = tables.installations
-        columns = [t.c[name] for name in Installation.__slots__]
-        with reading(self._engine, self._place) as connection:
-            return [Installation(*row) for row in connection.execute(select(*columns).order_by(t.c.team))]
+        return self._those()
 
     def get(self, team: str) -> Installation | None:
         """The installation in a workspace, unless the app was removed there."""
-        return next((found for found in self.all() if found.team == team and found.removed_at is None), None)
+        t = tables.installations
+        return next(iter(self._those(t.c.team == team, t.c.removed_at.is_(None))), None)
 
     def put(self, installation: Installation) -> None:
         """Keep a new installation, or one that takes the place of an earlier."""
@@ -112,6 +111,13 @@ class Installations:
         with reading(self._engine, self._place) as connection:
             row = connection.execute(select(*columns).where(t.c.id == session_id, t.c.expires > now)).first()
         return WebSession(*row) if row else None
+
+    def _those(self, *conditions: Any) -> list[Installation]:
+        t = tables.installations
+        columns = [t.c[name] for name in Installation.__slots__]
+        with reading(self._engine, self._place) as connection:
+            rows = connection.execute(select(*columns).where(*conditions).order_by(t.c.team))
+            return [Installation(*row) for row in rows]
 
     def end_session(self, session_id: str) -> None:
         """Somebody signed out."""

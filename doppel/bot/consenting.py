@@ -151,8 +151,7 @@ class Consenting:
 
     async def person(self, user_id: str) -> User:
         """Somebody of this workspace. Raises ConsentError for one that is not known."""
-        users = await asyncio.to_thread(self._archive.users, self._team)
-        found = next((u for u in users if u.id == user_id), None)
+        found = await asyncio.to_thread(self._archive.user, self._team, user_id)
         if found is None or found.is_bot:
             raise ConsentError("Doppel does not know that person yet; ask again after the next sync.")
         return found

@@ -251,9 +251,8 @@ class Drafting:
         return await self._writer.scene(Question(channel, "", "", user, "", (), is_direct, addressed=True))
 
     async def _require_agreed(self, user_id: str) -> None:
-        users = await asyncio.to_thread(self._archive.users)
-        user = next((u for u in users if (u.team, u.id) == (self._team, user_id) and not u.is_bot), None)
-        if user is None:
+        user = await asyncio.to_thread(self._archive.user, self._team, user_id)
+        if user is None or user.is_bot:
             raise DraftError(UNKNOWN)
         records = await asyncio.to_thread(self._archive.consent_records, user)
         if not has_consent(records):

@@ -6,13 +6,14 @@ https://docs.slack.dev/authentication/using-token-rotation
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from doppel.archive.installations import Installation, Installations
+from doppel.archive.installations import Installation, Installations, active
 from doppel.errors import SlackError, SlackTokenError
 from doppel.keys import Keys
 from doppel.slack.silence import silent_logger
@@ -48,8 +49,8 @@ class Tokens:
         found = self._store.get(team)
         if found is None or not found.bot_token:
             raise SlackTokenError(f"Doppel is not installed in the workspace {team}; install it there.")
-        if found.expires is not None and self._micros() > found.expires - EARLY_MICROS:
-            self._refresh(found)
+        if self._is_due(found):
+            self._refresh(team)
             found = self._store.get(team) or found
         return self._keys.open(found.bot_token)
 
@@ -60,24 +61,37 @@ class Tokens:
         return self._keys.seal(str(raw["access_token"])), self._keys.seal(str(raw.get("refresh_token") or "")), expires
 
     def seal_again(self) -> None:
-        """Encrypt every token under the first key, so that the others can be taken out of the settings."""
-        for found in self._store.all():
-            if found.bot_token and found.removed_at is None:
-                again = (self._keys.seal_again(found.bot_token), self._keys.seal_again(found.refresh_token))
-                self._store.renew(found.team, *again, found.expires)
+        """Encrypt every token under the first key, so that the others can be taken out of the settings.
 
-    def _refresh(self, found: Installation) -> None:
+        One that another process fetches anew just now is left to that process, which has the same settings.
+        """
+        for found in active(self._store.all()):
+            with self._leased(found.team) as held:
+                if held and held.bot_token:
+                    again = (self._keys.seal_again(held.bot_token), self._keys.seal_again(held.refresh_token))
+                    self._store.renew(held.team, *again, held.expires)
+
+    def _is_due(self, found: Installation) -> bool:
+        return found.expires is not None and self._micros() > found.expires - EARLY_MICROS
+
+    def _refresh(self, team: str) -> None:
         """Fetch new tokens unless another process does; a refresh token is good for once."""
+        with self._leased(team) as held:
+            if held and self._is_due(held):
+                self._store.renew(team, *self._fetched(held))
+
+    @contextmanager
+    def _leased(self, team: str) -> Iterator[Installation | None]:
+        """An installation whose tokens nobody else may change meanwhile, as it is then; None where another does."""
         now = self._micros()
-        if not self._store.lease(found.team, now, now + LEASE_MICROS):
+        if not self._store.lease(team, now, now + LEASE_MICROS):
+            yield None
             return
         try:
-            # Read again: who had the right before may have used the refresh token up.
-            found = self._store.get(found.team) or found
-            if found.expires is not None and now > found.expires - EARLY_MICROS:
-                self._store.renew(found.team, *self._fetched(found))
+            # Read only now: who had the right before may have used the refresh token up.
+            yield self._store.get(team)
         finally:
-            self._store.give_back(found.team)
+            self._store.give_back(team)
 
     def _fetched(self, found: Installation) -> tuple[str, str, int | None]:
         try:

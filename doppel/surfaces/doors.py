@@ -68,7 +68,7 @@ class Doors:
         """Whether somebody is of a workspace in which the app is installed, and not gone from it."""
         if self._store.get(team) is None:
             return False
-        found = next((user for user in self._archive.users(team) if user.id == user_id), None)
+        found = self._archive.user(team, user_id)
         return found is not None and not found.deleted and not found.is_bot
 
     async def _install(self) -> Response:
