@@ -36,7 +36,8 @@ def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], s
         )
 
     doors = _doors(run, archive)
-    page = build_app(readers_of(run, archive, engine), keep, status, signs_in=doors is not None)
+    examples = run.settings.web_examples
+    page = build_app(readers_of(run, archive, engine), keep, status, examples, signs_in=doors is not None)
     if doors:
         doors.mount(page)
         page.add_middleware(SignedInOnly, visitor=doors.visitor)

@@ -141,6 +141,9 @@ class Settings(BaseModel):
         default=False,
         description="Let anyone who reaches the web chat read it without signing in, also from other machines.",
     )
+    web_examples: list[str] = Field(
+        default=[], description='Questions that the web chat offers for a click, as JSON, such as ["Who is on call?"].'
+    )
     uninstall_grace: Interval = Field(
         default="30d",
         description="How long the data of a workspace is kept after it removed the app; empty: until "
@@ -226,7 +229,7 @@ def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:
     """JSON where the field is a list or a dict; the text itself where it isn't JSON, for the model to refuse."""
-    for key in ("lora_options", "vllm_options"):
+    for key in ("lora_options", "vllm_options", "web_examples"):
         if isinstance(given.get(key), str):
             try:
                 given[key] = json.loads(given[key])

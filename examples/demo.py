@@ -16,6 +16,9 @@ PERSONA = "ines"
 SHORT_TRAINING = "1.5"
 """Passes over the examples: fewer than by default, to keep the first run within ten minutes on two cores."""
 
+QUESTIONS = ["Why did we drop Kafka?", "How do I restore from a backup?", "What happened on 12 June?"]
+"""What the page offers for a click."""
+
 TO_TRY = """
 Three things to try:
   1. In the web chat at http://127.0.0.1:7860, ask ines: why did we drop Kafka?
@@ -40,6 +43,7 @@ def main() -> None:
     print(TO_TRY.format(data_dir=Path(os.environ["DOPPEL_DATA_DIR"]).resolve()), flush=True)
     if sys.argv[1:] == []:
         print("4/4 Serving: the page is there in seconds, vLLM in about a minute; Ctrl-C ends it.", flush=True)
+        os.environ.setdefault("DOPPEL_WEB_EXAMPLES", json.dumps(QUESTIONS))
         os.execv(sys.executable, [*APP, "serve"])
 
 

@@ -21,6 +21,7 @@ from tests.postgres import database_of
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
+QUESTION = "why did we drop Kafka?"
 START_SECONDS = 300.0
 
 ON_POSTGRES = False
@@ -78,7 +79,7 @@ class Deployment:
         self._process = subprocess.Popen(
             [sys.executable, "app.py", "serve", "--port", str(self.port)],
             cwd=ROOT,
-            env=os.environ | environment(self.data_dir),
+            env=os.environ | environment(self.data_dir) | {"DOPPEL_WEB_EXAMPLES": json.dumps([QUESTION])},
             stderr=self._log,
         )
         self.wait_ready()

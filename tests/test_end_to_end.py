@@ -24,7 +24,7 @@ from doppel.records import Finished, SourcesFound, TextDelta, Turn
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
 from tests.browser import ask_in_browser
-from tests.end_to_end import PERSONA, SAMPLE, Deployment, doppel
+from tests.end_to_end import PERSONA, QUESTION, SAMPLE, Deployment, doppel
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.listening import listening
 from tests.syncing import sync
@@ -32,7 +32,6 @@ from training.train import gather
 
 pytestmark = pytest.mark.timeout(900)
 
-QUESTION = "why did we drop Kafka?"
 PUBLIC = ReadPolicy.parse("public")
 
 
