@@ -97,6 +97,11 @@ class Settings(BaseModel):
     train_epochs: float = Field(default=2.0, gt=0, description="Passes over the training examples, at most.")
     train_max_steps: int = Field(default=0, ge=0, description="Optimizer steps at most; 0 sets no limit.")
     train_prompt_tokens: int = Field(default=256, ge=32, description="Tokens of an example's prompt, at most.")
+    train_context_tokens: int = Field(
+        default=250,
+        ge=0,
+        description="Tokens of quotes in the examples that teach to answer from quotes, at most; 0: no such examples.",
+    )
     train_answer_tokens: int = Field(default=128, ge=8, description="Tokens of an example's answer, at most.")
     train_batch_size: int = Field(default=8, ge=1, description="Examples of one optimizer step.")
     learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate of the adapter.")

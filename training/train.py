@@ -24,6 +24,7 @@ from doppel.server import check_adapter_config
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
 from training.finetune import FineTuned, Progress, choose_device, finetune, load_base, lora_config
+from training.grounding import ask_again, encode_grounded
 from training.plot import save_loss_plot
 
 WATCHED_EXAMPLES = 64
@@ -65,9 +66,13 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """One person's examples, split and encoded, and the channels they come from."""
+    """One person's examples, split and encoded, and the channels they come from.
+
+    `grounded` of those in `train` are asked with quotes to answer from.
+    """
 
     train: tuple[EncodedExample, ...]
+    grounded: int
     held_out: tuple[EncodedExample, ...]
     channels: tuple[ChannelKey, ...]
 
@@ -80,7 +85,7 @@ class Material:
         """What a checkpoint must share with this run for the run to go on from it."""
         relevant = _training_settings(settings)
         parts = [base_model, relevant, settings.learning_rate, settings.seed, settings.load_in_4bit]
-        parts += [[asdict(e) for e in self.train], [asdict(e) for e in self.watched]]
+        parts += [[asdict(e) for e in found] for found in (self.train, self.watched)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -108,7 +113,10 @@ def train(
     check_loadable(settings)
     tokenizer = ChatTokenizer(base_path)
     material = gather(user, archive, settings, tokenizer)
-    say(f"{len(material.train)} examples to learn from, {len(material.held_out)} held out.")
+    say(
+        f"{len(material.train)} examples to learn from, {material.grounded} of them with quotes to answer from; "
+        f"{len(material.held_out)} held out."
+    )
     with store.folder(user).writer() as writer:
         try:
             tuned, base_nll, adapter_nll = _train(
@@ -167,9 +175,27 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
     if not learned:
         raise TrainingError(f"All answers of {user.name} stand in one conversation; 1 more conversation is needed.")
     channels = sorted({(e.conversation[0], e.conversation[1]) for e in learned})
+    encoded = _encode(learned, user, tokenizer, settings)
+    grounded = _ground(learned, user, archive, tokenizer, settings)
     return Material(
-        _encode(learned, user, tokenizer, settings), _encode(held_out, user, tokenizer, settings), tuple(channels)
+        tuple(grounded.get(position, example) for position, example in enumerate(encoded)),
+        len(grounded),
+        _encode(held_out, user, tokenizer, settings),
+        tuple(channels),
     )
+
+
+def _ground(
+    examples: Sequence[Example], user: User, archive: Source, tokenizer: ChatTokenizer, settings: Settings
+) -> dict[int, EncodedExample]:
+    """By their position, those examples that are asked with quotes."""
+    prompt, context, answer = settings.train_prompt_tokens, settings.train_context_tokens, settings.train_answer_tokens
+    if not context:
+        return {}
+    names = {(channel.team, channel.id): channel.name for channel in archive.channels()}
+    again = ask_again(examples, user.name, names, settings.seed)
+    encoded = {i: encode_grounded(e, user.name, tokenizer, prompt, context, answer) for i, e in again.items()}
+    return {position: example for position, example in encoded.items() if example}
 
 
 def _encode(
