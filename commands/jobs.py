@@ -179,10 +179,10 @@ def _device(settings: Settings) -> str:
 
 def _has_changed(run: Run) -> bool:
     """Whether the archive holds anything that the index doesn't."""
-    from indexing.reindex import indexed_revision
+    from indexing.reindex import is_due
 
     with run.archive() as archive:
-        return archive.revision() != indexed_revision(run.index())
+        return is_due(run.index(), archive.revision())
 
 
 def line_of(job: Job) -> str:

@@ -33,8 +33,8 @@ class Check:
     detail: str
 
 
-def examine(settings: Settings, index: VersionedFolder, server: str | None) -> list[Check]:
-    """Every check; `server` is the address of a running vLLM server, if there is one."""
+def examine(settings: Settings, index: VersionedFolder, index_format: int, server: str | None) -> list[Check]:
+    """Every check: an index must be of `index_format`; `server` is the address of a running vLLM, if there is one."""
     return [
         _packages(),
         _vllm(),
@@ -44,7 +44,7 @@ def examine(settings: Settings, index: VersionedFolder, server: str | None) -> l
         _model("base model", settings.base_model),
         _model("embedding model", settings.embedding_model),
         _checked("archive", lambda: _archive(settings)),
-        _checked("index", lambda: _index(index)),
+        _checked("index", lambda: _index(index, index_format)),
         _server(server),
     ]
 
@@ -126,10 +126,12 @@ def _archive(settings: Settings) -> Check:
     return Check("archive", counts.messages > 0, found if counts.messages else f"{NO_ARCHIVE} ({found})")
 
 
-def _index(index: VersionedFolder) -> Check:
+def _index(index: VersionedFolder, index_format: int) -> Check:
     version = index.current()
     if version is None:
         return Check("index", False, "none yet; run `doppel reindex`")
+    if version.info.get("format") != index_format:
+        return Check("index", False, "of another version of Doppel; run `doppel reindex`")
     index.verify(version)
     return Check("index", True, f"version {version.name} of {version.created}")
 

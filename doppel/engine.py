@@ -116,9 +116,9 @@ class Engine:
         return await asyncio.to_thread(self._persona, user)
 
     async def nearness(self, text: str, place: Place) -> float:
-        """The cosine of `text` and the nearest conversation that may be read in `place`; 0 where there is none."""
+        """The largest cosine of `text` and what is found for it that may be read in `place`; 0 where nothing is."""
         readable = place.readable(await asyncio.to_thread(self._archive.channels))
-        found = await asyncio.to_thread(self._retriever.retrieve, text, readable, 1)
+        found = await asyncio.to_thread(self._retriever.retrieve, text, readable, self._settings.top_k)
         return max((passage.score for passage in found), default=0.0)
 
     async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:

@@ -130,7 +130,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk found by a search; `score` is the cosine similarity, higher is nearer."""
+    """A chunk found by a search; `score` is the cosine similarity of the two texts' embeddings."""
 
     chunk: Chunk
     score: float

@@ -1,10 +1,11 @@
-"""The texts behind an index's vectors, in SQLite: one row for each vector, with the channel it may be read in."""
+"""The texts behind an index's vectors, in SQLite: one row for each vector, with the channel it may be read in, and
+a search by the words in them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doppel.access import ChannelKey
+from doppel.moments import day
 from doppel.records import Chunk
+from indexing import lexical
 from indexing.chunk import text_hash
 
 BATCH = 4096
@@ -22,7 +25,7 @@ BATCH = 4096
 _TABLES = """
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, team TEXT NOT NULL, channel TEXT NOT NULL,
-    hash TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL
+    hash TEXT NOT NULL, text TEXT NOT NULL, day TEXT NOT NULL, metadata TEXT NOT NULL
 );
 CREATE INDEX documents_hash ON documents (hash);
 """
@@ -65,7 +68,7 @@ class Documents:
         connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
         # A draft that is interrupted is thrown away, so it needs no journal.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" if path else "")
-        connection.executescript(_TABLES)
+        connection.executescript(_TABLES + lexical.TABLES)
         return cls(connection)
 
     @classmethod
@@ -82,7 +85,7 @@ class Documents:
         with self._lock, self._sql:
             rows = list(range(self._next_row, self._next_row + len(entries)))
             values = map(_values, rows, entries)
-            self._sql.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            self._sql.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             self._next_row += len(entries)
         return rows
 
@@ -90,6 +93,11 @@ class Documents:
         """Remove entries by id, all for None; returns the rows that are gone."""
         which, values = ("", ()) if ids is None else (f"WHERE id IN {_LISTED}", (_json(ids),))
         return [row for (row,) in self._all(f"DELETE FROM documents {which} RETURNING row", *values)]
+
+    def matching(self, query: str, channels: Collection[ChannelKey], k: int) -> list[int]:
+        """The rows of `channels` that the words of `query` fit best, best first, at most `k`; also rows of one word."""
+        words = lexical.match(query)
+        return [row for (row,) in self._all(lexical.BEST, words, _json(channels), k)] if words else []
 
     def entries(self, rows: Iterable[int]) -> dict[int, Entry]:
         """Entries by row, those that are there."""
@@ -144,7 +152,7 @@ class Documents:
         for row, id_, team, channel, text, metadata in found:
             yield row, Entry(id_, (team, channel), text, json.loads(metadata))
 
-    def _all(self, statement: str, *values: str) -> list[Any]:
+    def _all(self, statement: str, *values: str | int) -> list[Any]:
         with self._lock, self._sql:
             return self._sql.execute(statement, values).fetchall()
 
@@ -154,8 +162,17 @@ class Documents:
             yield batch
 
 
-def _values(row: int, entry: Entry) -> tuple[int, str, str, str, str, str, str]:
-    return row, entry.id, *entry.channel, text_hash(entry.text), entry.text, json.dumps(entry.metadata)
+def _values(row: int, entry: Entry) -> tuple[int, str, str, str, str, str, str, str]:
+    metadata = json.dumps(entry.metadata)
+    return row, entry.id, *entry.channel, text_hash(entry.text), entry.text, _day(entry.metadata), metadata
+
+
+def _day(metadata: Mapping[str, Any]) -> str:
+    """When it was said, in words; "" for what is no chunk."""
+    try:
+        return day(metadata["first_ts"])
+    except (KeyError, AttributeError, ValueError, OverflowError, OSError):
+        return ""
 
 
 def _json(values: Iterable[Any]) -> str:

@@ -18,14 +18,13 @@ from doppel.artifacts import Version, VersionedFolder, Writer, storage_error, wr
 from doppel.conversation import conversations
 from doppel.errors import ArtifactError
 from doppel.records import Message
+from indexing import FORMAT
 from indexing.cache import VectorCache
 from indexing.chunk import chunk
 from indexing.documents import Documents, Entry
 from indexing.embed import Embedder, Vectors
 from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore, write_index
 
-FORMAT = 1
-"""Raised when chunks or files change their shape: an index of another format is built anew."""
 CACHE_FILE = "unpublished-vectors.sqlite"
 REVISION_FILE = "revision"
 """Beside the versions: the current one's name, and a later revision of the archive that it was found to hold too."""
@@ -150,6 +149,12 @@ def _revision_of(folder: VersionedFolder, name: str) -> int:
     except ArtifactError:
         return -1
     return recorded if isinstance(recorded, int) else -1
+
+
+def is_due(folder: VersionedFolder, revision: int) -> bool:
+    """Whether the index lacks what the archive holds at that revision, or can't be searched any more."""
+    version = folder.current()
+    return version is None or version.info.get("format") != FORMAT or indexed_revision(folder) != revision
 
 
 def indexed_revision(folder: VersionedFolder) -> int | None:

@@ -12,6 +12,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError
 from doppel.prompt import line
 from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, ts_key
+from indexing import FORMAT
 from indexing.chunk import chunk
 from indexing.embed import Embedder
 from indexing.vectors import FaissVectorStore
@@ -78,8 +79,7 @@ class IndexRetriever:
 
     def search(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Hit]:
         """The best `k` chunks of `channels`, best first. Raises ArtifactError without a sound index."""
-        store = self._store()
-        return store.nearest(self._embedder.encode_query(query), channels, k)
+        return self._store().best(self._embedder.encode_query(query), query, channels, k)
 
     def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]:
         """The conversations around the best `k` chunks of `channels`, best first, each once.
@@ -128,6 +128,8 @@ class IndexRetriever:
         if name is None:
             raise ArtifactError("There is no index yet; run `doppel reindex`.")
         version = self._folder.load(name)
+        if version.info.get("format") != FORMAT:
+            raise ArtifactError("The index is of another version of Doppel; run `doppel reindex`.")
         if version.info.get("model") != self._embedder.model_id:
             raise ArtifactError(
                 f"The index was built with another embedding model ({version.info.get('model')}); run `doppel reindex`."

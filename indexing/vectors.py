@@ -34,6 +34,11 @@ from indexing.embed import Vectors, unit
 INDEX_FILE = "index.faiss"
 DOCUMENTS_FILE = "documents.sqlite"
 
+DEPTH = 20
+"""How many rows of each order are fused, at least."""
+RANK_OFFSET = 10
+"""The constant of reciprocal rank fusion: small, so that what leads either order leads."""
+
 NO_CHANNEL: ChannelKey = ("", "")
 """Where documents stand that come from no channel. Like any other, it is read only where it is named."""
 
@@ -107,6 +112,19 @@ class FaissVectorStore(VectorStore):
         `query` has shape (dimensions,) and any length but 0. Fewer hits where `channels` hold fewer.
         """
         return [Hit(entry.chunk(), score) for entry, score, _ in self._nearest(query, channels, k)]
+
+    def best(self, query: Vectors, words: str, channels: Channels, k: int) -> list[Hit]:
+        """The best `k` chunks of `channels` by their vectors and by the words in them, best first.
+
+        Whatever stands high in either order stands high (reciprocal rank fusion, Cormack et al., SIGIR 2009); scores
+        are cosines nevertheless. `query` is as in `nearest`, of the same text as `words`.
+        """
+        near = [row for _, _, row in self._nearest(query, channels, max(k, DEPTH))]
+        said = self._documents.matching(words, channels, max(k, DEPTH))
+        rows = _fused(near, said)[:k]
+        entries = self._documents.entries(rows)
+        cosines = self._reconstruct(rows) @ unit(query[np.newaxis])[0] if rows else []
+        return [Hit(entries[row].chunk(), float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]
 
     def vectors_by_hash(self, hashes: Iterable[str]) -> dict[str, Vectors]:
         """The vectors of those texts that are there, by the hash of the text."""
@@ -272,6 +290,15 @@ def _new_index(dimensions: int) -> Any:
 
 def _only(readable: NDArray[np.bool_]) -> Any:
     return _faiss.SearchParameters(sel=_faiss.IDSelectorBitmap(np.packbits(readable, bitorder="little")))
+
+
+def _fused(*orders: Sequence[int]) -> list[int]:
+    """One order of several: the sum of 1 / (RANK_OFFSET + rank) decides, and among equals the first order."""
+    scores: dict[int, float] = {}
+    for order in orders:
+        for rank, row in enumerate(order, start=1):
+            scores[row] = scores.get(row, 0.0) + 1 / (RANK_OFFSET + rank)
+    return sorted(scores, key=lambda row: -scores[row])
 
 
 def _document(entry: Entry) -> Document:

@@ -14,7 +14,8 @@ import pytest
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError, BusyError, StorageError
 from doppel.records import Hit
-from indexing.reindex import CACHE_FILE, ReindexReport, indexed_revision, reindex
+from indexing import FORMAT
+from indexing.reindex import CACHE_FILE, ReindexReport, indexed_revision, is_due, reindex
 from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore
 from tests.fakes.archive import FakeArchive
 from tests.fakes.embedding import FakeEmbedder
@@ -69,7 +70,7 @@ def test_first_run_then_nothing_to_do(folder: VersionedFolder) -> None:
     version = folder.current()
     assert version is not None
     assert dict(version.info) | {"content": ""} == {
-        "format": 1, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
+        "format": FORMAT, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
         "revision": 15,
     }  # fmt: skip
 
@@ -303,8 +304,11 @@ def test_an_index_of_another_format_is_built_anew(folder: VersionedFolder) -> No
     with folder.writer() as writer:
         draft = writer.draft()
         (draft / "old.bin").write_bytes(b"old")
-        writer.publish(draft, {"format": 0})
+        writer.publish(draft, {"format": 0, "revision": 3})
+    assert is_due(folder, 3)
     assert counts(reindex(threads(1), folder, FakeEmbedder())) == (1, 2, 2, 0, 0)
+    assert not is_due(folder, 3)
+    assert is_due(folder, 4)
 
 
 FULL_DISK = """
