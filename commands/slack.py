@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from commands.desk import JobDesk
 from commands.run import Run, command
 from doppel.console import Result
 from doppel.errors import DoppelError
+from doppel.moments import now_micros
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -190,7 +190,7 @@ class _Slack:
         from doppel.archive.installations import Installation
 
         if self.archive.installations.get(own.team) is None:
-            now = round(time.time() * 1e6)
+            now = now_micros()
             self.archive.installations.put(Installation(own.team, own.name, own.bot_user, installed_at=now))
 
 

@@ -16,6 +16,7 @@ from commands.run import Run, command
 from doppel.config import Settings, interval_seconds
 from doppel.console import Result
 from doppel.errors import BadInputError, BusyError, ConfigError, JobError
+from doppel.moments import now_micros
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -127,7 +128,7 @@ def workspaces_remove(
 
 def remove(run: Run, archive: Archive, team: str) -> None:
     """The app was removed from a workspace: its tokens go, and its jobs end; its data goes later."""
-    archive.installations.remove(team, round(time.time() * 1e6))
+    archive.installations.remove(team, now_micros())
     end_jobs(run, team)
 
 

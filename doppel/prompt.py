@@ -1,7 +1,7 @@
 """The only place where a prompt is written, for training and for answering. Pure.
 
-A prompt is a system message (who writes, and what the team said about it) and the conversation so far: what others
-said as the user, with their names, and what the persona said as the assistant.
+A prompt is a system message (who writes, and what the team said about it, where and when) and the conversation so far:
+what others said as the user, with their names, and what the persona said as the assistant.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
 from doppel.errors import ConfigError
+from doppel.moments import day
 from doppel.records import Passage, Turn
 
 
@@ -132,7 +133,7 @@ def _fit(passages: Sequence[Passage], budget: int, tokenizer: Tokenizer) -> tupl
 
 def _block(passage: Passage, budget: int, tokenizer: Tokenizer) -> str | None:
     """A passage as text of at most `budget` tokens: the whole conversation, or what fits around its focus."""
-    head = f"#{passage.channel_name}:"
+    head = f"#{passage.channel_name}, {day(passage.first_ts)}:"
     room = budget - tokenizer.count(head) - 1
     costs = [tokenizer.count(text) + 1 for text in passage.lines]
     start, stop = passage.focus

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from doppel.archive import Archive
 from tests import end_to_end
 from tests.end_to_end import Deployment
 from tests.postgres import SERVER, PostgresServer
@@ -76,6 +77,13 @@ def postgres(pytestconfig: pytest.Config) -> PostgresServer:
 def where(database: str, tmp_path: Path) -> Path | str:
     """Where an archive may be: the path of a file, or the URL of a Postgres database. It is new, or as if."""
     return tmp_path / "data" / "archive.db" if database == "sqlite" else SERVER.emptied("test")
+
+
+@pytest.fixture
+def archive(where: Path | str) -> Iterator[Archive]:
+    """A new archive."""
+    with Archive.open(where) as opened:
+        yield opened
 
 
 @pytest.fixture

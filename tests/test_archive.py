@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
@@ -25,12 +24,6 @@ from doppel.errors import BusyError, UnknownUserError
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:

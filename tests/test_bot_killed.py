@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive
-from doppel.archive.reading import micros
 from doppel.bot.answering import INTERRUPTED
+from doppel.moments import micros
 from doppel.records import Persona
 from doppel.surfaces.bot import bot_client
 from tests.end_to_end import archive_at, environment

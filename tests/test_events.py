@@ -34,12 +34,6 @@ TEAM = "T0FAKE0001"
 
 
 @pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
-
-
-@pytest.fixture
 def workspace() -> Workspace:
     """Two people, a public and a private channel, and a thread."""
     made = Workspace()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.forgetting import ROOT, SECRET, everything, forget, put_bot_rows, take_in, team, user
 from tests.syncing import sync
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 def texts(archive: Archive) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +20,6 @@ from doppel.inference import InferenceClient, Piece
 from doppel.records import Finished, Persona, TextDelta, Turn
 from tests.fakes.tokenizer import WordTokenizer
 from tests.forgetting import forget, take_in, team, user
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 @pytest.fixture

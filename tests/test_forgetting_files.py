@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -23,12 +22,6 @@ from tests.end_to_end import doppel
 from tests.fakes.embedding import FakeEmbedder
 from tests.forgetting import SECRET, forget, holding, publish, put_bot_rows, take_in, team, user
 from training.train import _check_once_more
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from slack_sdk import WebClient
@@ -26,12 +25,6 @@ def slack() -> Iterator[FakeSlack]:
     with FakeSlack(Workspace()) as running:
         running.behaviour.token_rotation = True
         yield running
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 def tokens_of(slack: FakeSlack, archive: Archive, keys: Keys) -> Tokens:

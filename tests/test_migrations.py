@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -89,12 +88,6 @@ def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | s
 def test_every_released_archive_becomes_todays(released: Path | str) -> None:
     with Archive.open(released) as archive, database.reading(archive._engine, archive.place) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
-
-
-@pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
 
 
 def test_the_newest_migration_is_known() -> None:

@@ -15,7 +15,17 @@ from tests.fakes.tokenizer import WordTokenizer
 
 
 def passage(lines: list[str], focus: tuple[int, int], channel: str = "ops") -> Passage:
-    return Passage(channel, "1.0", "1.0", "2.0", tuple(lines), focus, "quote", "https://x.slack.com/1", 0.5)
+    return Passage(
+        channel,
+        "1742300000.0",
+        "1742300000.0",
+        "1742300001.0",
+        tuple(lines),
+        focus,
+        "quote",
+        "https://x.slack.com/1",
+        0.5,
+    )
 
 
 def system_of(passages: list[Passage], budget: int) -> str:
@@ -36,7 +46,7 @@ def test_a_conversation_that_the_persona_opens_begins_with_the_users_message() -
 
 def test_a_whole_thread_goes_in_where_it_fits() -> None:
     lines = [f"Ada: line {i}" for i in range(9)]
-    assert "\n".join(["#ops:", *lines]) in system_of([passage(lines, (4, 5))], 100)
+    assert "\n".join(["#ops, 18 March 2025:", *lines]) in system_of([passage(lines, (4, 5))], 100)
 
 
 def test_a_long_thread_is_cut_around_what_was_found() -> None:

@@ -24,12 +24,6 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 @pytest.fixture
-def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened:
-        yield opened
-
-
-@pytest.fixture
 def once(tmp_path: Path) -> Iterator[Archive]:
     """An archive for what depends on Slack and the clock alone: on one database."""
     with Archive.open(archive_at(tmp_path)) as opened:

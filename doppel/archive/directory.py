@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 
 from doppel.archive import tables
 from doppel.archive.forgotten import read_unwanted
-from doppel.archive.reading import micros, users
+from doppel.archive.reading import users
+from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.export import PLACEHOLDER, UNKNOWN_TEAM, Export
 from doppel.slack.markup import Names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, delete, insert
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.reading import counts
+from doppel.moments import now_micros
 
 _KEPT = (tables.changes, tables.forgotten)
 """A number that must never fall, and who is to stay forgotten should the workspace come back: ids and times."""
@@ -35,7 +35,7 @@ def erase_team(connection: Connection, team: str) -> Erased:
     emptied = [table for table in tables.metadata.sorted_tables if table not in _KEPT]
     rows = sum(connection.execute(delete(table).where(table.c.team == team)).rowcount for table in emptied)
     # Of nobody in particular: it makes a reindex drop every version that may hold any of it.
-    at = round(time.time() * 1e6)
+    at = now_micros()
     gone = {"team": team, "user_id": "", "at": at, "messages": True, "revision": before}
     t = tables.forgotten
     connection.execute(delete(t).where(t.c.team == team, t.c.user_id == ""))

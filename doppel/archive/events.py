@@ -21,8 +21,8 @@ from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_pe
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
-from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
+from doppel.moments import micros
 from doppel.records import Channel, ChannelKind
 from doppel.slack.events import (
     Change,

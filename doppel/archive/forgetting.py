@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from doppel.archive.ledger import record_consent
 from doppel.archive.merging import encoded, erase
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
+from doppel.moments import now_micros
 from doppel.records import MessageKind, User
 
 
@@ -69,7 +69,7 @@ def _moment(connection: Connection, user: User) -> int:
     m, f = tables.messages, tables.forgotten
     newest = connection.scalar(select(func.max(m.c.at)).where(m.c.team == user.team, m.c.user == user.id)) or 0
     before = select(func.max(f.c.at)).where(f.c.team == user.team, f.c.user_id == user.id)
-    return max(round(time.time() * 1e6), newest, (connection.scalar(before) or 0) + 1)
+    return max(now_micros(), newest, (connection.scalar(before) or 0) + 1)
 
 
 def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int, int]:

@@ -17,8 +17,9 @@ from doppel.archive.changes import note_change
 from doppel.archive.directory import merge_directory
 from doppel.archive.ledger import now
 from doppel.archive.merging import Merger, merge_authors
-from doppel.archive.reading import counts, micros
+from doppel.archive.reading import counts
 from doppel.archive.rendering import render_again
+from doppel.moments import micros
 from doppel.slack.export import Export, Progress
 from doppel.slack.markup import clean
 

@@ -112,18 +112,18 @@ class Installations:
             row = connection.execute(select(*columns).where(t.c.id == session_id, t.c.expires > now)).first()
         return WebSession(*row) if row else None
 
+    def end_session(self, session_id: str) -> None:
+        """Somebody signed out."""
+        t = tables.web_sessions
+        with writing(self._engine, self._place) as connection:
+            connection.execute(delete(t).where(t.c.id == session_id))
+
     def _those(self, *conditions: Any) -> list[Installation]:
         t = tables.installations
         columns = [t.c[name] for name in Installation.__slots__]
         with reading(self._engine, self._place) as connection:
             rows = connection.execute(select(*columns).where(*conditions).order_by(t.c.team))
             return [Installation(*row) for row in rows]
-
-    def end_session(self, session_id: str) -> None:
-        """Somebody signed out."""
-        t = tables.web_sessions
-        with writing(self._engine, self._place) as connection:
-            connection.execute(delete(t).where(t.c.id == session_id))
 
 
 def active(installations: Sequence[Installation]) -> list[Installation]:

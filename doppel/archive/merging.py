@@ -14,8 +14,9 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 from doppel.archive import tables
 from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
 from doppel.archive.forgotten import Unwanted, read_unwanted
-from doppel.archive.reading import AnyRow, micros
+from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
+from doppel.moments import micros
 from doppel.records import MessageKind, User
 from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate

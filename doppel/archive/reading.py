@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_,
 from doppel.access import ChannelKey
 from doppel.archive import tables
 from doppel.conversation import GAP_SECONDS, conversations
+from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
 
 _PAGE = 1000
@@ -34,12 +35,6 @@ class Counts:
     threads: int
     users: int
     channels: int
-
-
-def micros(ts: str) -> int:
-    """A Slack timestamp as microseconds since the epoch."""
-    seconds, rest = ts_key(ts)
-    return seconds * 1_000_000 + rest
 
 
 def users(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> list[User]:

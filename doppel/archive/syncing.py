@@ -28,8 +28,8 @@ from doppel.archive.events import Listening, listening
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
-from doppel.archive.reading import micros
 from doppel.archive.rendering import render_again
+from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.markup import Raw
 

@@ -13,10 +13,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
-from doppel.archive.reading import micros
 from doppel.bot.asked import Question, question_of
 from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
 from doppel.errors import DoppelError
+from doppel.moments import micros
 from doppel.records import Persona
 from doppel.slack.blocks import error_blocks, is_beginning
 from doppel.slack.failing import FAILURES, remove_strays

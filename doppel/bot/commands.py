@@ -22,6 +22,7 @@ from doppel.bot.drafting import Drafting
 from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
+from doppel.moments import now_micros
 from doppel.slack.outgoing import plain
 
 ADMIN_SECONDS = 300.0
@@ -133,7 +134,7 @@ class Commands:
         if question is None:
             raise RefusedError("That is no question.")
         event_id = f"command-{channel}-{ts}"
-        await asyncio.to_thread(self._store.accept, [(event_id, event)], round(time.time() * 1e6))
+        await asyncio.to_thread(self._store.accept, [(event_id, event)], now_micros())
         self._answering.begin(event_id, question)
         return "Asked; the answer comes in the thread."
 

@@ -18,6 +18,7 @@ from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.consent import Receipt
 from doppel.errors import ConsentError
+from doppel.moments import now_micros
 from doppel.records import ChannelKind, User
 from doppel.slack.blocks import Block
 from doppel.slack.consent_blocks import (
@@ -119,7 +120,7 @@ class Consenting:
 
     async def expire(self) -> None:
         """End the requests that nobody answered in time."""
-        now = round(time.time() * 1e6)
+        now = now_micros()
         for request in await asyncio.to_thread(self._store.requests, "open"):
             if request.expires <= now and await asyncio.to_thread(self._store.settle_request, request.id, "expired"):
                 await self._show(request, consent_expired())

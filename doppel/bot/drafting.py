@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -32,6 +31,7 @@ from doppel.bot.draft_troubles import (
 )
 from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
 from doppel.errors import DoppelError
+from doppel.moments import now_micros
 from doppel.records import Finished, Message, Persona, Reply, Turn
 from doppel.secrets import mask
 from doppel.slack.blocks import EPHEMERAL_CHARS, Block
@@ -188,7 +188,7 @@ class Drafting:
 
     async def _write(self, wanted: Wanted, instead_of: str | None = None) -> list[Block]:
         """A new draft, as it is shown."""
-        asked_at = _now()
+        asked_at = now_micros()
         async with self._room:
             scene = await self._scene(wanted.user_id, wanted.channel)
             said = await self._said(wanted)
@@ -198,7 +198,7 @@ class Drafting:
         shown = _visible(text, scene).strip()
         if not shown:
             raise SilentError(SILENT)
-        arguments = (_now(), wanted, text, reply.persona.version, asked_at, instead_of)
+        arguments = (now_micros(), wanted, text, reply.persona.version, asked_at, instead_of)
         draft = await asyncio.to_thread(self._drafts.add, *arguments)
         if draft is None:
             raise DraftError(GONE)
@@ -268,7 +268,3 @@ def _visible(text: str, scene: Scene) -> str:
 
 def _name(user_id: str, scene: Scene) -> str:
     return next((user.name for user in scene.users if user.id == user_id), user_id)
-
-
-def _now() -> int:
-    return round(time.time() * 1e6)

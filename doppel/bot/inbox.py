@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from doppel.archive.bot import BotStore
+from doppel.moments import now_micros
 from doppel.slack.markup import Raw
 
 CALM_SECONDS = 0.03
@@ -66,7 +66,7 @@ class Inbox:
     async def _keep(self, batch: list[tuple[str, Raw, asyncio.Future[bool]]]) -> None:
         events = [(event_id, event) for event_id, event, _ in batch]
         try:
-            now, loop = round(time.time() * 1e6), asyncio.get_running_loop()
+            now, loop = now_micros(), asyncio.get_running_loop()
             new = await loop.run_in_executor(self._thread, self._store.accept, events, now)
         except Exception as error:
             for *_, kept in batch:

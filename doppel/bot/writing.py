@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -16,9 +15,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.access import Place, Readership
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
-from doppel.archive.reading import micros
 from doppel.bot.asked import Question
 from doppel.errors import DoppelError, NotReadableError
+from doppel.moments import micros, now_micros
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
 from doppel.slack.carriers import Where
@@ -193,7 +192,7 @@ class Writer:
     async def _keep(self, question: Question, text: str, reply: Reply, private: bool) -> Answer:
         return await asyncio.to_thread(
             self._store.add_answer,
-            round(time.time() * 1e6),
+            now_micros(),
             asked_at=micros(question.ts),
             channel=question.channel,
             thread_ts=question.thread_ts,

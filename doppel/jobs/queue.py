@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -189,18 +189,20 @@ class Jobs:
 
     def forget(self, kind: str, words: list[str]) -> int:
         """Delete the jobs that were to do exactly that and have ended; returns how many there were."""
-        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
-        return self._delete([row for row in rows if list(row.input["args"][:2]) == [kind, words]])
+        return self._delete_ended(lambda found, others: (found, list(others)) == (kind, words))
 
     def forget_team(self, team: str) -> int:
         """Delete the jobs of a workspace that have ended; returns how many there were."""
-        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
-        return self._delete([row for row in rows if team_of(row.input["args"][1]) == team])
+        return self._delete_ended(lambda _, words: team_of(words) == team)
 
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""
         old = self._list(status=_ENDED, sort_desc=True, offset=KEPT, limit=KEPT, load_input=False, load_output=False)
         self._delete(old)
+
+    def _delete_ended(self, chosen: Callable[[str, Sequence[str]], bool]) -> int:
+        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
+        return self._delete([row for row in rows if chosen(*row.input["args"][:2])])
 
     def _delete(self, rows: Sequence[Any]) -> int:
         for row in rows:

@@ -7,7 +7,6 @@ import hashlib
 import html
 import ipaddress
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from doppel.archive.archive import Archive
 from doppel.archive.installations import Installation, WebSession
 from doppel.errors import DoppelError, SlackError
+from doppel.moments import now_micros
 from doppel.slack.manifest import BACK, SCOPES
 from doppel.slack.oauth import OAuthClient, States, nonce_of
 from doppel.slack.tokens import Tokens
@@ -61,7 +61,7 @@ class Doors:
 
     def visitor(self, session: str) -> str | None:
         """Who holds that session, as "team/user"; None where nobody does, or may any more. Blocks."""
-        found = self._store.session(_hash(session), _now()) if session else None
+        found = self._store.session(_hash(session), now_micros()) if session else None
         return f"{found.team}/{found.user_id}" if found and self._may_enter(found.team, found.user_id) else None
 
     def _may_enter(self, team: str, user_id: str) -> bool:
@@ -95,7 +95,7 @@ class Doors:
         by = str((raw.get("authed_user") or {}).get("id") or "")
         bot_token, refresh_token, expires = self._tokens.sealed(raw)
         given = (str(team["id"]), str(team.get("name") or ""), str(raw.get("bot_user_id") or ""))
-        self._store.put(Installation(*given, bot_token, refresh_token, expires, by, _now()))
+        self._store.put(Installation(*given, bot_token, refresh_token, expires, by, now_micros()))
 
     async def _signed_in(self, request: Request) -> Response:
         try:
@@ -103,7 +103,7 @@ class Doors:
             person = await self._client.signed_in(code, self._url + SIGNED_IN, nonce)
             if not await asyncio.to_thread(self._may_enter, person.team, person.user):
                 raise SlackError(STRANGER)
-            session, now = secrets.token_urlsafe(32), _now()
+            session, now = secrets.token_urlsafe(32), now_micros()
             kept = WebSession(person.team, _hash(session), person.user, now + SESSION_SECONDS * 1_000_000)
             await asyncio.to_thread(self._store.add_session, kept, now)
         except DoppelError as error:
@@ -222,7 +222,3 @@ def _is_here(request: HTTPConnection) -> bool:
 
 def _hash(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()
-
-
-def _now() -> int:
-    return round(time.time() * 1e6)

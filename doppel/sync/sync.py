@@ -13,9 +13,9 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from doppel.archive.reading import micros
 from doppel.archive.syncing import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.errors import SlackError, SlackTokenError
+from doppel.moments import micros
 from doppel.records import Channel
 from doppel.slack.api import Json, SlackApi
 from doppel.slack.budget import Clock
