@@ -103,7 +103,7 @@ class Settings(BaseModel):
         description="Tokens of quotes in the examples that teach to answer from quotes, at most; 0: no such examples.",
     )
     train_answer_tokens: int = Field(default=128, ge=8, description="Tokens of an example's answer, at most.")
-    train_batch_size: int = Field(default=8, ge=1, description="Examples of one optimizer step.")
+    train_batch_size: int = Field(default=4, ge=1, description="Examples of one optimizer step.")
     learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(default=16, ge=1, description="Rank of the adapter.")
     lora_options: dict[str, Any] = Field(

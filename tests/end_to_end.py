@@ -27,7 +27,12 @@ START_SECONDS = 300.0
 ON_POSTGRES = False
 """Whether commands keep their archive in Postgres; `pytest --database postgres` says so."""
 
-FEW_STEPS = {"DOPPEL_TRAIN_MAX_STEPS": "4", "DOPPEL_TRAIN_PROMPT_TOKENS": "96", "DOPPEL_TEMPERATURE": "0"}
+FEW_STEPS = {
+    "DOPPEL_TRAIN_MAX_STEPS": "4",
+    "DOPPEL_TRAIN_PROMPT_TOKENS": "96",
+    "DOPPEL_TRAIN_CONTEXT_TOKENS": "120",
+    "DOPPEL_TEMPERATURE": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
