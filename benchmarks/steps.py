@@ -115,10 +115,13 @@ def _trainer(settings: Settings, material: Material, whose: Whose, folder: Path)
 
     from doppel.base_model import ChatTokenizer
     from training.examples import EncodedExample
-    from training.finetune import _CompletionTrainer, _dataset, choose_device, load_base, lora_config
+    from training.finetune import ByLength, _CompletionTrainer, _dataset, choose_device, load_base, lora_config
+
+    class Peer(ByLength, SFTTrainer):  # type: ignore[misc]
+        """TRL's trainer with the same batches."""
 
     examples = [EncodedExample(**example) for example in json.loads(material.examples_file.read_text(encoding="utf-8"))]
-    trainer = (_CompletionTrainer if whose is Whose.DOPPEL else SFTTrainer)(
+    trainer = (_CompletionTrainer if whose is Whose.DOPPEL else Peer)(
         model=load_base(material.base, choose_device(settings)),
         args=_options(settings, whose, len(examples), folder),
         train_dataset=_dataset(examples),

@@ -13,7 +13,7 @@ APP = [sys.executable, str(ROOT / "app.py")]
 WORKSPACE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
 
-SHORT_TRAINING = "1.2"
+SHORT_TRAINING = "1.0"
 """Passes over the examples: fewer than by default, to keep the first run within ten minutes on two cores."""
 
 QUESTIONS = ["Why did we drop Kafka?", "How do I restore from a backup?", "What happened on 12 June?"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from doppel.prompt import render
+from doppel.records import Passage
 from tests.fakes.tokenizer import WordTokenizer
 from tests.test_examples import conversation
 from training.examples import Example, build_examples, split_by_time
@@ -16,7 +17,13 @@ CHANNELS = {("T1", "C1"): "ops"}
 def examples(count: int) -> list[Example]:
     found = [
         conversation(
-            1_700_000_000 + 10_000 * i, ("bob", f"what of {i}?"), ("eve", f"yes, {i}?"), ("ines", f"it is {i}.")
+            1_700_000_000 + 10_000 * i,
+            ("bob", f"what of {i}?"),
+            ("eve", f"yes, {i}?"),
+            ("ines", f"it is {i}."),
+            ("bob", "oh."),
+            ("eve", "dear."),
+            ("bob", "well."),
         )
         for i in range(count)
     ]
@@ -27,20 +34,24 @@ def asked(found: list[Example], seed: int = 0) -> list[GroundedExample]:
     return list(ask_again(found, "Ines", CHANNELS, seed).values())
 
 
+def answers(quote: Passage) -> tuple[str, ...]:
+    return quote.lines[slice(*quote.focus)]
+
+
 def test_the_answer_stands_among_others_of_the_same_person() -> None:
     for grounded in asked(examples(20)):
         assert grounded.own in grounded.quotes
         assert len({id(quote) for quote in grounded.quotes}) == len(grounded.quotes) == OTHERS + 1
-        assert grounded.own.lines[-1] == f"Ines: {grounded.answer}"
-        assert all(quote.lines[slice(*quote.focus)] == (quote.lines[-1],) for quote in grounded.quotes)
-        assert all(quote.lines[-1].startswith("Ines: it is ") for quote in grounded.quotes)
+        assert grounded.own.lines[slice(*grounded.own.focus)] == (f"Ines: {grounded.answer}",)
+        assert all(answer.startswith("Ines: it is ") for quote in grounded.quotes for answer in answers(quote))
         assert grounded.question.text == grounded.answer.replace("it is ", "yes, ").replace(".", "?")
 
 
-def test_it_stands_anywhere_among_them_and_with_more_or_less_of_what_led_to_it() -> None:
-    found = asked(examples(60))
+def test_it_stands_anywhere_among_them_and_with_more_or_less_of_what_was_said_around_it() -> None:
+    found = asked(examples(80))
     assert {grounded.quotes.index(grounded.own) for grounded in found} == {0, 1, 2}
-    assert {len(grounded.own.lines) for grounded in found} == {1, 2, 3}
+    assert {grounded.own.focus[0] for grounded in found} == {0, 1, 2}
+    assert {len(grounded.own.lines) - grounded.own.focus[1] for grounded in found} == {0, 1, 2}
 
 
 def test_only_some_are_asked_again_and_the_same_ones_every_time() -> None:
@@ -54,7 +65,8 @@ def test_only_some_are_asked_again_and_the_same_ones_every_time() -> None:
 
 def test_nothing_that_is_held_out_is_quoted() -> None:
     learned, held_out = split_by_time(examples(40))
-    quoted = {quote.lines[-1] for seed in range(20) for grounded in asked(learned, seed) for quote in grounded.quotes}
+    quotes = [quote for seed in range(20) for grounded in asked(learned, seed) for quote in grounded.quotes]
+    quoted = {answer for quote in quotes for answer in answers(quote)}
     assert quoted == {f"Ines: {example.answer}" for example in learned}
     assert not quoted & {f"Ines: {example.answer}" for example in held_out}
 

@@ -12,6 +12,8 @@ from doppel.records import Conversation, KeptEdit, Message, Turn, ts_key
 from doppel.wording import ASKER
 
 HELD_OUT_SHARE = 0.15
+FOLLOWING = 2
+"""How many messages after an answer are kept with it."""
 
 
 class TrainingTokenizer(Tokenizer, Protocol):
@@ -22,12 +24,16 @@ class TrainingTokenizer(Tokenizer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One answer of the person and the turns before it; `conversation` is (team, channel, first ts)."""
+    """One answer of the person and the turns before it; `conversation` is (team, channel, first ts).
+
+    What was said `after` it stands in no prompt of this answer; it is for quotes.
+    """
 
     conversation: tuple[str, str, str]
     last_ts: str
     turns: tuple[Turn, ...]
     answer: str
+    after: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,9 @@ def _of_conversation(conversation: Conversation, user_id: str, min_chars: int) -
         turns = [_turn(message, own) for message in run]
         answer = "\n".join(turn.text for turn in turns).strip()
         if own and before and len(answer) >= min_chars:
-            yield Example(_key(conversation), conversation.last_ts, tuple(before), answer)
+            end = len(before) + len(turns)
+            after = tuple(_turn(m, m.user == user_id) for m in conversation.messages[end : end + FOLLOWING])
+            yield Example(_key(conversation), conversation.last_ts, tuple(before), answer, after)
         before += turns
 
 

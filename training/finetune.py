@@ -12,10 +12,12 @@ import shutil
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -32,6 +34,7 @@ from transformers import (
     ProgressCallback,
     TrainerCallback,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
@@ -43,8 +46,11 @@ IGNORED = -100
 EVALUATIONS_PER_EPOCH = 2
 PATIENCE = 2
 
+LATELY = 10
+"""Steps whose mean loss is told: a step is of examples of like length, and those with quotes are long and easy."""
+
 Progress = Callable[[int, int, float | None], None]
-"""Called with (step, steps in all, training loss of late)."""
+"""Called with (step, steps in all, mean training loss of the last LATELY steps)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,27 @@ def finetune(
     return FineTuned(trainer.model, log, rate, first_step)
 
 
-class _CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+class _Batches(LengthGroupedSampler):  # type: ignore[misc]
+    """Batches of like length, in any order: else all that have quotes would follow one another, and then all others."""
+
+    def __iter__(self) -> Iterator[int]:
+        indices = list(super().__iter__())
+        whole = len(indices) - len(indices) % self.batch_size
+        starts = torch.arange(0, whole, self.batch_size)
+        for start in starts[torch.randperm(len(starts), generator=self.generator)].tolist():
+            yield from indices[start : start + self.batch_size]
+        yield from indices[whole:]
+
+
+class ByLength:
+    """Has a trainer take `_Batches`."""
+
+    def _get_train_sampler(self: Any, train_dataset: Any = None) -> _Batches:
+        data = self.train_dataset if train_dataset is None else train_dataset
+        return _Batches(self.args.train_batch_size, dataset=data, model_input_name="input_ids")
+
+
+class _CompletionTrainer(ByLength, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose output head runs at the answers' positions only; the loss is the mean per completion token."""
 
     tokens = 0
@@ -176,11 +202,11 @@ class _CompletionTrainer(SFTTrainer):  # type: ignore[misc]
 
 
 class _Pulse(TrainerCallback):  # type: ignore[misc]
-    """Reports every step with the loss of the last, and turns Ctrl-C into a checkpoint and an end."""
+    """Reports every step with the loss of late, and turns Ctrl-C into a checkpoint and an end."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._loss: float | None = None
+        self._losses: deque[float] = deque(maxlen=LATELY)
         self._interrupted = False
 
     @contextmanager
@@ -200,12 +226,14 @@ class _Pulse(TrainerCallback):  # type: ignore[misc]
         self._interrupted = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(state.global_step, state.max_steps, self._loss)
+        loss = fmean(self._losses) if self._losses else None
+        self._progress(state.global_step, state.max_steps, loss)
         if self._interrupted:
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        self._loss = (logs or {}).get("loss", self._loss)
+        if logs and "loss" in logs:
+            self._losses.append(logs["loss"])
 
 
 def _arguments(settings: Settings, device: Device, examples: int, work: Path) -> SFTConfig:

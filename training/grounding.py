@@ -79,18 +79,23 @@ def encode_grounded(
 
 
 def _quote(example: Example, name: str, channels: Mapping[ChannelKey, str], chance: random.Random) -> Passage:
-    """The answer with some of what led to it, as a search would find it."""
+    """The answer with some of what led to it and followed, as a search would find it."""
     team, channel, first_ts = example.conversation
     before = example.turns[max(0, len(example.turns) - chance.randint(0, MOST_BEFORE)) :]
+    after = example.after[: chance.randint(0, len(example.after))]
     answer = line(name, example.answer)
     return Passage(
         channel_name=channels.get((team, channel), channel),
         thread_ts=None,
         first_ts=first_ts,
         last_ts=example.last_ts,
-        lines=(*(line(turn.author, turn.text) for turn in before), answer),
+        lines=(*_lines(before), answer, *_lines(after)),
         focus=(len(before), len(before) + 1),
         quote=answer,
         permalink="",
         score=0.0,
     )
+
+
+def _lines(turns: Sequence[Turn]) -> list[str]:
+    return [line(turn.author, turn.text) for turn in turns]

@@ -23,7 +23,7 @@ from doppel.records import Channel, KeptEdit, Message, User
 from doppel.server import check_adapter_config
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
-from training.finetune import FineTuned, Progress, choose_device, finetune, load_base, lora_config
+from training.finetune import LATELY, FineTuned, Progress, choose_device, finetune, load_base, lora_config
 from training.grounding import ask_again, encode_grounded
 from training.plot import save_loss_plot
 
@@ -261,7 +261,7 @@ def _publish(
     draft = writer.draft()
     tuned.model.save_pretrained(draft)
     _write_log(tuned.log, draft / "metrics.jsonl")
-    save_loss_plot(tuned.log, f"{user.name}: fine-tuning", draft / "loss.png")
+    save_loss_plot(tuned.log, f"{user.name}: fine-tuning", draft / "loss.png", LATELY)
     info: dict[str, Any] = {
         "team": user.team,
         "user_id": user.id,
