@@ -54,6 +54,14 @@ def test_nothing_said_later_stands_in_a_prompt() -> None:
         assert [t.text for t in example.turns] == [m.text for m in TALK.messages[:position]]
 
 
+def test_what_was_said_next_is_kept_beside_the_prompt() -> None:
+    first, second = build_examples([TALK], "ines", 5)
+    assert [t.text for t in first.after] == ["thanks", "what was it?"]
+    assert [t.text for t in second.after] == ["oh"]
+    encoded = encode(second, "Ines", tokenizer := WordTokenizer(), 200, 100)
+    assert "oh" not in tokenizer.decode(encoded.prompt_ids).split()
+
+
 def edit(answered_ts: str, text: str, sent_ts: str = "2000.000000", question: str = "") -> KeptEdit:
     return KeptEdit("T1", "C1", sent_ts, answered_ts, question, text)
 
