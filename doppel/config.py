@@ -85,7 +85,9 @@ class Settings(BaseModel):
     )
     prompt_tokens: int = Field(default=1536, ge=128, description="Tokens of a whole prompt, at most.")
     answer_tokens: int = Field(default=256, ge=1, description="Tokens of an answer, at most.")
-    temperature: float = Field(default=0.7, ge=0, le=2, description="Sampling temperature of answers; 0 is greedy.")
+    temperature: float = Field(
+        default=0.3, ge=0, le=2, description="Sampling temperature of answers: low keeps to the quotes, 0 is greedy."
+    )
     top_p: float = Field(default=0.9, gt=0, le=1, description="Nucleus sampling of answers.")
     frequency_penalty: float = Field(
         default=0.5, ge=-2, le=2, description="How much an answer avoids repeating its own words; 0 not at all."
