@@ -48,9 +48,13 @@ class Adapter:
     path: Path
 
 
+LOOP = {"min_pattern_size": 8, "max_pattern_size": 64, "min_count": 2}
+"""In tokens: what follows itself word for word ends an answer, as small models would go on with it for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is drawn; `end_id` is the token that ends it, None lets it run to `max_tokens`."""
+    """How an answer is drawn; `end_id` is the token that ends it, as a loop does; None lets it run to `max_tokens`."""
 
     max_tokens: int
     temperature: float
@@ -100,7 +104,9 @@ class InferenceClient:
         Raises InferenceError, also in mid-answer, and ArtifactError for a bad adapter.
         """
         tokens = 0
-        end = {"ignore_eos": True} if sampling.end_id is None else {"stop_token_ids": [sampling.end_id]}
+        end: dict[str, Any] = {"ignore_eos": True}
+        if sampling.end_id is not None:
+            end = {"stop_token_ids": [sampling.end_id], "repetition_detection": LOOP}
         try:
             chunks = await self._completion(
                 adapter,

@@ -137,6 +137,18 @@ async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive
         assert _message_at(archive, source.permalink) in source.quote
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_an_answer_that_goes_round_in_circles_ends(
+    client: InferenceClient, tokenizer: ChatTokenizer, ends: bool
+) -> None:
+    circle = "north, then east, then south, then west, and once more:\n"
+    ids = tokenizer.hf(circle * 12)["input_ids"]
+    sampling = Sampling(200, 0, 1, tokenizer.end_id if ends else None)
+    pieces = [piece async for piece in client.stream(ids, None, sampling, "T1")]
+    assert "".join(piece.text for piece in pieces).startswith(circle)
+    assert (pieces[-1].tokens < 60) if ends else (pieces[-1].tokens == 200)
+
+
 async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(
     deployment: Deployment, client: InferenceClient, tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
