@@ -16,7 +16,7 @@ PERSONA = "ines"
 SHORT_TRAINING = "1.0"
 """Passes over the examples: fewer than by default, to keep the first run within ten minutes on two cores."""
 
-QUESTIONS = ["Why did we drop Kafka?", "How do I restore from a backup?", "What happened on 12 June?"]
+QUESTIONS = ["Why is the gate app offline-first?", "Why did we drop Kafka?", "How do I restore from a backup?"]
 """What the page offers for a click."""
 
 TO_TRY = """
