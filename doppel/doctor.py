@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -21,6 +22,10 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-trans
 MIN_MEMORY_GIB = 6.0
 MIN_DISK_GIB = 2.0
 GIB = 2**30
+MISFIT = (
+    "torchvision is for another PyTorch, and no model can be loaded; run `pip uninstall torchvision torchaudio "
+    "torchcodec`, Doppel needs none of them"
+)
 NO_ARCHIVE = "none yet; run `doppel import PATH` with your Slack export"
 
 
@@ -63,8 +68,21 @@ def _packages() -> Check:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    detail = f"missing: {', '.join(missing)}; run `make setup`" if missing else ", ".join(found)
-    return Check("packages", not missing, detail)
+    if missing:
+        return Check("packages", False, f"missing: {', '.join(missing)}; run `make setup`")
+    fits = _fits_torch()
+    return Check("packages", fits, ", ".join(found) if fits else MISFIT)
+
+
+def _fits_torch() -> bool:
+    """Whether torchvision, which a plain install of vLLM brings, is of the PyTorch that is here, or isn't there."""
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError:
+        return True
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
 
 
 def _vllm() -> Check:

@@ -168,6 +168,13 @@ def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
     assert "doppel import" in checks["archive"]["detail"]
 
 
+def test_the_doctor_finds_a_torchvision_of_another_pytorch(tmp_path: Path) -> None:
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    checks = {c["name"]: c for c in doppel(tmp_path, "doctor", environ={"PYTHONPATH": str(tmp_path)}).data["checks"]}
+    assert not checks["packages"]["ok"]
+    assert "pip uninstall torchvision" in checks["packages"]["detail"]
+
+
 def test_what_nobody_foresaw_is_a_sentence_and_a_log(tmp_path: Path) -> None:
     code = (
         "import app, doppel.archive.archive as archive\n"
