@@ -119,7 +119,7 @@ class FaissVectorStore(VectorStore):
         Whatever stands high in either order stands high (reciprocal rank fusion, Cormack et al., SIGIR 2009); scores
         are cosines nevertheless. `query` is as in `nearest`, of the same text as `words`.
         """
-        near = [row for _, _, row in self._nearest(query, channels, max(k, DEPTH))]
+        near = [row for row, _ in self._rows(query, channels, max(k, DEPTH))]
         said = self._documents.matching(words, channels, max(k, DEPTH))
         rows = _fused(near, said)[:k]
         entries = self._documents.entries(rows)
@@ -229,16 +229,22 @@ class FaissVectorStore(VectorStore):
     def _nearest(self, query: Vectors, channels: Channels, k: int) -> list[tuple[Entry, float, int]]:
         """(entry, cosine, row), best first."""
         with self._lock:
+            found = self._rows(query, channels, k)
+            entries = self._documents.entries(row for row, _ in found)
+        return [(entries[row], score, row) for row, score in found]
+
+    def _rows(self, query: Vectors, channels: Channels, k: int) -> list[tuple[int, float]]:
+        """(row, cosine), best first."""
+        with self._lock:
             # One more for the code -1 of rows that are gone.
             readable = np.array([*(channel in channels for channel in self._codes), False])[self._code_of_row]
             k = min(k, int(np.count_nonzero(readable)))
             if k < 1:
                 return []
             scores, rows = self._index.search(unit(query[np.newaxis]), k, params=_only(readable))
-            entries = self._documents.entries(rows[0].tolist())
         # float16 lets a cosine of 1 come out a little larger; among equals FAISS's order is its heap's.
-        ranked = sorted(zip(scores[0].clip(-1, 1).tolist(), rows[0].tolist(), strict=True), key=lambda h: (-h[0], h[1]))
-        return [(entries[row], score, row) for score, row in ranked]
+        found = zip(rows[0].tolist(), scores[0].clip(-1, 1).tolist(), strict=True)
+        return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
     def _add(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         self._must_be_writable()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from doppel.prompt import ChatMessage, Tokenizer, render
+from doppel.prompt import ChatMessage, Prompt, Tokenizer, render
 from doppel.records import Conversation, KeptEdit, Message, Turn, ts_key
 from doppel.wording import ASKER
 
@@ -114,5 +114,10 @@ def encode(
 ) -> EncodedExample:
     """Token ids of an example, through the prompt that answering uses; an answer that is too long loses its end."""
     prompt = render(name, example.turns, tokenizer, prompt_tokens)
-    completion = tokenizer.completion_ids(prompt.messages, example.answer)
+    return answered(prompt, example.answer, tokenizer, answer_tokens)
+
+
+def answered(prompt: Prompt, answer: str, tokenizer: TrainingTokenizer, answer_tokens: int) -> EncodedExample:
+    """A rendered prompt and its answer, of which at most `answer_tokens` are kept."""
+    completion = tokenizer.completion_ids(prompt.messages, answer)
     return EncodedExample(tuple(prompt.ids), tuple(completion[:answer_tokens]))

@@ -15,7 +15,7 @@ from doppel.access import ChannelKey
 from doppel.prompt import line, render
 from doppel.records import Passage, Turn
 from doppel.wording import ASKER
-from training.examples import EncodedExample, Example, TrainingTokenizer
+from training.examples import EncodedExample, Example, TrainingTokenizer, answered
 
 EVERY = 2
 """Of how many examples one is asked again; the others teach how the person speaks where nothing is quoted."""
@@ -74,8 +74,7 @@ def encode_grounded(
     )
     if example.own not in prompt.passages:
         return None
-    completion = tokenizer.completion_ids(prompt.messages, example.answer)
-    return EncodedExample(tuple(prompt.ids), tuple(completion[:answer_tokens]))
+    return answered(prompt, example.answer, tokenizer, answer_tokens)
 
 
 def _quote(example: Example, name: str, channels: Mapping[ChannelKey, str], chance: random.Random) -> Passage:

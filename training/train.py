@@ -160,7 +160,8 @@ def check_loadable(settings: Settings) -> None:
 
 def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatTokenizer) -> Material:
     """One person's examples from the channels that may be learned from. Raises TrainingError where they are too few."""
-    readable = ReadPolicy.parse(settings.train_channels).readable(archive.channels())
+    there = archive.channels()
+    readable = ReadPolicy.parse(settings.train_channels).readable(there)
     found = conversations(m for m in archive.messages(readable) if m.team == user.team)
     edits = [edit for edit in archive.kept_edits(user) if (edit.team, edit.channel) in readable]
     examples = build_examples(found, user.id, settings.min_answer_chars, edits)
@@ -176,7 +177,7 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
         raise TrainingError(f"All answers of {user.name} stand in one conversation; 1 more conversation is needed.")
     channels = sorted({(e.conversation[0], e.conversation[1]) for e in learned})
     encoded = _encode(learned, user, tokenizer, settings)
-    grounded = _ground(learned, user, archive, tokenizer, settings)
+    grounded = _ground(learned, user, there, tokenizer, settings)
     return Material(
         tuple(grounded.get(position, example) for position, example in enumerate(encoded)),
         len(grounded),
@@ -186,13 +187,13 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
 
 
 def _ground(
-    examples: Sequence[Example], user: User, archive: Source, tokenizer: ChatTokenizer, settings: Settings
+    examples: Sequence[Example], user: User, channels: Sequence[Channel], tokenizer: ChatTokenizer, settings: Settings
 ) -> dict[int, EncodedExample]:
     """By their position, those examples that are asked with quotes."""
     prompt, context, answer = settings.train_prompt_tokens, settings.train_context_tokens, settings.train_answer_tokens
     if not context:
         return {}
-    names = {(channel.team, channel.id): channel.name for channel in archive.channels()}
+    names = {(channel.team, channel.id): channel.name for channel in channels}
     again = ask_again(examples, user.name, names, settings.seed)
     encoded = {i: encode_grounded(e, user.name, tokenizer, prompt, context, answer) for i, e in again.items()}
     return {position: example for position, example in encoded.items() if example}
