@@ -11,6 +11,7 @@ from doppel.access import ChannelKey
 from doppel.artifacts import Version, VersionedFolder
 from doppel.errors import ArtifactError
 from doppel.inference import Adapter
+from doppel.paths import within
 from doppel.records import User
 
 
@@ -35,9 +36,9 @@ class AdapterStore:
     root: Path
 
     def folder(self, user: User) -> VersionedFolder:
-        """The versions of one person's adapter."""
+        """The versions of one person's adapter. Raises ArtifactError for an id that leads out of the folder."""
         remedy = f"train it again with `doppel train --user {user.id}`, or go back with `doppel adapters rollback`"
-        return VersionedFolder(self.root / user.team / user.id, f"adapter of {user.name}", remedy)
+        return VersionedFolder(within(self.root, user.team, user.id), f"adapter of {user.name}", remedy)
 
     def published(self, user: User) -> Version | None:
         """The version that serves, or None."""

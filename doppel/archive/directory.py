@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 from doppel.archive import tables
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import users
+from doppel.ids import UNKNOWN_TEAM
 from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, User
-from doppel.slack.export import PLACEHOLDER, UNKNOWN_TEAM, Export
+from doppel.slack.export import PLACEHOLDER, Export
 from doppel.slack.markup import Names
 
 Values = dict[str, Any]
@@ -35,7 +37,7 @@ class Directory:
 def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
     """Take in people and channels; returns them and the ids that read differently now."""
     as_of = micros(export.as_of)
-    team = merge_team(connection, export.team if export.team_is_known else None, export.channels)
+    export.team = team = merge_team(connection, export.teams, export.channels)
     changed = merge_people(connection, team, export.users, as_of)
     channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
     return read_directory(connection, team, channel_ids), changed | places
@@ -73,11 +75,16 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
     return differing | {row["id"] for row in added}
 
 
-def merge_team(connection: Connection, named: str | None, channels: Iterable[Channel]) -> str:
-    """The team as it is `named`. One without a name, or first met so, is known by the channels it shares."""
+def merge_team(connection: Connection, named: Sequence[str], channels: Iterable[Channel]) -> str:
+    """The team as it is `named`. One without a name, or first met so, is known by the channels it shares.
+
+    So is the right one of several names, the likeliest first: channels shared with others are the fewer.
+    """
     known = set(connection.scalars(select(tables.workspaces.c.team)))
-    akin = _team_with(connection, [channel.id for channel in channels])
-    team = named or akin or UNKNOWN_TEAM
+    akin, share = _team_with(connection, [channel.id for channel in channels])
+    team = next(iter(named), akin or UNKNOWN_TEAM)
+    if akin in named and share > 0.5:
+        team = akin
     if team not in known and akin == UNKNOWN_TEAM:
         _retag(connection, team)
     elif team not in known:
@@ -85,11 +92,15 @@ def merge_team(connection: Connection, named: str | None, channels: Iterable[Cha
     return team
 
 
-def _team_with(connection: Connection, channel_ids: Iterable[str]) -> str | None:
-    """A workspace of the archive that has one of these channels; Slack's ids are unique, placeholders are not."""
+def _team_with(connection: Connection, channel_ids: Iterable[str]) -> tuple[str, float]:
+    """The workspace of the archive that has the most of these channels, "" where none or several do, and their share.
+
+    Slack's ids are unique, placeholders are not.
+    """
     t, wanted = tables.channels, {id_ for id_ in channel_ids if not id_.startswith(PLACEHOLDER)}
-    rows = connection.execute(select(t.c.team, t.c.id).order_by(t.c.team, t.c.id))
-    return next((row.team for row in rows if row.id in wanted), None)
+    teams = Counter(row.team for row in connection.execute(select(t.c.team, t.c.id)) if row.id in wanted)
+    (akin, most), (_, second) = [*teams.most_common(2), ("", 0), ("", 0)][:2]
+    return (akin, most / len(wanted)) if most > second else ("", 0.0)
 
 
 def _retag(connection: Connection, team: str) -> None:

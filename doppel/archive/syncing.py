@@ -108,7 +108,7 @@ class SyncStore:
         Members stay as they are known.
         """
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            merge_team(connection, team, channels)
+            merge_team(connection, [team], channels)
             rekey_named(connection, team, channels)
             changed = merge_people(connection, team, users, as_of)
             changed |= merge_rows(connection, tables.channels, team, _with_members(connection, team, channels), as_of)
