@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -110,13 +110,26 @@ class ReadPolicy:
         return cls("all" in words, "public" in words, frozenset(words) - {"all", "public"})
 
     def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
-        """Keys of those `channels` that may be read."""
-        return frozenset((c.team, c.id) for c in channels if self._allows(c))
+        """Keys of those `channels`, which must be all that there are, that may be read."""
+        there = list(channels)
+        names = {name for name in self.names if _is_clear(name, there)}
+        return frozenset((c.team, c.id) for c in there if self._allows(c, names))
 
-    def _allows(self, channel: Channel) -> bool:
-        if self.all_channels or channel.name in self.names or channel.id in self.names:
+    def _allows(self, channel: Channel, names: Collection[str]) -> bool:
+        if self.all_channels or channel.id in self.names or channel.name in names:
             return True
         return self.public and channel.kind is ChannelKind.PUBLIC
+
+
+def _is_clear(name: str, channels: Iterable[Channel]) -> bool:
+    """Whether a name means one channel, or public ones only. It is no id, nor made of what people call themselves."""
+    kinds = []
+    for channel in channels:
+        if channel.id == name or (channel.name == name and channel.kind is ChannelKind.IM):
+            return False
+        if channel.name == name:
+            kinds.append(channel.kind)
+    return len(kinds) == 1 or all(kind is ChannelKind.PUBLIC for kind in kinds)
 
 
 class Place(Protocol):
@@ -148,12 +161,15 @@ class Readership:
         return cls(team, "", frozenset({user}), frozenset({user}) if is_guest else frozenset())
 
     @classmethod
-    def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User]) -> Readership:
-        """Everybody in a channel. Of one that is unknown, or whose members are, nothing may be read."""
+    def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User], asker: str = "") -> Readership:
+        """Everybody in a channel, and who asks there. Of one that is unknown, or whose members are, nothing may be
+        read.
+        """
         if channel is None or channel.kind is ChannelKind.UNKNOWN or not channel.members:
             return cls(team, "", frozenset(), frozenset({""}))
         known = {u.id: u for u in users if u.team == team}
-        people = frozenset(id_ for id_ in channel.members if not (id_ in known and known[id_].is_bot))
+        there = {*channel.members, asker} - {""}
+        people = frozenset(id_ for id_ in there if not (id_ in known and known[id_].is_bot))
         guests = frozenset(id_ for id_ in people if id_ not in known or known[id_].is_guest)
         is_open = channel.kind is ChannelKind.PUBLIC
         return cls(team, channel.id, None if is_open else people, guests)

@@ -84,8 +84,8 @@ class AdapterStore:
             serving = folder.current_name()
             # One that is to serve and isn't there is damaged, too.
             for name in dict.fromkeys([*folder.names(), *([serving] if serving else [])]):
-                row = {"persona": user.name, "user_id": user.id, "version": name, "serving": name == serving}
-                rows.append(row | _figures(folder, name))
+                row = {"persona": user.name, "user_id": user.id, "team": user.team, "version": name}
+                rows.append(row | {"serving": name == serving} | _figures(folder, name))
         return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +57,15 @@ def merge_people(connection: Connection, team: str, people: Iterable[User], as_o
     unwanted = read_unwanted(connection, team)
     rows = [asdict(unwanted.person(user)) | {"team": team} for user in people]
     return merge_rows(connection, tables.users, team, rows, as_of)
+
+
+def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> None:
+    """Who isn't among all that Slack lists is not known to be a full member, and so is a guest until they are."""
+    t = tables.users
+    members = (t.c.team == team, t.c.as_of < as_of, t.c.is_guest.is_(False))
+    unlisted = sorted(set(connection.scalars(select(t.c.id).where(*members))) - set(listed))
+    for id_ in unlisted:
+        connection.execute(update(t).where(t.c.team == team, t.c.id == id_).values(is_guest=True))
 
 
 def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:
@@ -119,10 +128,12 @@ def _merge_channels(
     stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
     delisted = {id_: stored[placeholder].as_of for id_, placeholder in rekey_named(connection, team, listed.values())}
-    real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}
+    real = [row for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed]
+    called_so = Counter(row.name for row in real)
+    alone = {PLACEHOLDER + row.name: row.id for row in real if called_so[row.name] == 1}
     ids = {channel.id: channel.id for channel in listed.values()}
     unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
-    ids |= {channel.id: real.get(channel.name, channel.id) for channel in unlisted}
+    ids |= {channel.id: alone.get(channel.id, channel.id) for channel in unlisted}
     guesses = [channel_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
     changed = merge_rows(connection, t, team, [channel_values(team, channel) for channel in listed.values()], as_of)
     delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
@@ -132,11 +143,14 @@ def _merge_channels(
     return ids, changed | merge_rows(connection, t, team, guesses, as_of)
 
 
-def rekey_named(connection: Connection, team: str, channels: Iterable[Channel]) -> list[tuple[str, str]]:
-    """Give those their ids of which only the name was known; returns the new and the old ones."""
+def rekey_named(connection: Connection, team: str, channels: Collection[Channel]) -> list[tuple[str, str]]:
+    """Give those their ids of which only the name was known, to one channel each; returns the new and the old ones."""
     t = tables.channels
-    known = set(connection.scalars(select(t.c.id).where(t.c.team == team, t.c.id.startswith(PLACEHOLDER))))
-    found = [(channel.id, PLACEHOLDER + channel.name) for channel in channels if PLACEHOLDER + channel.name in known]
+    stored = connection.execute(select(t.c.id, t.c.name).where(t.c.team == team)).all()
+    called = {(row.name, row.id) for row in stored if not row.id.startswith(PLACEHOLDER)}
+    sharing = Counter(name for name, _ in called | {(channel.name, channel.id) for channel in channels})
+    known = {row.id for row in stored}
+    found = [(c.id, PLACEHOLDER + c.name) for c in channels if PLACEHOLDER + c.name in known and sharing[c.name] == 1]
     for channel, placeholder in found:
         _rekey(connection, team, placeholder, channel)
     return found

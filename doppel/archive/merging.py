@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
@@ -127,6 +127,18 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     merge_people(connection, directory.team, people, UNSEEN)
     named = {user for user, name in found.items() if name != user}
     render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
+
+
+def take_back(connection: Connection, team: str, stand_in: str, channels: Iterable[str]) -> None:
+    """Take what nobody can tell whose it is out of the `channels` that an older Doppel gave it to.
+
+    Of those that Slack's API was asked for the messages are known.
+    """
+    t, s, m = tables.messages, tables.sync_channels, tables.messages.alias()
+    read = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
+    here = (t.c.team == team, t.c.channel.in_(sorted(set(channels) - read)))
+    known = select(m.c.ts).where(m.c.team == team, m.c.channel == stand_in)
+    connection.execute(delete(t).where(*here, t.c.ts.in_(known)))
 
 
 def tombstone(ts: str) -> Raw:

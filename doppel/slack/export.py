@@ -66,6 +66,7 @@ class Export:
     """One export. `skipped` counts by reason what can't be used; it and `url` are complete after `messages()`.
 
     `team` is the likeliest of `teams`, the workspaces that it may be of, until somebody who knows better sets it.
+    `of_several` has, by the id of a folder's stand-in, the channels that it may be of.
     """
 
     def __init__(self, path: Path, source: Source) -> None:
@@ -80,6 +81,7 @@ class Export:
         self._members = self._list("users.json")
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
+        self.of_several: dict[str, tuple[str, ...]] = {}
         self._folders = self._find_channels()
 
     def __enter__(self) -> Self:
@@ -213,6 +215,7 @@ class Export:
         if len(called_so) == 1:
             return called_so[0]
         if called_so:
+            self.of_several[SEVERAL + clean(folder)] = tuple(channel.id for channel in called_so)
             return Channel(self.team, SEVERAL + clean(folder), clean(folder), ChannelKind.UNKNOWN)
         channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + clean(folder)
         return Channel(self.team, channel_id, clean(folder), ChannelKind.UNKNOWN)
