@@ -37,7 +37,7 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
     with run.archive() as archive:
         person = archive.find_user(user)
         record = consent.grant(archive, person, by or getpass.getuser())
-    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.handle}")
+    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.id}")
 
 
 @command(consent_app, "revoke")

@@ -112,24 +112,24 @@ class ReadPolicy:
     def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
         """Keys of those `channels`, which must be all that there are, that may be read."""
         there = list(channels)
-        names = {name for name in self.names if _is_clear(name, there)}
-        return frozenset((c.team, c.id) for c in there if self._allows(c, names))
+        named = frozenset(c for name in self.names for c in _called(name, there))
+        return frozenset((c.team, c.id) for c in there if self._allows(c, named))
 
-    def _allows(self, channel: Channel, names: Collection[str]) -> bool:
-        if self.all_channels or channel.id in self.names or channel.name in names:
+    def _allows(self, channel: Channel, named: Collection[Channel]) -> bool:
+        if self.all_channels or channel in named:
             return True
         return self.public and channel.kind is ChannelKind.PUBLIC
 
 
-def _is_clear(name: str, channels: Iterable[Channel]) -> bool:
-    """Whether a name means one channel, or public ones only. It is no id, nor made of what people call themselves."""
-    kinds = []
-    for channel in channels:
-        if channel.id == name or (channel.name == name and channel.kind is ChannelKind.IM):
-            return False
-        if channel.name == name:
-            kinds.append(channel.kind)
-    return len(kinds) == 1 or all(kind is ChannelKind.PUBLIC for kind in kinds)
+def _called(name: str, channels: Sequence[Channel]) -> Sequence[Channel]:
+    """The channel that is meant by its id, or else by its name; of several only public ones.
+
+    A direct conversation is named after its people, who may call themselves anything.
+    """
+    if of_id := [c for c in channels if c.id == name]:
+        return of_id
+    found = [c for c in channels if c.name == name and c.kind is not ChannelKind.IM]
+    return found if len(found) == 1 or all(c.kind is ChannelKind.PUBLIC for c in found) else ()
 
 
 class Place(Protocol):
