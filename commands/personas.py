@@ -16,6 +16,7 @@ from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
 
 if TYPE_CHECKING:
+    from doppel.access import ConsentRecord
     from doppel.archive.archive import Archive
     from doppel.records import User
 
@@ -36,7 +37,7 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
     with run.archive() as archive:
         person = archive.find_user(user)
         record = consent.grant(archive, person, by or getpass.getuser())
-    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.handle}")
+    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.id}")
 
 
 @command(consent_app, "revoke")
@@ -60,9 +61,16 @@ def consent_list(
     with run.archive() as archive:
         people = {(u.team, u.id): u for u in archive.users()}
         records = archive.consent_records(archive.find_user(user) if user else None)
-    rows = [_consent_row(record, people[record.team, record.user_id]) for record in records]
+    rows = [_consent_row(record, people.get((record.team, record.user_id)) or _unknown(record)) for record in records]
     text = "\n".join(f"{r['when']}  {r['what']:6}  {r['who']} ({r['user_id']}), entered by {r['by']}" for r in rows)
     return Result({"consents": rows}, text or "Nobody has agreed yet.")
+
+
+def _unknown(record: ConsentRecord) -> User:
+    """Somebody of whom only the ledger tells."""
+    from doppel.records import User
+
+    return User(record.team, record.user_id, "")
 
 
 def _consent_row(record: Any, user: User) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def train_(
 
     with run.archive() as archive:
         sweep(archive, run.adapters())
-        person = archive.find_user(user, team)
+        person = archive.get_user(team, user) if run.is_job and team else archive.find_user(user, team)
         require_consent(person, archive.consent_records(person))
         if run.is_job:
             return _train(run, archive, person)
@@ -127,10 +135,10 @@ def personas_(run: Run) -> Result:
 
     with run.archive() as archive:
         agreed = [user for user in archive.users() if has_consent(archive.consent_records(user))]
-    trained = {row["user_id"]: row for row in run.adapters().overview(agreed) if row["serving"]}
+    trained = {(row["team"], row["user_id"]): row for row in run.adapters().overview(agreed) if row["serving"]}
     rows = [
         {"persona": user.name, "user_id": user.id, "handle": user.handle, "version": None, "damaged": None}
-        | trained.get(user.id, {})
+        | trained.get((user.team, user.id), {})
         for user in agreed
     ]
     text = "\n".join(

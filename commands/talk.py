@@ -54,7 +54,7 @@ async def _chat(run: Run, archive: Archive, person: User, message: str | None) -
     from doppel.surfaces.terminal import ASKER, ask, converse
 
     async with _engine(run, archive) as (engine, server):
-        persona = await engine.persona(person.id)
+        persona = await engine.persona(person.id, person.team)
         await server.wait_ready()
         if message is None:
             run.console.say(f"You talk to an AI in the manner of {persona.name}. exit or Ctrl-C ends.")

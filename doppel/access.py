@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -110,13 +110,26 @@ class ReadPolicy:
         return cls("all" in words, "public" in words, frozenset(words) - {"all", "public"})
 
     def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
-        """Keys of those `channels` that may be read."""
-        return frozenset((c.team, c.id) for c in channels if self._allows(c))
+        """Keys of those `channels`, which must be all that there are, that may be read."""
+        there = list(channels)
+        named = frozenset(c for name in self.names for c in _called(name, there))
+        return frozenset((c.team, c.id) for c in there if self._allows(c, named))
 
-    def _allows(self, channel: Channel) -> bool:
-        if self.all_channels or channel.name in self.names or channel.id in self.names:
+    def _allows(self, channel: Channel, named: Collection[Channel]) -> bool:
+        if self.all_channels or channel in named:
             return True
         return self.public and channel.kind is ChannelKind.PUBLIC
+
+
+def _called(name: str, channels: Sequence[Channel]) -> Sequence[Channel]:
+    """The channel that is meant by its id, or else by its name; of several only public ones.
+
+    A direct conversation is named after its people, who may call themselves anything.
+    """
+    if of_id := [c for c in channels if c.id == name]:
+        return of_id
+    found = [c for c in channels if c.name == name and c.kind is not ChannelKind.IM]
+    return found if len(found) == 1 or all(c.kind is ChannelKind.PUBLIC for c in found) else ()
 
 
 class Place(Protocol):
@@ -148,12 +161,15 @@ class Readership:
         return cls(team, "", frozenset({user}), frozenset({user}) if is_guest else frozenset())
 
     @classmethod
-    def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User]) -> Readership:
-        """Everybody in a channel. Of one that is unknown, or whose members are, nothing may be read."""
+    def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User], asker: str = "") -> Readership:
+        """Everybody in a channel, and who asks there. Of one that is unknown, or whose members are, nothing may be
+        read.
+        """
         if channel is None or channel.kind is ChannelKind.UNKNOWN or not channel.members:
             return cls(team, "", frozenset(), frozenset({""}))
         known = {u.id: u for u in users if u.team == team}
-        people = frozenset(id_ for id_ in channel.members if not (id_ in known and known[id_].is_bot))
+        there = {*channel.members, asker} - {""}
+        people = frozenset(id_ for id_ in there if not (id_ in known and known[id_].is_bot))
         guests = frozenset(id_ for id_ in people if id_ not in known or known[id_].is_guest)
         is_open = channel.kind is ChannelKind.PUBLIC
         return cls(team, channel.id, None if is_open else people, guests)

@@ -11,6 +11,7 @@ from doppel.access import ChannelKey
 from doppel.artifacts import Version, VersionedFolder
 from doppel.errors import ArtifactError
 from doppel.inference import Adapter
+from doppel.paths import within
 from doppel.records import User
 
 
@@ -35,9 +36,9 @@ class AdapterStore:
     root: Path
 
     def folder(self, user: User) -> VersionedFolder:
-        """The versions of one person's adapter."""
+        """The versions of one person's adapter. Raises ArtifactError for an id that leads out of the folder."""
         remedy = f"train it again with `doppel train --user {user.id}`, or go back with `doppel adapters rollback`"
-        return VersionedFolder(self.root / user.team / user.id, f"adapter of {user.name}", remedy)
+        return VersionedFolder(within(self.root, user.team, user.id), f"adapter of {user.name}", remedy)
 
     def published(self, user: User) -> Version | None:
         """The version that serves, or None."""
@@ -83,8 +84,8 @@ class AdapterStore:
             serving = folder.current_name()
             # One that is to serve and isn't there is damaged, too.
             for name in dict.fromkeys([*folder.names(), *([serving] if serving else [])]):
-                row = {"persona": user.name, "user_id": user.id, "version": name, "serving": name == serving}
-                rows.append(row | _figures(folder, name))
+                row = {"persona": user.name, "user_id": user.id, "team": user.team, "version": name}
+                rows.append(row | {"serving": name == serving} | _figures(folder, name))
         return rows
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from doppel.errors import ArtifactError, BusyError, StorageError
+from doppel.paths import within
 
 MANIFEST = "manifest.json"
 _VERSION = re.compile(r"v(\d+)-[0-9a-f]{8}")
@@ -58,6 +59,10 @@ class VersionedFolder:
     what: str
     remedy: str
 
+    def path(self, *names: str) -> Path:
+        """What is called so in this folder. Raises ArtifactError where that leads out of it."""
+        return within(self.root, *names)
+
     def current(self) -> Version | None:
         """The version in use, or None before the first. Raises ArtifactError where it is damaged."""
         name = self.current_name()
@@ -66,30 +71,30 @@ class VersionedFolder:
     def current_name(self) -> str | None:
         """The name in CURRENT, without a look at the version; cheap enough for every request."""
         try:
-            return (self.root / "CURRENT").read_text(encoding="utf-8", errors="replace").strip() or None
+            return self.path("CURRENT").read_text(encoding="utf-8", errors="replace").strip() or None
         except FileNotFoundError:
             return None
 
     def names(self) -> list[str]:
         """The names of all versions that are there, oldest first."""
-        folder = self.root / "versions"
+        folder = self.path("versions")
         found = [p.name for p in folder.iterdir() if _VERSION.fullmatch(p.name)] if folder.is_dir() else []
         return sorted(found, key=_number)
 
     def load(self, name: str) -> Version:
         """A version by its name, its files checked for presence and size. Raises ArtifactError."""
-        path = self.root / "versions" / name
-        if not _VERSION.fullmatch(name) or not path.is_dir():
+        if not _VERSION.fullmatch(name) or not (path := self.path("versions", name)).is_dir():
             raise ArtifactError(f"The {self.what} version {name!a} is missing; {self.remedy}.")
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             files = {str(f): int(entry["size"]) for f, entry in manifest["files"].items()}
             version = Version(name, path, manifest)
             _ = version.created, version.info
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            paths = {file: within(path, *file.split("/")) for file in files}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArtifactError):
             raise self.damaged(name, MANIFEST) from None
         for file, size in files.items():
-            if not (path / file).is_file() or (path / file).stat().st_size != size:
+            if not paths[file].is_file() or paths[file].stat().st_size != size:
                 raise self.damaged(name, file)
         return version
 
@@ -132,7 +137,7 @@ class Writer:
 
     def draft(self) -> Path:
         """A new empty folder to write a version into."""
-        drafts = self.folder.root / "drafts"
+        drafts = self.folder.path("drafts")
         drafts.mkdir(parents=True, exist_ok=True)
         path = drafts / self._next_name()
         path.mkdir()
@@ -149,7 +154,7 @@ class Writer:
         for file in files:
             _fsync(draft / file)
         write_atomic(draft / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
-        versions = self.folder.root / "versions"
+        versions = self.folder.path("versions")
         versions.mkdir(exist_ok=True)
         target = versions / draft.name
         draft.rename(target)
@@ -160,20 +165,20 @@ class Writer:
     def switch(self, name: str) -> None:
         """Make a version that is there the current one."""
         self.folder.load(name)
-        write_atomic(self.folder.root / "CURRENT", name + "\n")
+        write_atomic(self.folder.path("CURRENT"), name + "\n")
 
     def prune(self, keep: int) -> list[str]:
         """Delete all but the newest `keep` versions and the current one; returns the names that went."""
         current = self.folder.current_name()
         gone = [n for n in self.folder.names()[:-keep] if n != current]
         for name in gone:
-            shutil.rmtree(self.folder.root / "versions" / name)
+            shutil.rmtree(self.folder.path("versions", name))
         return gone
 
     def delete(self, name: str) -> None:
         """Delete a version that is not the current one."""
         if name != self.folder.current_name():
-            shutil.rmtree(self.folder.root / "versions" / name)
+            shutil.rmtree(self.folder.path("versions", name))
 
     def retire(self) -> list[str]:
         """Take CURRENT away, then delete every version and all work towards one; returns the versions that went."""
@@ -181,13 +186,15 @@ class Writer:
         (root / "CURRENT").unlink(missing_ok=True)
         gone = self.folder.names()
         for path in root.iterdir():
-            if path.is_dir():
+            if path.is_symlink():
+                path.unlink()
+            elif path.is_dir():
                 shutil.rmtree(path)
         return gone
 
     def _next_name(self) -> str:
         """A name that was never used: the counter only ever rises, and outlives the versions it named."""
-        counter = self.folder.root / "counter"
+        counter = self.folder.path("counter")
         said = counter.read_text(encoding="utf-8", errors="replace").strip() if counter.is_file() else ""
         last = max([int(said) if said.isdecimal() else 0, *map(_number, self.folder.names())])
         write_atomic(counter, f"{last + 1}\n")

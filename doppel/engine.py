@@ -21,7 +21,7 @@ from doppel.access import (
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.artifacts import Version
 from doppel.config import Settings
-from doppel.errors import ConsentError, NotReadableError
+from doppel.errors import ConsentError, NotReadableError, UnknownUserError
 from doppel.inference import Adapter, InferenceClient, Sampling
 from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
@@ -58,7 +58,7 @@ class Directory(Protocol):
 
     def channels(self) -> list[Channel]: ...
 
-    def find_user(self, name: str, team: str | None = None) -> User: ...
+    def get_user(self, team: str, user_id: str) -> User: ...
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
 
@@ -110,9 +110,12 @@ class Engine:
         """Everyone who agreed, by name; those with an adapter first."""
         return await asyncio.to_thread(self._personas)
 
-    async def persona(self, name: str) -> Persona:
-        """A person by id, handle or name. Raises UnknownUserError, and ConsentError for one who did not agree."""
-        user = await asyncio.to_thread(self._archive.find_user, name, self._team)
+    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+        """The person of an id, in the engine's workspace or in `team`.
+
+        Raises UnknownUserError, and ConsentError for one who did not agree.
+        """
+        user = await asyncio.to_thread(self._user, user_id, team or self._team or "")
         return await asyncio.to_thread(self._persona, user)
 
     async def nearness(self, text: str, place: Place) -> float:
@@ -128,7 +131,7 @@ class Engine:
         also in mid-answer, NotReadableError, ArtifactError or InferenceError.
         """
         started = time.monotonic()
-        user = await asyncio.to_thread(self._archive.find_user, persona.user_id, persona.team)
+        user = await asyncio.to_thread(self._user, persona.user_id, persona.team)
         watch = _Watch(self._archive, user)
         await asyncio.to_thread(watch.begin)
         persona = await asyncio.to_thread(self._persona, user)
@@ -164,6 +167,11 @@ class Engine:
         awake = [user for user in users if has_consent(r := ledger[user.team, user.id]) and not is_paused(r)]
         found = [self._as_persona(user) for user in awake]
         return sorted(found, key=lambda p: (p.version is None, p.name.casefold()))
+
+    def _user(self, user_id: str, team: str) -> User:
+        if self._team not in (None, team):
+            raise UnknownUserError(f"This is answered within the workspace {self._team} alone.")
+        return self._archive.get_user(team, user_id)
 
     def _persona(self, user: User) -> Persona:
         records = self._archive.consent_records(user)

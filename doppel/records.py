@@ -189,6 +189,11 @@ class Persona:
     handle: str
     version: str | None = None
 
+    @property
+    def key(self) -> str:
+        """Which of all workspaces' people it is."""
+        return f"{self.team}/{self.user_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

@@ -176,6 +176,20 @@ async def test_guests_train_nobody_and_strangers_are_told_to_wait(doppel: Listen
     assert await say(doppel, "train <@U1>", user="U4") == "Guests can't ask for a training."
     assert "does not know that person" in await say(doppel, "train <@U9>", user="U2")
     assert "Say whom" in await say(doppel, "train", user="U2")
+    assert await say(doppel, "status", user="U4") == "Guests can't see what I am doing."
+
+
+async def test_who_administers_another_workspace_is_no_admin_here(doppel: Listening, slack: FakeSlack) -> None:
+    elsewhere: list[Json] = [
+        {"team_id": "T0CLIENT01"},
+        {"team_id": "", "profile": {"team": ""}},
+        {"team_id": "E0ORG", "enterprise_user": {"teams": ["T0CLIENT01"]}},
+        {"team_id": TEAM, "is_stranger": True},
+    ]
+    for number, changes in enumerate(elsewhere):
+        user = slack.workspace.user("sam", id=f"U0SAM{number}", is_admin=True)
+        slack.workspace.update_user(user, **changes)
+        assert await say(doppel, "reindex", user=user) == "Only admins of this workspace may do that."
 
 
 async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, archive: Archive) -> None:

@@ -120,8 +120,14 @@ async def test_serving_sends_the_token_ids_that_training_rendered(
     assert answer.prompt_token_ids == render(user.name, turns, tokenizer, 256).ids  # type: ignore[attr-defined]
 
 
+def key(archive: Archive) -> tuple[str, str]:
+    """The id of the persona, and of their workspace."""
+    user = archive.find_user(PERSONA)
+    return user.id, user.team
+
+
 async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive: Archive) -> None:
-    persona = await engine.persona(PERSONA)
+    persona = await engine.persona(*key(archive))
     events = [event async for event in engine.reply(persona, [Turn("Jun", QUESTION)], PUBLIC)]
     assert isinstance(events[0], SourcesFound)
     deltas = [event.text for event in events if isinstance(event, TextDelta)]
@@ -184,7 +190,7 @@ async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(
 
 
 async def test_private_words_never_reach_a_public_place(engine: Engine, archive: Archive) -> None:
-    persona = await engine.persona(PERSONA)
+    persona = await engine.persona(*key(archive))
     question = [Turn("Jun", "what is our runway and how much does Castellane pay?")]
 
     async def found(place: ReadPolicy) -> set[str]:
@@ -206,7 +212,9 @@ async def test_an_adapter_answers_only_where_all_it_learned_from_may_be_read(
     kinds = {channel.kind.value for channel in archive.channels() if (channel.team, channel.id) in learned}
     assert kinds == {"public"}
     with pytest.raises(NotReadableError, match="learned from channels"):
-        async for _ in engine.reply(await engine.persona(PERSONA), [Turn("Jun", "?")], ReadPolicy.parse("general")):
+        async for _ in engine.reply(
+            await engine.persona(*key(archive)), [Turn("Jun", "?")], ReadPolicy.parse("general")
+        ):
             pass
 
 
@@ -315,7 +323,7 @@ async def test_a_damaged_adapter_is_a_sentence_and_the_server_stays(deployment: 
 async def test_withdrawing_consent_stops_the_persona_at_once_and_deletes_the_adapter(
     deployment: Deployment, engine: Engine, archive: Archive, client: InferenceClient
 ) -> None:
-    persona = await engine.persona(PERSONA)
+    persona = await engine.persona(*key(archive))
     user = archive.find_user(PERSONA)
     withdrawn = deployment.run("consent", "revoke", PERSONA, "--by", "tests")
     with pytest.raises(ConsentError):

@@ -147,6 +147,8 @@ async def test_strangers_and_those_who_left_do_not_come_in(
     async with httpx2.AsyncClient() as browser:
         assert "has not installed Doppel" in (await sign_in(doppel, browser, "U1", OTHER)).text
         assert "does not know you yet" in (await sign_in(doppel, browser, slack.workspace.bot_user)).text
+        slack.workspace.user("mallory", id="../U1")
+        assert "did not say who signed in" in (await sign_in(doppel, browser, "../U1")).text
         slack.oauth.deny = True
         assert "Slack said no" in (await sign_in(doppel, browser, "U1")).text
         slack.oauth.deny = False

@@ -11,6 +11,7 @@ from peft import PeftModel
 from doppel.artifacts import Version, storage_error
 from doppel.base_model import ChatTokenizer
 from doppel.errors import BadInputError
+from doppel.paths import within
 from training.finetune import Device, load_base
 
 SHARD_SIZE = "2GB"
@@ -22,7 +23,7 @@ def export_adapter(version: Version, target: Path) -> None:
     _make(target)
     try:
         for name in (*PEFT_FILES, "metrics.jsonl", "loss.png"):
-            shutil.copy2(version.path / name, target / name)
+            shutil.copy2(within(version.path, name), target / name)
     except OSError as error:
         raise storage_error(error, target) from error
 

@@ -223,7 +223,7 @@ def _train(
         progress(step, steps, loss)
 
     device = choose_device(settings)
-    work = _workspace(writer.folder.root / "work", material.fingerprint(settings, base_path))
+    work = _workspace(writer.folder.path("work"), material.fingerprint(settings, base_path))
     base = load_base(base_path, device, settings.load_in_4bit)
     tuned = finetune(base, material.train, material.watched, settings, device, tokenizer.hf, work, watch)
     say("Evaluating the adapter and the base model on what was held out.")
@@ -255,7 +255,7 @@ def _publish(
 ) -> tuple[str | None, str]:
     """The new version's name, or None, and why."""
     still()
-    work = writer.folder.root / "work"
+    work = writer.folder.path("work")
     if adapter_nll >= base_nll:
         shutil.rmtree(work)
         return None, "The adapter predicts the held-out answers no better than the base model."

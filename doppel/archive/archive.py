@@ -26,7 +26,7 @@ from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.syncing import SyncStore
-from doppel.errors import BadInputError
+from doppel.errors import BadInputError, UnknownUserError
 from doppel.records import Channel, Conversation, KeptEdit, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -184,11 +184,18 @@ class Archive:
             return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
 
     def find_user(self, name: str, team: str | None = None) -> User:
-        """The person with that Slack id, handle, display or real name, in one workspace or in all.
+        """The person whom a user means who typed that: an id, else a handle, a display or a real name.
 
-        Raises UnknownUserError with the nearest.
+        In one workspace or in all. Raises UnknownUserError with the nearest.
         """
         return people.find_user(self.users(team), name)
+
+    def get_user(self, team: str, user_id: str) -> User:
+        """The person or bot of exactly that id in a workspace. Raises UnknownUserError."""
+        found = self.user(team, user_id)
+        if found is None:
+            raise UnknownUserError(f'Nobody has the id "{user_id}" in the workspace; ask again after the next sync.')
+        return found
 
     def revision(self) -> int:
         """A number that grows with every change: while it stays, an index of the archive is up to date."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 from doppel.archive import tables
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import users
+from doppel.ids import UNKNOWN_TEAM
 from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, User
-from doppel.slack.export import PLACEHOLDER, UNKNOWN_TEAM, Export
+from doppel.slack.export import PLACEHOLDER, Export
 from doppel.slack.markup import Names
 
 Values = dict[str, Any]
@@ -35,7 +37,7 @@ class Directory:
 def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
     """Take in people and channels; returns them and the ids that read differently now."""
     as_of = micros(export.as_of)
-    team = merge_team(connection, export.team if export.team_is_known else None, export.channels)
+    export.team = team = merge_team(connection, export.teams, export.channels)
     changed = merge_people(connection, team, export.users, as_of)
     channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
     return read_directory(connection, team, channel_ids), changed | places
@@ -57,6 +59,15 @@ def merge_people(connection: Connection, team: str, people: Iterable[User], as_o
     return merge_rows(connection, tables.users, team, rows, as_of)
 
 
+def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> None:
+    """Who isn't among all that Slack lists is not known to be a full member, and so is a guest until they are."""
+    t = tables.users
+    members = (t.c.team == team, t.c.as_of < as_of, t.c.is_guest.is_(False))
+    unlisted = sorted(set(connection.scalars(select(t.c.id).where(*members))) - set(listed))
+    for id_ in unlisted:
+        connection.execute(update(t).where(t.c.team == team, t.c.id == id_).values(is_guest=True))
+
+
 def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:
     """Add the rows whose id is new, replace those that say less new things; returns the ids of both."""
     stored = {row.id: row._asdict() for row in connection.execute(select(table).where(table.c.team == team))}
@@ -73,11 +84,16 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
     return differing | {row["id"] for row in added}
 
 
-def merge_team(connection: Connection, named: str | None, channels: Iterable[Channel]) -> str:
-    """The team as it is `named`. One without a name, or first met so, is known by the channels it shares."""
+def merge_team(connection: Connection, named: Sequence[str], channels: Iterable[Channel]) -> str:
+    """The team as it is `named`. One without a name, or first met so, is known by the channels it shares.
+
+    So is the right one of several names, the likeliest first: channels shared with others are the fewer.
+    """
     known = set(connection.scalars(select(tables.workspaces.c.team)))
-    akin = _team_with(connection, [channel.id for channel in channels])
-    team = named or akin or UNKNOWN_TEAM
+    akin, share = _team_with(connection, [channel.id for channel in channels])
+    team = next(iter(named), akin or UNKNOWN_TEAM)
+    if akin in named and share > 0.5:
+        team = akin
     if team not in known and akin == UNKNOWN_TEAM:
         _retag(connection, team)
     elif team not in known:
@@ -85,11 +101,15 @@ def merge_team(connection: Connection, named: str | None, channels: Iterable[Cha
     return team
 
 
-def _team_with(connection: Connection, channel_ids: Iterable[str]) -> str | None:
-    """A workspace of the archive that has one of these channels; Slack's ids are unique, placeholders are not."""
+def _team_with(connection: Connection, channel_ids: Iterable[str]) -> tuple[str, float]:
+    """The workspace of the archive that has the most of these channels, "" where none or several do, and their share.
+
+    Slack's ids are unique, placeholders are not.
+    """
     t, wanted = tables.channels, {id_ for id_ in channel_ids if not id_.startswith(PLACEHOLDER)}
-    rows = connection.execute(select(t.c.team, t.c.id).order_by(t.c.team, t.c.id))
-    return next((row.team for row in rows if row.id in wanted), None)
+    teams = Counter(row.team for row in connection.execute(select(t.c.team, t.c.id)) if row.id in wanted)
+    (akin, most), (_, second) = [*teams.most_common(2), ("", 0), ("", 0)][:2]
+    return (akin, most / len(wanted)) if most > second else ("", 0.0)
 
 
 def _retag(connection: Connection, team: str) -> None:
@@ -108,10 +128,12 @@ def _merge_channels(
     stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
     listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
     delisted = {id_: stored[placeholder].as_of for id_, placeholder in rekey_named(connection, team, listed.values())}
-    real = {row.name: row.id for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed}
+    real = [row for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed]
+    called_so = Counter(row.name for row in real)
+    alone = {PLACEHOLDER + row.name: row.id for row in real if called_so[row.name] == 1}
     ids = {channel.id: channel.id for channel in listed.values()}
     unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
-    ids |= {channel.id: real.get(channel.name, channel.id) for channel in unlisted}
+    ids |= {channel.id: alone.get(channel.id, channel.id) for channel in unlisted}
     guesses = [channel_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
     changed = merge_rows(connection, t, team, [channel_values(team, channel) for channel in listed.values()], as_of)
     delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
@@ -121,11 +143,14 @@ def _merge_channels(
     return ids, changed | merge_rows(connection, t, team, guesses, as_of)
 
 
-def rekey_named(connection: Connection, team: str, channels: Iterable[Channel]) -> list[tuple[str, str]]:
-    """Give those their ids of which only the name was known; returns the new and the old ones."""
+def rekey_named(connection: Connection, team: str, channels: Collection[Channel]) -> list[tuple[str, str]]:
+    """Give those their ids of which only the name was known, to one channel each; returns the new and the old ones."""
     t = tables.channels
-    known = set(connection.scalars(select(t.c.id).where(t.c.team == team, t.c.id.startswith(PLACEHOLDER))))
-    found = [(channel.id, PLACEHOLDER + channel.name) for channel in channels if PLACEHOLDER + channel.name in known]
+    stored = connection.execute(select(t.c.id, t.c.name).where(t.c.team == team)).all()
+    called = {(row.name, row.id) for row in stored if not row.id.startswith(PLACEHOLDER)}
+    sharing = Counter(name for name, _ in called | {(channel.name, channel.id) for channel in channels})
+    known = {row.id for row in stored}
+    found = [(c.id, PLACEHOLDER + c.name) for c in channels if PLACEHOLDER + c.name in known and sharing[c.name] == 1]
     for channel, placeholder in found:
         _rekey(connection, team, placeholder, channel)
     return found

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
+from doppel.ids import UNKNOWN_TEAM
 from doppel.moments import micros
 from doppel.records import User
-from doppel.slack.export import UNKNOWN_TEAM
 from doppel.slack.markup import Names, Raw
 from doppel.slack.messages import timestamp
 

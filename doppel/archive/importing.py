@@ -16,7 +16,7 @@ from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.directory import merge_directory
 from doppel.archive.ledger import now
-from doppel.archive.merging import Merger, merge_authors
+from doppel.archive.merging import Merger, merge_authors, take_back
 from doppel.archive.reading import counts
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
@@ -47,6 +47,8 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
     merger = Merger(connection, directory, micros(export.as_of), export.skipped)
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
         merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
+    for stand_in, channels in export.of_several.items():
+        take_back(connection, directory.team, stand_in, channels)
     merge_authors(connection, directory)
     _merge_url(connection, directory.team, export)
     report = ImportReport(

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
 from doppel.archive.forgotten import Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
+from doppel.ids import is_id
 from doppel.moments import micros
 from doppel.records import MessageKind, User
 from doppel.slack.markup import Raw, clean
@@ -114,18 +115,30 @@ _SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
 
 
 def merge_authors(connection: Connection, directory: Directory) -> None:
-    """People whom no list names, such as guests of another workspace, go by what their messages say."""
+    """People whom no list names go by what their messages say; they may be of another workspace, and so are guests."""
     t = tables.messages
     human = (t.c.team == directory.team, t.c.kind == MessageKind.HUMAN)
     authors = set(connection.scalars(select(t.c.user).where(*human, t.c.user.is_not(None)).distinct()))
-    unlisted = sorted(authors - directory.names.users.keys())
+    unlisted = sorted(filter(is_id, authors - directory.names.users.keys()))
     newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
     newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
     found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
-    people = [User(directory.team, user, "", display_name=name) for user, name in found.items()]
+    people = [User(directory.team, user, "", display_name=name, is_guest=True) for user, name in found.items()]
     merge_people(connection, directory.team, people, UNSEEN)
     named = {user for user, name in found.items() if name != user}
     render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
+
+
+def take_back(connection: Connection, team: str, stand_in: str, channels: Iterable[str]) -> None:
+    """Take what nobody can tell whose it is out of the `channels` that an older Doppel gave it to.
+
+    Of those that Slack's API was asked for the messages are known.
+    """
+    t, s, m = tables.messages, tables.sync_channels, tables.messages.alias()
+    read = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
+    here = (t.c.team == team, t.c.channel.in_(sorted(set(channels) - read)))
+    known = select(m.c.ts).where(m.c.team == team, m.c.channel == stand_in)
+    connection.execute(delete(t).where(*here, t.c.ts.in_(known)))
 
 
 def tombstone(ts: str) -> Raw:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_,
 from doppel.access import ChannelKey
 from doppel.archive import tables
 from doppel.conversation import GAP_SECONDS, conversations
+from doppel.ids import is_id, is_team
 from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
 
@@ -38,14 +39,14 @@ class Counts:
 
 
 def users(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> list[User]:
-    """The people and bots of all workspaces, or of one."""
+    """The people and bots of all workspaces, or of one; not what an older Doppel stored under something else."""
     t = tables.users
     query = select(*(t.c[name] for name in User.__slots__)).order_by(t.c.team, t.c.id)
     if team is not None:
         query = query.where(t.c.team == team)
     if ids is not None:
         query = query.where(t.c.id.in_(ids))
-    return [User(*row) for row in connection.execute(query)]
+    return [User(*row) for row in connection.execute(query) if is_id(row.id) and is_team(row.team)]
 
 
 def user_names(connection: Connection, ids: Collection[str] | None = None) -> Names:

@@ -18,6 +18,7 @@ from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
     Directory,
     channel_values,
+    doubt_unlisted,
     merge_people,
     merge_rows,
     merge_team,
@@ -108,9 +109,10 @@ class SyncStore:
         Members stay as they are known.
         """
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            merge_team(connection, team, channels)
+            merge_team(connection, [team], channels)
             rekey_named(connection, team, channels)
             changed = merge_people(connection, team, users, as_of)
+            doubt_unlisted(connection, team, {user.id for user in users}, as_of)
             changed |= merge_rows(connection, tables.channels, team, _with_members(connection, team, channels), as_of)
             hidden = _hide_unlisted(connection, team, {channel.id for channel in channels}, as_of)
             _take_url(connection, team, url, as_of)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from doppel.slack.markup import Raw
-from doppel.slack.members import text_of
+from doppel.slack.members import id_of, text_of
 from doppel.slack.messages import timestamp
 
 MAX_PANEL = 5
@@ -37,7 +37,7 @@ class Question:
 
 def question_of(event: Raw, bot_user: str) -> Question | None:
     """The question of an event, or None: bots, edits and what is said to others ask nothing."""
-    kind, channel, asker = text_of(event, "type"), text_of(event, "channel"), text_of(event, "user")
+    kind, channel, asker = text_of(event, "type"), id_of(event, "channel"), id_of(event, "user")
     ts = timestamp(event.get("ts"))
     by_bot = event.get("bot_id") or asker in ("", bot_user) or text_of(event, "subtype") not in _SAID
     if kind not in ("app_mention", "message") or ts is None or not channel or by_bot:

@@ -23,6 +23,7 @@ from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
 from doppel.moments import now_micros
+from doppel.slack.members import user_of
 from doppel.slack.outgoing import plain
 
 ADMIN_SECONDS = 300.0
@@ -147,7 +148,8 @@ class Commands:
         lines = [f"• {plain(p.name)}, {'version ' + p.version if p.version else 'no adapter yet'}" for p in people]
         return "\n".join(["*Who can be asked*", *lines]) if lines else "Nobody can be asked yet."
 
-    async def _status(self, _command: Command) -> str:
+    async def _status(self, command: Command) -> str:
+        await self._require_member(command.user, "see what I am doing")
         counts = await asyncio.to_thread(self._archive.counts, self._team)
         lines = await asyncio.to_thread(self._desk.lines)
         jobs = "\n".join(f"• {plain(line)}" for line in lines) or "No job is queued or running."
@@ -163,9 +165,7 @@ class Commands:
         return f"{plain(persona.name)} answers {'in the workspace' if everywhere else 'here'} from now on."
 
     async def _train(self, command: Command) -> str:
-        asker = await self._consenting.person(command.user)
-        if asker.is_guest:
-            raise RefusedError("Guests can't ask for a training.")
+        await self._require_member(command.user, "ask for a training")
         user = await self._consenting.person(await self._person_in(command))
         if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
             job = await self._begin_training(user.id, command.channel, command.user)
@@ -226,13 +226,19 @@ class Commands:
             raise RefusedError(f"Say whom: /doppel {command.word} @someone")
         return (await asyncio.to_thread(self._archive.find_user, name, self._team)).id
 
+    async def _require_member(self, user: str, what: str) -> None:
+        """Raise RefusedError for a guest, ConsentError for one who is not known."""
+        if (await self._consenting.person(user)).is_guest:
+            raise RefusedError(f"Guests can't {what}.")
+
     async def _require_admin(self, user: str) -> None:
         """Raise RefusedError unless Slack says that somebody is an admin or owner of the workspace."""
         is_admin, until = self._admins.get(user, (False, 0.0))
         if time.monotonic() > until:
             answer = await self._client.users_info(user=user)
             raw = answer.get("user") or {}
-            is_admin = bool(raw.get("is_admin") or raw.get("is_owner"))
+            # Who administers another workspace doesn't administer this one.
+            is_admin = bool(raw.get("is_admin") or raw.get("is_owner")) and not user_of(raw, self._team).is_guest
             self._admins[user] = is_admin, time.monotonic() + ADMIN_SECONDS
         if not is_admin:
             raise RefusedError("Only admins of this workspace may do that.")

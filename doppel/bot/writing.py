@@ -44,7 +44,7 @@ class Engine(Protocol):
 
     async def personas(self) -> list[Persona]: ...
 
-    async def persona(self, name: str) -> Persona: ...
+    async def persona(self, user_id: str) -> Persona: ...
 
     async def nearness(self, text: str, place: Place) -> float: ...
 
@@ -177,7 +177,7 @@ class Writer:
         if question.direct:
             return Readership.of_person(self._team, question.asker, users)
         here = next((c for c in channels if (c.team, c.id) == (self._team, question.channel)), None)
-        return Readership.of_channel(here, self._team, users)
+        return Readership.of_channel(here, self._team, users, question.asker)
 
     async def _turns(self, question: Question, persona: Persona, text: str, private: bool) -> list[Turn]:
         """What was asked and answered in this thread before, and now; what one alone saw is for them alone."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from doppel.config import Settings
+from doppel.paths import within
 from doppel.processes import started_at
 
 EVERY_SECONDS = 0.5
@@ -50,7 +51,8 @@ class JobFiles:
     @classmethod
     def of(cls, settings: Settings, job_id: str) -> JobFiles:
         """The files of one job."""
-        return cls(settings.run_dir / "jobs" / f"{job_id}.json", settings.logs_dir / "jobs" / f"{job_id}.log")
+        state, log = f"{job_id}.json", f"{job_id}.log"
+        return cls(within(settings.run_dir, "jobs", state), within(settings.logs_dir, "jobs", log))
 
     def create_folders(self) -> None:
         """Make the folders they lie in, for their owner alone."""

@@ -25,7 +25,7 @@ from doppel.slack.blocks import (
     sources,
 )
 from doppel.slack.markup import Raw
-from doppel.slack.members import text_of
+from doppel.slack.members import id_of, text_of
 from doppel.slack.splitting import split
 
 SHORTCUT = "draft_reply"
@@ -147,4 +147,4 @@ def submitted_of(body: Raw) -> Submitted:
 
 def _user(body: Raw) -> str:
     user = body.get("user")
-    return text_of(user, "id") if isinstance(user, dict) else ""
+    return id_of(user, "id") if isinstance(user, dict) else ""

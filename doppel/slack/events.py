@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from doppel.slack.markup import Raw
-from doppel.slack.members import text_of
+from doppel.slack.members import id_of, text_of
 from doppel.slack.messages import timestamp
 
 
@@ -132,12 +132,12 @@ def changes_of(event: Raw, bot_user: str) -> list[Change]:
     if kind in ("member_joined_channel", "member_left_channel"):
         return _membership(event, bot_user, joined=kind == "member_joined_channel")
     if kind in ("team_join", "user_change"):
-        return [PersonChanged(user)] if isinstance(user := event.get("user"), dict) and text_of(user, "id") else []
+        return [PersonChanged(user)] if isinstance(user := event.get("user"), dict) and id_of(user, "id") else []
     return _channel(kind.partition("_")[2], event)
 
 
 def _message(event: Raw) -> list[Change]:
-    channel, subtype = text_of(event, "channel"), text_of(event, "subtype")
+    channel, subtype = id_of(event, "channel"), text_of(event, "subtype")
     if not channel or event.get("channel_type") not in _CONVERSATIONS:
         return []
     if subtype == "message_deleted":
@@ -158,13 +158,13 @@ def _reaction(event: Raw, added: bool) -> list[Change]:
     item = event.get("item")
     if not isinstance(item, dict) or item.get("type") != "message":
         return []
-    channel, ts = text_of(item, "channel"), timestamp(item.get("ts"))
-    user, name = text_of(event, "user"), text_of(event, "reaction")
+    channel, ts = id_of(item, "channel"), timestamp(item.get("ts"))
+    user, name = id_of(event, "user"), text_of(event, "reaction")
     return [Reacted(channel, ts, user, name, added)] if channel and ts and user and name else []
 
 
 def _membership(event: Raw, bot_user: str, joined: bool) -> list[Change]:
-    channel, user = text_of(event, "channel"), text_of(event, "user")
+    channel, user = id_of(event, "channel"), id_of(event, "user")
     if not channel or not user:
         return []
     if user == bot_user:
@@ -175,7 +175,7 @@ def _membership(event: Raw, bot_user: str, joined: bool) -> list[Change]:
 def _channel(what: str, event: Raw) -> list[Change]:
     """The events that channels (`channel_…`) and private channels (`group_…`) share."""
     place = event.get("channel")
-    channel = text_of(place, "id") if isinstance(place, dict) else text_of(event, "channel")
+    channel = id_of(place, "id") if isinstance(place, dict) else id_of(event, "channel")
     if not channel:
         return []
     match what:

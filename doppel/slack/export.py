@@ -14,16 +14,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from doppel.errors import BadInputError
-from doppel.records import Channel, ChannelKind, ts_key
+from doppel.ids import UNKNOWN_TEAM
+from doppel.records import Channel, ChannelKind, User, ts_key
 from doppel.slack.markup import Raw, clean
-from doppel.slack.members import channel_of, text_of, user_of
+from doppel.slack.members import channel_of, id_of, narrower, text_of, user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Source, open_source
 
@@ -32,8 +33,8 @@ Progress = Callable[[int, int], None]
 
 PLACEHOLDER = "name:"
 """Begins the id of a channel that no list of the export gives an id for."""
-UNKNOWN_TEAM = "local"
-"""Begins the team id of an export that names no team."""
+SEVERAL = PLACEHOLDER + "?"
+"""Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 
 _LISTS = {
     "channels.json": ChannelKind.PUBLIC,
@@ -44,6 +45,9 @@ _LISTS = {
 _NOT_MESSAGES = {"canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists", "org_users"}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
+_RULES = ("is_primary_owner", "is_owner", "is_admin")
+_TEAM_OF = ("user_team", "source_team", "team")
+"""What a message says of its author's workspace, the most exact first."""
 _WORKSPACE_LINK = re.compile(r"https://([a-z0-9][a-z0-9.-]*)\.slack\.com/")
 _NOT_WORKSPACES = {"api", "app", "edgeapi", "files", "get", "hooks", "join", "my", "slack", "status", "www"}
 
@@ -59,7 +63,11 @@ def open_export(path: Path) -> Export:
 
 
 class Export:
-    """One export. `skipped` counts by reason what can't be used; it and `url` are complete after `messages()`."""
+    """One export. `skipped` counts by reason what can't be used; it and `url` are complete after `messages()`.
+
+    `team` is the likeliest of `teams`, the workspaces that it may be of, until somebody who knows better sets it.
+    `of_several` has, by the id of a folder's stand-in, the channels that it may be of.
+    """
 
     def __init__(self, path: Path, source: Source) -> None:
         self.path = path
@@ -70,10 +78,10 @@ class Export:
         root = _root(path, self._files)
         self._files = {parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root}
         self._days = self._find_days()
-        members = self._list("users.json")
-        self.team_is_known = True
-        self.team = self._find_team(members)
-        self.users = tuple(user_of(member, self.team) for member in members)
+        self._members = self._list("users.json")
+        self.teams = self._find_teams()
+        self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
+        self.of_several: dict[str, tuple[str, ...]] = {}
         self._folders = self._find_channels()
 
     def __enter__(self) -> Self:
@@ -87,6 +95,16 @@ class Export:
     def close(self) -> None:
         """Close the ZIP."""
         self._source.close()
+
+    @property
+    def team_is_known(self) -> bool:
+        """Whether the export itself names its workspace."""
+        return bool(self.teams)
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """Everybody whom the export lists, as `team` sees them."""
+        return tuple(user_of(member, self.team) for member in self._members)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -145,27 +163,60 @@ class Export:
             if isinstance(canvas, dict):
                 self._note_links(canvas)
 
-    def _find_team(self, members: list[Raw]) -> str:
-        teams = _known(text_of(member, "team_id") for member in members)
-        if not teams:
-            read = (raw for days in self._days.values() for parts in days for raw in self._load_list(parts))
-            teams = _known(text_of(raw, "team") for raw in read if isinstance(raw, dict))
-        if teams:
-            return teams.most_common(1)[0][0]
-        self.team_is_known = False
-        return UNKNOWN_TEAM
+    def _find_teams(self) -> tuple[str, ...]:
+        """The workspaces that the export may be of, the likeliest first.
+
+        People of others may be in the majority: who administers this one isn't of those, and its own are everywhere.
+        """
+        homes = {id_of(member, "id"): id_of(member, "team_id") for member in self._members}
+        natives = [member for member in self._members if not member.get("is_stranger")]
+        for likely in ([m for m in natives if any(m.get(key) for key in _RULES)], natives):
+            if len(teams := _known(homes[id_of(member, "id")] for member in likely)) == 1:
+                return tuple(teams)
+        teams = teams or _known(homes.values())
+        rooms, said = self._rooms(homes), Counter[str]()
+        for of_channel in self._teams_said():
+            said += of_channel
+            rooms += Counter(of_channel.keys())
+        found = teams or said
+        return tuple(sorted(found, key=lambda team: (-rooms[team], -said[team], -found[team], team)))
+
+    def _rooms(self, homes: Mapping[str, str]) -> Counter[str]:
+        """In how many listed channels there is somebody of each team."""
+        lists = (self._load((name,)) for name in _LISTS if (name,) in self._files)
+        members = (entry.get("members") for entries in lists for entry in _dicts(entries))
+        there = (members for members in members if isinstance(members, list))
+        return _known(team for ids in there for team in {homes.get(m, "") for m in ids if isinstance(m, str)})
+
+    def _teams_said(self) -> Iterator[Counter[str]]:
+        """How many messages of people of each team there are, channel by channel."""
+        for days in self._days.values():
+            read = (raw for parts in days for raw in self._load_list(parts) if isinstance(raw, dict))
+            yield _known(next(filter(None, (id_of(raw, key) for key in _TEAM_OF)), "") for raw in read)
 
     def _find_channels(self) -> dict[str, Channel]:
         """Folder -> channel; a listed channel without a folder stands under its id."""
         present = [name for name in _LISTS if (name,) in self._files]
         if not present:
             self.skipped["channels.json missing"] += 1
-        listed = [channel_of(raw, self.team, _LISTS[name]) for name in present for raw in self._list(name)]
-        by_name = {channel.name: channel for channel in reversed(listed)} | {channel.id: channel for channel in listed}
-        folders = {folder: by_name.get(folder) or self._unlisted(folder) for folder in self._days}
-        return {channel.id: channel for channel in listed} | folders
+        listed: dict[str, Channel] = {}
+        for channel in (channel_of(raw, self.team, _LISTS[name]) for name in present for raw in self._list(name)):
+            listed[channel.id] = narrower(listed.get(channel.id, channel), channel)
+        named: dict[str, set[str]] = {}
+        for channel in listed.values():
+            for name in (channel.id, channel.name):
+                named.setdefault(name, set()).add(channel.id)
+        return listed | {
+            folder: self._folder(folder, [listed[id_] for id_ in named.get(folder, ())]) for folder in self._days
+        }
 
-    def _unlisted(self, folder: str) -> Channel:
+    def _folder(self, folder: str, called_so: list[Channel]) -> Channel:
+        """The channel whose days are in a folder; where several are called so, nobody can tell whose they are."""
+        if len(called_so) == 1:
+            return called_so[0]
+        if called_so:
+            self.of_several[SEVERAL + clean(folder)] = tuple(channel.id for channel in called_so)
+            return Channel(self.team, SEVERAL + clean(folder), clean(folder), ChannelKind.UNKNOWN)
         channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + clean(folder)
         return Channel(self.team, channel_id, clean(folder), ChannelKind.UNKNOWN)
 
@@ -178,8 +229,10 @@ class Export:
         if not isinstance(entries, list):
             self.skipped[f"{name} broken"] += 1
             return []
-        usable: list[Raw] = [entry for entry in entries if isinstance(entry, dict) and text_of(entry, "id")]
-        self.skipped["no id"] += len(entries) - len(usable)
+        named: list[Raw] = [entry for entry in entries if isinstance(entry, dict) and text_of(entry, "id")]
+        usable = [entry for entry in named if id_of(entry, "id")]
+        self.skipped["no id"] += len(entries) - len(named)
+        self.skipped["unusable id"] += len(named) - len(usable)
         return usable
 
     def _entries(self, parts: tuple[str, ...]) -> list[Any]:

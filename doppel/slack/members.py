@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from doppel.ids import is_id
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.markup import Raw, clean
 
+_LIMITS = (
+    "is_restricted",
+    "is_ultra_restricted",
+    "is_stranger",
+    "is_invited_user",
+    "is_profile_only_user",
+)
+"""What Slack calls guests, people of other workspaces, and those who have not come yet."""
+
 
 def user_of(raw: Raw, team: str) -> User:
-    """The record of a member of `team`; foreign guests count as its members too."""
-    profile = raw.get("profile")
-    profile = profile if isinstance(profile, dict) else {}
+    """The record of somebody whom `team` lists; who isn't said to be a full member of it is a guest."""
+    profile = _dict(raw.get("profile"))
     return User(
         team=team,
         id=text_of(raw, "id"),
@@ -23,9 +34,13 @@ def user_of(raw: Raw, team: str) -> User:
 
 
 def _is_guest(raw: Raw, team: str) -> bool:
-    home = text_of(raw, "team_id")
-    limited = any(raw.get(key) for key in ("is_restricted", "is_ultra_restricted", "is_stranger"))
-    return limited or (team.startswith("T") and home.startswith("T") and home != team)
+    """Unless it says that somebody is at home in `team`; of an organisation's people it says in which workspaces."""
+    profile, organisation = _dict(raw.get("profile")), _dict(raw.get("enterprise_user"))
+    if any(part.get(key) for part in (raw, profile) for key in _LIMITS):
+        return True
+    if teams := organisation.get("teams"):
+        return not isinstance(teams, list) or team not in teams
+    return (text_of(raw, "team_id") or text_of(profile, "team")) != team
 
 
 def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:
@@ -41,10 +56,27 @@ def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:
     )
 
 
+def narrower(one: Channel, other: Channel) -> Channel:
+    """A channel that is listed twice, as fewer may read it."""
+    kinds = list(ChannelKind)
+    kind = max(one.kind, other.kind, key=kinds.index)
+    return replace(one, kind=kind, members=tuple(member for member in one.members if member in other.members))
+
+
 def text_of(raw: Raw, key: str) -> str:
     """A field's text as it can be stored, "" where it is none."""
     value = raw.get(key)
     return clean(value) if isinstance(value, str) else ""
+
+
+def id_of(raw: Raw, key: str) -> str:
+    """A field's id, "" where it is none."""
+    value = text_of(raw, key)
+    return value if is_id(value) else ""
+
+
+def _dict(value: object) -> Raw:
+    return value if isinstance(value, dict) else {}
 
 
 def _narrowed(raw: Raw, kind: ChannelKind) -> ChannelKind:

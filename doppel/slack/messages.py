@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from doppel.ids import is_id
 from doppel.records import Message, MessageKind, ts_key
 from doppel.slack.markup import NO_NAMES, Names, Raw, clean, render_message
 
@@ -33,8 +34,7 @@ def translate(
     ts = timestamp(raw.get("ts"))
     if ts is None:
         return None
-    subtype = _text(raw.get("subtype")) or None
-    user = _text(raw.get("user")) or _text(_dict(raw.get("comment")).get("user")) or None
+    subtype, user = _text(raw.get("subtype")) or None, _user(raw)
     record = Message(
         team=team,
         channel=channel,
@@ -68,6 +68,12 @@ def _kind(raw: Raw, subtype: str | None, user: str | None, bots: Collection[str]
     if user is None:
         return MessageKind.BOT if raw.get("username") else MessageKind.SYSTEM
     return MessageKind.HUMAN
+
+
+def _user(raw: Raw) -> str | None:
+    """Who said it; what is no id as Slack gives them is nobody."""
+    user = _text(raw.get("user")) or _text(_dict(raw.get("comment")).get("user"))
+    return user if is_id(user) else None
 
 
 def _author(raw: Raw, user: str | None) -> str:

@@ -17,6 +17,7 @@ import httpx2
 import jwt
 
 from doppel.errors import ConfigError, SlackError
+from doppel.ids import is_id
 from doppel.keys import Keys
 
 ISSUER = "https://slack.com"
@@ -87,7 +88,10 @@ class OAuthClient:
         claims = await self._verified(str(answer.get("id_token") or ""))
         if not hmac.compare_digest(str(claims.get("nonce") or ""), nonce):
             raise SlackError("Slack answered for another sign-in; begin again.")
-        return Person(str(claims.get(f"{ISSUER}/team_id") or ""), str(claims.get(f"{ISSUER}/user_id") or ""))
+        team, user = (str(claims.get(f"{ISSUER}/{name}") or "") for name in ("team_id", "user_id"))
+        if not is_id(team) or not is_id(user):
+            raise SlackError("Slack did not say who signed in; begin again.")
+        return Person(team, user)
 
     async def _redeem(self, method: str, code: str, redirect: str) -> dict[str, Any]:
         given = {"code": code, "redirect_uri": redirect, "client_id": self._id, "client_secret": self._secret}

@@ -27,7 +27,7 @@ from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
 from doppel.slack.failing import FAILURES, reason
 from doppel.slack.markup import Raw
-from doppel.slack.members import text_of
+from doppel.slack.members import id_of, text_of
 from doppel.slack.silence import silent_logger
 
 EVENTS_PATH = "/slack/events"
@@ -75,7 +75,8 @@ async def identify(client: AsyncWebClient) -> Identity | str:
         return reason(error) or type(error).__name__
     raw = answer.data
     assert isinstance(raw, dict)
-    return Identity(text_of(raw, "team_id"), text_of(raw, "user_id"), text_of(raw, "team"))
+    found = Identity(id_of(raw, "team_id"), id_of(raw, "user_id"), text_of(raw, "team"))
+    return found if found.team and found.bot_user else "no usable ids"
 
 
 class Handlers(Protocol):
@@ -166,13 +167,15 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         return None
 
     async def open_home(context: AsyncBoltContext, event: dict[str, Any]) -> None:
-        if event.get("tab") == "home":
-            await handlers_of(context).show_home(text_of(event, "user"))
+        if event.get("tab") == "home" and (user := id_of(event, "user")):
+            await handlers_of(context).show_home(user)
 
     async def take_command(ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, command: dict[str, Any]) -> None:
         await ack()
-        words = (text_of(command, name) for name in ("user_id", "channel_id", "text"))
-        if said := await handlers_of(context).command(*words):
+        user, channel = id_of(command, "user_id"), id_of(command, "channel_id")
+        if not user or not channel:
+            return
+        if said := await handlers_of(context).command(user, channel, text_of(command, "text")):
             await respond(text=said, response_type="ephemeral")
 
     async def take_vote(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
@@ -198,7 +201,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, shortcut: dict[str, Any]
     ) -> None:
         await ack()
-        channel, message = text_of(shortcut["channel"], "id"), shortcut["message"]
+        channel, message = id_of(shortcut["channel"], "id"), shortcut["message"]
         if said := await handlers_of(context).draft_reply(_presser(shortcut), channel, message):
             await respond(text=said, response_type="ephemeral", replace_original=False)
 
@@ -238,7 +241,7 @@ def _is_removal(event: dict[str, Any]) -> bool:
 
 def _presser(body: dict[str, Any]) -> str:
     user = body.get("user")
-    return text_of(user, "id") if isinstance(user, dict) else ""
+    return id_of(user, "id") if isinstance(user, dict) else ""
 
 
 def mount_events(page: FastAPI, app: AsyncApp) -> None:

@@ -19,6 +19,7 @@ from doppel.archive.installations import Installation, WebSession
 from doppel.errors import DoppelError, SlackError
 from doppel.moments import now_micros
 from doppel.slack.manifest import BACK, SCOPES
+from doppel.slack.members import id_of
 from doppel.slack.oauth import OAuthClient, States, nonce_of
 from doppel.slack.tokens import Tokens
 
@@ -90,11 +91,11 @@ class Doors:
 
     def _keep(self, raw: dict[str, Any]) -> None:
         team = raw.get("team") or {}
-        if raw.get("is_enterprise_install") or not team.get("id"):
+        if raw.get("is_enterprise_install") or not id_of(team, "id"):
             raise SlackError("Doppel can't be installed in a whole organisation; choose one of its workspaces.")
-        by = str((raw.get("authed_user") or {}).get("id") or "")
+        by = id_of(raw.get("authed_user") or {}, "id")
         bot_token, refresh_token, expires = self._tokens.sealed(raw)
-        given = (str(team["id"]), str(team.get("name") or ""), str(raw.get("bot_user_id") or ""))
+        given = (id_of(team, "id"), str(team.get("name") or ""), id_of(raw, "bot_user_id"))
         self._store.put(Installation(*given, bot_token, refresh_token, expires, by, now_micros()))
 
     async def _signed_in(self, request: Request) -> Response:

@@ -40,7 +40,7 @@ def messages(exchanges: Sequence[Exchange]) -> list[dict[str, str]]:
 def choices(people: Sequence[Persona]) -> list[tuple[str, str]]:
     """Names to choose from, with the handle where two people have the same."""
     names = Counter(person.name for person in people)
-    return [(f"{p.name} (@{p.handle})" if names[p.name] > 1 else p.name, p.user_id) for p in people]
+    return [(f"{p.name} (@{p.handle})" if names[p.name] > 1 else p.name, p.key) for p in people]
 
 
 def answer_html(exchange: Exchange) -> str:

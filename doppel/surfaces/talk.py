@@ -26,7 +26,7 @@ class ReplyEngine(Protocol):
 
     async def personas(self) -> list[Persona]: ...
 
-    async def persona(self, name: str) -> Persona: ...
+    async def persona(self, user_id: str, team: str | None = None) -> Persona: ...
 
     def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
 
@@ -106,9 +106,9 @@ class Talk:
             self.owner = visitor
         return self.owner == visitor
 
-    def known(self, user_id: str) -> Persona | None:
+    def known(self, key: str) -> Persona | None:
         """One of the people who can be asked."""
-        return next((person for person in self.people or () if person.user_id == user_id), None)
+        return next((person for person in self.people or () if person.key == key), None)
 
     def stop(self) -> None:
         """End the answer that is being written, if there is one; what it says so far stays."""
@@ -165,7 +165,7 @@ async def _write(
     engine: ReplyEngine, exchange: Exchange, turns: Sequence[Turn], place: Place, changed: asyncio.Event
 ) -> None:
     try:
-        persona = await engine.persona(exchange.persona.user_id)
+        persona = await engine.persona(exchange.persona.user_id, exchange.persona.team)
         async for event in engine.reply(persona, turns, place):
             exchange.take(event)
             changed.set()

@@ -170,18 +170,18 @@ class _Page:
     def _meet(self, talk: Talk) -> Updates:
         """Take up the people that are new, and the versions that are."""
         assert talk.people is not None
-        now = talk.known(talk.persona.user_id if talk.persona else "")
+        now = talk.known(talk.persona.key if talk.persona else "")
         talk.persona = now or talk.persona
         updates = {self._about: markup.persona_html(now)} if now else self._begin(talk, next(iter(talk.people), None))
-        value = talk.persona.user_id if talk.persona else None
+        value = talk.persona.key if talk.persona else None
         return updates | {self._who: gr.update(choices=markup.choices(talk.people), value=value)}
 
     async def _reader(self, request: gr.Request) -> Reader:
         return await asyncio.to_thread(self._readers, request.username)
 
-    async def _choose(self, talk: Talk, user_id: str, request: gr.Request) -> Updates:
+    async def _choose(self, talk: Talk, key: str, request: gr.Request) -> Updates:
         _require_owner(talk, request)
-        return self._begin(talk, talk.known(user_id))
+        return self._begin(talk, talk.known(key))
 
     async def _restart(self, talk: Talk, request: gr.Request) -> Updates:
         _require_owner(talk, request)

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from doppel.errors import BadInputError, SlackError
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import Json, SlackApi
-from doppel.slack.members import channel_of, text_of, user_of
+from doppel.slack.members import channel_of, id_of, text_of, user_of
 
 PAGE = 200
 PUBLIC, PRIVATE = "public_channel", "private_channel"
@@ -42,8 +42,11 @@ def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None
     Raises SlackError, BadInputError where nothing is called so.
     """
     identity = api.call("auth.test")
-    team = text_of(identity, "team_id")
-    users = tuple(user_of(raw, team) for page in api.pages("users.list", "members", limit=PAGE) for raw in page)
+    team = id_of(identity, "team_id")
+    if not team:
+        raise SlackError("Slack names no workspace for this token; check SLACK_BOT_TOKEN and SLACK_API_URL.")
+    people = (raw for page in api.pages("users.list", "members", limit=PAGE) for raw in page)
+    users = tuple(user_of(raw, team) for raw in people if isinstance(raw, dict) and id_of(raw, "id"))
     raws = {text_of(raw, "id"): raw for raw in _channels(api, warn)}
     channels = tuple(channel_of(raw, team, ChannelKind.PUBLIC) for raw in raws.values())
     facts = {id_: _facts(raw) for id_, raw in raws.items()}
@@ -64,7 +67,7 @@ def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
 
 def _list(api: SlackApi, types: str) -> list[Json]:
     pages = api.pages("conversations.list", "channels", types=types, limit=PAGE)
-    return [raw for page in pages for raw in page if isinstance(raw, dict) and text_of(raw, "id")]
+    return [raw for page in pages for raw in page if isinstance(raw, dict) and id_of(raw, "id")]
 
 
 def _wanted(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel, ...]:

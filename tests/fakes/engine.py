@@ -68,11 +68,8 @@ class FakeEngine:
     async def personas(self) -> list[Persona]:
         return list(self.people)
 
-    async def persona(self, name: str) -> Persona:
-        found = [p for p in self.people if name in (p.user_id, p.handle, p.name)]
-        if not found:
-            raise UnknownUserError(f"Nobody is called {name}.")
-        return found[0]
+    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+        return _with_id([p for p in self.people if team in (None, p.team)], user_id)
 
     async def nearness(self, text: str, place: Place) -> float:
         """By `near`, which tests may set."""
@@ -103,11 +100,9 @@ class _Within:
     async def personas(self) -> list[Persona]:
         return [person for person in self.engine.people if person.team == self.team]
 
-    async def persona(self, name: str) -> Persona:
-        found = [p for p in await self.personas() if name in (p.user_id, p.handle, p.name)]
-        if not found:
-            raise UnknownUserError(f"Nobody is called {name}.")
-        return found[0]
+    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+        assert team in (None, self.team)
+        return _with_id(await self.personas(), user_id)
 
     async def nearness(self, text: str, place: Place) -> float:
         return await self.engine.nearness(text, place)
@@ -115,3 +110,10 @@ class _Within:
     def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
         assert persona.team == self.team
         return self.engine.reply(persona, turns, place)
+
+
+def _with_id(people: Sequence[Persona], user_id: str) -> Persona:
+    found = [person for person in people if person.user_id == user_id]
+    if not found:
+        raise UnknownUserError(f"Nobody has the id {user_id}.")
+    return found[0]
