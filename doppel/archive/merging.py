@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from doppel.archive import tables
-from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
+from doppel.archive.channels import UNSEEN
+from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.forgotten import Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again

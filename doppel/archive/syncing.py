@@ -14,23 +14,16 @@ from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, or_, s
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
+from doppel.archive.channels import channel_values, has_news_since, hide_channels, merge_channels, take_members
 from doppel.archive.database import exclusive, reading, writing
-from doppel.archive.directory import (
-    Directory,
-    channel_values,
-    merge_people,
-    merge_rows,
-    merge_team,
-    read_directory,
-    rekey_named,
-)
+from doppel.archive.directory import Directory, merge_people, merge_team, read_directory, rekey_named
 from doppel.archive.events import Listening, listening
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
-from doppel.records import Channel, ChannelKind, User
+from doppel.records import Channel, User
 from doppel.slack.markup import Raw
 
 WAIT_SECONDS = 600.0
@@ -102,7 +95,7 @@ class SyncStore:
     def take_directory(
         self, team: str, url: str, users: Sequence[User], channels: Sequence[Channel], as_of: int
     ) -> None:
-        """Take in everybody and every channel that Slack lists now.
+        """Take in everybody and every channel that Slack listed when it was asked, at `as_of`.
 
         A channel that was synced before and isn't listed any more can't be seen by the app: who may read it is unknown.
         Members stay as they are known.
@@ -111,12 +104,12 @@ class SyncStore:
             merge_team(connection, team, channels)
             rekey_named(connection, team, channels)
             changed = merge_people(connection, team, users, as_of)
-            changed |= merge_rows(connection, tables.channels, team, _with_members(connection, team, channels), as_of)
-            hidden = _hide_unlisted(connection, team, {channel.id for channel in channels}, as_of)
+            changed |= merge_channels(connection, team, map(channel_values, channels), as_of)
+            changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             _take_url(connection, team, url, as_of)
             self._directory = read_directory(connection, team, {})
             render_again(connection, self._directory, changed)
-            if changed or hidden:
+            if changed:
                 note_change(connection, team)
 
     def cursors(self) -> dict[str, Cursor]:
@@ -175,16 +168,18 @@ class SyncStore:
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             self._put(connection, tables.sync_threads, key, asdict(replace(thread, fetched=thread.latest)))
 
-    def take_members(self, cursor: Cursor, members: Sequence[str]) -> None:
-        """Who is in a channel now."""
-        t = tables.channels
-        here = (t.c.team == self.team, t.c.id == cursor.channel)
+    def take_members(self, cursor: Cursor, members: Sequence[str], as_of: int) -> None:
+        """Who was in a channel when Slack was asked, at `as_of`.
+
+        Where somebody joined or left since, the next sync asks again.
+        """
+        channel = cursor.channel
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            before = connection.scalar(select(t.c.members).where(*here))
-            connection.execute(update(t).where(*here).values(members=list(members)))
-            values = {"members_at": cursor.members_at, "num_members": cursor.num_members}
-            self._put(connection, tables.sync_channels, {"channel": cursor.channel}, values)
-            if before is not None and sorted(before) != sorted(members):
+            is_news = take_members(connection, self.team, channel, members, as_of)
+            is_over = has_news_since(connection, self.team, channel, as_of)
+            values = {"members_at": 0 if is_over else cursor.members_at, "num_members": cursor.num_members}
+            self._put(connection, tables.sync_channels, {"channel": channel}, values)
+            if is_news:
                 note_change(connection, self.team)
 
     def finish(self) -> None:
@@ -242,22 +237,16 @@ class SyncStore:
             note_change(connection, self.team)
 
 
-def _with_members(connection: Connection, team: str, channels: Iterable[Channel]) -> list[dict[str, Any]]:
-    t = tables.channels
-    known = {row.id: row.members for row in connection.execute(select(t.c.id, t.c.members).where(t.c.team == team))}
-    return [channel_values(team, channel) | {"members": known.get(channel.id, [])} for channel in channels]
-
-
-def _hide_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> int:
-    t, s = tables.channels, tables.sync_channels
+def _unlisted(connection: Connection, team: str, listed: Iterable[Channel]) -> set[str]:
+    s = tables.sync_channels
     synced = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
-    here = (t.c.team == team, t.c.id.in_(sorted(synced - set(listed))), t.c.kind != ChannelKind.UNKNOWN)
-    return connection.execute(update(t).where(*here).values(kind=ChannelKind.UNKNOWN, as_of=as_of)).rowcount
+    return synced - {channel.id for channel in listed}
 
 
 def _take_url(connection: Connection, team: str, url: str, as_of: int) -> None:
     t = tables.workspaces
-    connection.execute(update(t).where(t.c.team == team).values(url=url.rstrip("/"), as_of=as_of))
+    older = update(t).where(t.c.team == team, t.c.as_of < as_of)
+    connection.execute(older.values(url=url.rstrip("/"), as_of=as_of))
 
 
 def _top_level() -> Any:

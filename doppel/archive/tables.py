@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -43,6 +43,29 @@ channels = Table(
     Column("kind", Text, nullable=False),
     Column("members", JSON, nullable=False),
     Column("archived", Boolean, nullable=False),
+    Column("as_of", BigInteger, nullable=False),
+)
+
+# Of when each field of a channel is known, in microseconds; -1 of what nothing told yet.
+channel_versions = Table(
+    "channel_versions",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("name", BigInteger, nullable=False),
+    Column("kind", BigInteger, nullable=False),
+    Column("archived", BigInteger, nullable=False),
+    Column("members", BigInteger, nullable=False),
+)
+
+# Who joined a channel or left it since its list of members; NULL where that is uncertain.
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("user_id", Key, primary_key=True),
+    Column("is_member", Boolean),
     Column("as_of", BigInteger, nullable=False),
 )
 

@@ -145,8 +145,10 @@ class Sync:
             facts = listed.facts[channel.id]
             top = self._now() if cursor.low is None else cursor.low
             self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
-            if facts.num_members != cursor.num_members or self._now() - cursor.members_at > DAY:
-                due = replace(cursor, num_members=facts.num_members, members_at=self._now())
+            if facts.num_members != cursor.num_members or cursor.members_at < max(
+                current_since or 0, self._now() - DAY
+            ):
+                due = replace(cursor, num_members=facts.num_members)
                 self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
             if facts.is_member and self._is_current(cursor, current_since):
                 self._stretches[channel.id].done = True
@@ -242,8 +244,10 @@ class Sync:
             self._done_with_thread()
 
     def _read_members(self, cursor: Cursor) -> None:
+        asked_at = self._now()
         pages = self._api.pages(MEMBERS, "members", channel=cursor.channel, limit=PAGE)
-        self._store.take_members(cursor, [member for page in pages for member in page if isinstance(member, str)])
+        members = [member for page in pages for member in page if isinstance(member, str)]
+        self._store.take_members(replace(cursor, members_at=asked_at), members, asked_at)
 
     def _ask(self, method: str, channel: str, step: Step) -> Json:
         latest = None if step.latest is None else _ts(step.latest)
