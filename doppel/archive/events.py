@@ -98,8 +98,9 @@ class EventStore:
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:
-            case Said(channel, raw):
-                self._say(connection, channel, raw, at, outcome)
+            case Said(channel, raw, changed):
+                # The news of a message may come again after its deletion: it tells how it was when it was written.
+                self._say(connection, channel, raw, at if changed else min(at, micros(str(raw["ts"]))), outcome)
             case Deleted(channel, ts):
                 self._delete(connection, channel, ts, at, outcome)
             case Reacted():
