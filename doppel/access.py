@@ -162,13 +162,11 @@ class Readership:
 
     @classmethod
     def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User], asker: str = "") -> Readership:
-        """Everybody in a channel, and who asks there. Of one that is unknown, or whose members are, nothing may be
-        read.
-        """
+        """Everybody who is, or may be, in a channel, and who asks. Where nobody knows who is, nothing may be read."""
         if channel is None or channel.kind is ChannelKind.UNKNOWN or not channel.members:
             return cls(team, "", frozenset(), frozenset({""}))
         known = {u.id: u for u in users if u.team == team}
-        there = {*channel.members, asker} - {""}
+        there = {*channel.members, *channel.uncertain, asker} - {""}
         people = frozenset(id_ for id_ in there if not (id_ in known and known[id_].is_bot))
         guests = frozenset(id_ for id_ in people if id_ not in known or known[id_].is_guest)
         is_open = channel.kind is ChannelKind.PUBLIC

@@ -62,7 +62,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel, private channel, group or direct conversation; `members` are user ids."""
+    """A channel, private channel, group or direct conversation.
+
+    `members` are ids of users who are in it, `uncertain` of those who may be: they don't count where it is asked what
+    they may read, and do where it is asked who reads in the channel.
+    """
 
     team: str
     id: str
@@ -70,6 +74,7 @@ class Channel:
     kind: ChannelKind
     members: tuple[str, ...] = ()
     archived: bool = False
+    uncertain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

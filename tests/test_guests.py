@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from doppel.access import Readership
 from doppel.archive import Archive, database, tables
-from doppel.archive.directory import UNSEEN
+from doppel.archive.channels import UNSEEN
 from doppel.bot.asked import Question
 from doppel.bot.writing import Writer
 from doppel.records import Channel, ChannelKind, User

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from doppel.archive.directory import Values
+from doppel.archive.channels import Values
 from doppel.archive.reading import AnyRow
 from doppel.archive.tables import metadata
 from doppel.errors import ArchiveError, BadInputError

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
+from doppel.archive.channels import (
+    UNSEEN,
+    Values,
+    channel_values,
+    drop_channel,
+    hide_channels,
+    merge_channels,
+    take_members,
+)
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import users
 from doppel.ids import UNKNOWN_TEAM
@@ -18,10 +26,8 @@ from doppel.records import Channel, ChannelKind, User
 from doppel.slack.export import PLACEHOLDER, Export
 from doppel.slack.markup import Names
 
-Values = dict[str, Any]
-
-UNSEEN = -1
-"""`as_of` of what is only guessed: anything an export says is newer."""
+_DOUBTS = ("is_guest", "deleted")
+"""Of two that differ and are of one time, the one that has it counts: it takes rights away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,16 @@ def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], a
 
 
 def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:
-    """Add the rows whose id is new, replace those that say less new things; returns the ids of both."""
+    """Add the rows whose id is new, replace those that are known of an earlier time; returns the ids of both.
+
+    Where both are of one time the narrower holds: see `_DOUBTS`.
+    """
     stored = {row.id: row._asdict() for row in connection.execute(select(table).where(table.c.team == team))}
     incoming = {row["id"]: row | {"as_of": as_of} for row in rows}
     added = [row for id_, row in incoming.items() if id_ not in stored]
-    newer = [row for id_, row in incoming.items() if id_ in stored and as_of > stored[id_]["as_of"]]
+    told = [(row, stored[id_]) for id_, row in incoming.items() if id_ in stored]
+    newer = [row for row, old in told if as_of > old["as_of"]]
+    newer += [old | doubts for row, old in told if as_of == old["as_of"] and (doubts := _doubts(row, old))]
     if added:
         connection.execute(insert(table), added)
     if newer:
@@ -82,6 +93,10 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
         connection.execute(update(table).where(by_key).values({c.name: bindparam(c.name) for c in table.c}), keyed)
     differing = {row["id"] for row in newer if row | {"as_of": 0} != stored[row["id"]] | {"as_of": 0}}
     return differing | {row["id"] for row in added}
+
+
+def _doubts(row: Values, old: Values) -> Values:
+    return {name: True for name in _DOUBTS if row.get(name) and not old[name]}
 
 
 def merge_team(connection: Connection, named: Sequence[str], channels: Iterable[Channel]) -> str:
@@ -134,13 +149,13 @@ def _merge_channels(
     ids = {channel.id: channel.id for channel in listed.values()}
     unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
     ids |= {channel.id: alone.get(channel.id, channel.id) for channel in unlisted}
-    guesses = [channel_values(team, channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
-    changed = merge_rows(connection, t, team, [channel_values(team, channel) for channel in listed.values()], as_of)
+    guesses = [channel_values(channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
+    changed = merge_channels(connection, team, map(channel_values, listed.values()), as_of)
+    changed |= {c.id for c in listed.values() if take_members(connection, team, c.id, c.members, as_of)}
     delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
     for id_, seen in delisted.items():
-        older = update(t).where(t.c.team == team, t.c.id == id_, t.c.as_of < seen)
-        connection.execute(older.values(kind=ChannelKind.UNKNOWN, as_of=seen))
-    return ids, changed | merge_rows(connection, t, team, guesses, as_of)
+        changed |= hide_channels(connection, team, [id_], seen)
+    return ids, changed | merge_channels(connection, team, guesses, as_of)
 
 
 def rekey_named(connection: Connection, team: str, channels: Collection[Channel]) -> list[tuple[str, str]]:
@@ -163,10 +178,4 @@ def _rekey(connection: Connection, team: str, placeholder: str, channel: str) ->
     there = exists().where(new.c.team == team, new.c.channel == channel, new.c.ts == old.c.ts)
     connection.execute(delete(old).where(mine, there))
     connection.execute(update(old).where(mine).values(channel=channel))
-    connection.execute(
-        delete(tables.channels).where(tables.channels.c.team == team, tables.channels.c.id == placeholder)
-    )
-
-
-def channel_values(team: str, channel: Channel) -> Values:
-    return asdict(channel) | {"team": team, "members": list(channel.members)}
+    drop_channel(connection, team, placeholder)

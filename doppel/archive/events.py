@@ -12,18 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
+from doppel.archive.channels import UNSEEN, merge_channels, take_membership
 from doppel.archive.database import exclusive, writing
-from doppel.archive.directory import UNSEEN, Directory, channel_values, merge_people, read_directory
+from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
-from doppel.records import Channel, ChannelKind
+from doppel.records import ChannelKind
 from doppel.slack.events import (
     Change,
     ChannelChanged,
@@ -67,7 +68,6 @@ class EventStore:
         self._lock = threading.Lock()
         self._directory: Directory | None = None
         self._read_at = 0.0
-        self._memberships: dict[tuple[str, str], int] = {}
 
     def take(self, changes: Sequence[tuple[Change, int]]) -> bool:
         """Take in changes, each with when it was; whether a sync must read what no event told of.
@@ -98,8 +98,9 @@ class EventStore:
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:
-            case Said(channel, raw):
-                self._say(connection, channel, raw, at, outcome)
+            case Said(channel, raw, changed):
+                # The news of a message may come again after its deletion: it tells how it was when it was written.
+                self._say(connection, channel, raw, at if changed else min(at, micros(str(raw["ts"]))), outcome)
             case Deleted(channel, ts):
                 self._delete(connection, channel, ts, at, outcome)
             case Reacted():
@@ -123,10 +124,7 @@ class EventStore:
                 self._read_again(connection, merge_people(connection, self.team, people, at), outcome)
 
     def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
-        t = tables.channels
-        if connection.scalar(select(t.c.id).where(t.c.team == self.team, t.c.id == channel)) is None:
-            unknown = Channel(self.team, channel, channel, ChannelKind.UNKNOWN)
-            connection.execute(insert(t).values(**channel_values(self.team, unknown), as_of=UNSEEN))
+        if merge_channels(connection, self.team, [{"id": channel}], UNSEEN):
             outcome.unread = outcome.changed = True
         merger = Merger(connection, self._names(connection), at)
         merger.take(channel, [raw])
@@ -168,25 +166,16 @@ class EventStore:
     def _change_channel(
         self, connection: Connection, channel: str, values: dict[str, Any], at: int, outcome: _Outcome
     ) -> None:
-        t = tables.channels
-        here = (t.c.team == self.team, t.c.id == channel, t.c.as_of < at)
-        if connection.execute(update(t).where(*here).values(**values, as_of=at)).rowcount:
+        """Change what is known of a channel; one that a sync has still to bring is known by that alone."""
+        outcome.unread |= bool(merge_channels(connection, self.team, [{"id": channel}], UNSEEN))
+        if merge_channels(connection, self.team, [{"id": channel, **values}], at):
             self._read_again(connection, {channel} if values.keys() & {"name", "kind"} else set(), outcome)
             outcome.changed = True
 
     def _change_members(
         self, connection: Connection, channel: str, user: str, joined: bool, at: int, outcome: _Outcome
     ) -> None:
-        if self._memberships.get((channel, user), 0) > at:
-            return
-        self._memberships[channel, user] = at
-        t = tables.channels
-        here = (t.c.team == self.team, t.c.id == channel)
-        members = connection.scalar(select(t.c.members).where(*here))
-        if members is not None and (user in members) != joined:
-            now = [*members, user] if joined else [member for member in members if member != user]
-            connection.execute(update(t).where(*here).values(members=now))
-            outcome.changed = True
+        outcome.changed |= take_membership(connection, self.team, channel, user, joined, at)
         # Who is in is read again at the next sync: an event that came late may have been the wrong one to believe.
         self._update_sync(connection, channel, members_at=0)
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, selec
 from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
-from doppel.archive.directory import UNSEEN, read_directory
+from doppel.archive.channels import UNSEEN
+from doppel.archive.directory import read_directory
 from doppel.archive.drafts import drop_unsent
 from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted, read_unwanted
 from doppel.archive.ledger import record_consent

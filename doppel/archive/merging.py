@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from doppel.archive import tables
-from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
+from doppel.archive.channels import UNSEEN
+from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.forgotten import Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
@@ -23,7 +25,11 @@ from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
 
 DELETED = 2**62
-"""`edited` of a tombstone: a deletion is the last that happens to a message."""
+"""`edited` of a tombstone. A message that Slack shows later than it was deleted is alive again."""
+FORGOTTEN = DELETED + 1
+"""`edited` of what is left of a message that was to be forgotten: it never comes back."""
+_WITHHELD = re.compile(r'"(?:mode|subtype)":"hidden_by_limit"|"is_hidden_by_limit":(?:true|1)\b')
+"""What Slack puts into a message, as it is stored, in place of what a workspace's plan doesn't show any more."""
 _BATCH = 500
 encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
@@ -80,7 +86,7 @@ class Merger:
         if row is None or not self.unwanted.until:
             return row
         if self.unwanted.covers(row["user"], row["at"]):
-            return row | blank(row["ts"])
+            return row | blank(row["ts"], FORGOTTEN)
         return _row(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
 
     def _merge(self, batch: list[Values]) -> None:
@@ -88,7 +94,7 @@ class Merger:
         stored = self._stored(incoming)
         added = [row for ts, row in incoming.items() if ts not in stored]
         differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
-        newer = [_keyed(row) for row, old in differing if (row["edited"], row["as_of"]) > (old.edited, old.as_of)]
+        newer = [_keyed(row) for row, old in differing if _goes_before(row, old)]
         same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
         seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
         if added:
@@ -146,27 +152,39 @@ def tombstone(ts: str) -> Raw:
     return {"subtype": "tombstone", "ts": ts, "type": "message"}
 
 
-def blank(ts: str) -> Values:
-    """What a row holds instead of what was said."""
+def blank(ts: str, edited: int) -> Values:
+    """What a row holds instead of what was said; `edited` is DELETED or FORGOTTEN."""
     gone = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
-    return {**gone, "edited": DELETED, "raw": encoded(tombstone(ts))}
+    return {**gone, "edited": edited, "raw": encoded(tombstone(ts))}
 
 
 def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
-    """Remove what messages said, for good; returns how many there were."""
+    """Remove what messages said, until Slack shows them again; returns how many there were."""
     alive = update(tables.messages).where(_KEY, tables.messages.c.edited < DELETED)
     key = {"key_team": team, "key_channel": channel}
-    gone = [(key | {"key_ts": ts}, blank(ts)) for ts in stamps]
+    gone = [(key | {"key_ts": ts}, blank(ts, DELETED)) for ts in stamps]
     return sum(connection.execute(alive.values(**values, as_of=as_of), row).rowcount for row, values in gone)
 
 
 def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int) -> int:
-    """Leave a tombstone of each message, whatever it was; `rows` are (channel, ts). Returns how many there are."""
-    values = [{"key_team": team, "key_channel": channel, "key_ts": ts, "raw": blank(ts)["raw"]} for channel, ts in rows]
+    """Leave a tombstone of each message, whatever it was, for good; `rows` are (channel, ts). Returns how many."""
+    keys = [{"key_team": team, "key_channel": channel, "key_ts": ts} for channel, ts in rows]
+    values = [key | {"raw": encoded(tombstone(key["key_ts"]))} for key in keys]
     if values:
-        gone = blank("") | {"raw": bindparam("raw")}
+        gone = blank("", FORGOTTEN) | {"raw": bindparam("raw")}
         connection.execute(update(tables.messages).where(_KEY).values(**gone, as_of=as_of), values)
     return len(values)
+
+
+def _goes_before(row: Values, old: AnyRow) -> bool:
+    """Whether a message as it came in says something newer than the one that is stored."""
+    if old.edited == FORGOTTEN:
+        return False
+    if _WITHHELD.search(row["raw"]) and not _WITHHELD.search(old.raw):
+        return bool(row["edited"] > old.edited)
+    if old.edited == DELETED and row["edited"] < DELETED:
+        return bool(row["as_of"] > old.as_of)
+    return (row["edited"], row["as_of"]) > (old.edited, old.as_of)
 
 
 def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:

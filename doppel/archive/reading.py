@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
@@ -56,10 +57,11 @@ def user_names(connection: Connection, ids: Collection[str] | None = None) -> Na
 
 def channels(connection: Connection) -> list[Channel]:
     """The channels of all workspaces; a direct conversation is named after its members."""
-    t = tables.channels
-    query = select(t.c.team, t.c.id, t.c.name, t.c.kind, t.c.members, t.c.archived).order_by(t.c.team, t.c.name, t.c.id)
-    names = user_names(connection)
-    return [_channel(row, names) for row in connection.execute(query)]
+    t, v = tables.channels, tables.channel_versions
+    query = select(t.c.team, t.c.id, t.c.name, t.c.kind, t.c.members, t.c.archived, v.c.members.label("members_as_of"))
+    query = query.outerjoin(v, and_(v.c.team == t.c.team, v.c.channel == t.c.id)).order_by(t.c.team, t.c.name, t.c.id)
+    names, later = user_names(connection), _memberships(connection)
+    return [_channel(row, names, later.get((row.team, row.id), ())) for row in connection.execute(query)]
 
 
 def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> Iterator[Message]:
@@ -198,13 +200,35 @@ def _records(rows: Iterable[AnyRow], names: Names) -> Iterator[Message]:
         yield Message(team, channel, ts, name or "Slack", text, speaker, user, thread_ts)
 
 
-def _channel(row: AnyRow, names: Names) -> Channel:
+def _memberships(connection: Connection) -> dict[tuple[str, str], list[AnyRow]]:
+    """Who joined and left channels since their lists of members, in the order of time."""
+    m, later = tables.memberships, defaultdict(list)
+    for row in connection.execute(select(m).order_by(m.c.as_of, m.c.user_id)):
+        later[row.team, row.channel].append(row)
+    return later
+
+
+def _who(listed: Sequence[str], as_of: int, later: Iterable[AnyRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who is in a channel and who may be, by its list, known of `as_of`, and by what happened since."""
+    there, uncertain = dict.fromkeys(listed), dict[str, None]()
+    for row in later if listed else ():
+        if row.is_member is None or (row.as_of == as_of and row.is_member != (row.user_id in there)):
+            uncertain[row.user_id] = None
+            there.pop(row.user_id, None)
+        elif row.is_member:
+            there[row.user_id] = None
+        else:
+            there.pop(row.user_id, None)
+    return tuple(there), tuple(uncertain)
+
+
+def _channel(row: AnyRow, names: Names, later: Sequence[AnyRow]) -> Channel:
     kind = ChannelKind(row.kind)
-    members = tuple(row.members)
+    members, uncertain = _who(row.members, row.members_as_of, later)
     name = row.name
     if kind is ChannelKind.IM and members:
         name = " and ".join(sorted(names.get((row.team, member), member) for member in members))
-    return Channel(row.team, row.id, name, kind, members, row.archived)
+    return Channel(row.team, row.id, name, kind, members, row.archived, uncertain)
 
 
 def _count(connection: Connection, table: Table, team: str | None) -> int:

@@ -10,17 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, func, or_, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
+from doppel.archive.channels import channel_values, has_news_since, hide_channels, merge_channels, take_members
 from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
     Directory,
-    channel_values,
     doubt_unlisted,
     merge_people,
-    merge_rows,
     merge_team,
     read_directory,
     rekey_named,
@@ -29,10 +28,12 @@ from doppel.archive.events import Listening, listening
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
+from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
-from doppel.records import Channel, ChannelKind, User
+from doppel.records import Channel, User
 from doppel.slack.markup import Raw
+from doppel.slack.messages import timestamp
 
 WAIT_SECONDS = 600.0
 """How long a page waits for an import that holds the archive."""
@@ -92,10 +93,10 @@ class SyncStore:
     @property
     def team(self) -> str:
         """The workspace that is being synced."""
-        return self._known.team
+        return self._names.team
 
     @property
-    def _known(self) -> Directory:
+    def _names(self) -> Directory:
         if self._directory is None:
             raise RuntimeError("take_directory comes first")
         return self._directory
@@ -103,7 +104,7 @@ class SyncStore:
     def take_directory(
         self, team: str, url: str, users: Sequence[User], channels: Sequence[Channel], as_of: int
     ) -> None:
-        """Take in everybody and every channel that Slack lists now.
+        """Take in everybody and every channel that Slack listed when it was asked, at `as_of`.
 
         A channel that was synced before and isn't listed any more can't be seen by the app: who may read it is unknown.
         Members stay as they are known.
@@ -113,12 +114,12 @@ class SyncStore:
             rekey_named(connection, team, channels)
             changed = merge_people(connection, team, users, as_of)
             doubt_unlisted(connection, team, {user.id for user in users}, as_of)
-            changed |= merge_rows(connection, tables.channels, team, _with_members(connection, team, channels), as_of)
-            hidden = _hide_unlisted(connection, team, {channel.id for channel in channels}, as_of)
+            changed |= merge_channels(connection, team, map(channel_values, channels), as_of)
+            changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             _take_url(connection, team, url, as_of)
             self._directory = read_directory(connection, team, {})
             render_again(connection, self._directory, changed)
-            if changed or hidden:
+            if changed:
                 note_change(connection, team)
 
     def cursors(self) -> dict[str, Cursor]:
@@ -159,40 +160,46 @@ class SyncStore:
 
     def take_replies(self, thread: Thread, raws: Sequence[Raw], as_of: int, gone: Gone | None) -> Taken:
         """A page of a thread, and how far it was read with it."""
-        t = tables.messages
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             taken = self._take(connection, thread.channel, raws, as_of)
             if gone:
-                replies = and_(t.c.thread_ts == thread.thread_ts, t.c.ts != thread.thread_ts)
-                deleted = self._delete(connection, thread.channel, replies, gone, raws, as_of)
+                deleted = self._delete(connection, thread.channel, _replies(thread.thread_ts), gone, raws, as_of)
                 taken = replace(taken, deleted=deleted)
             key = {"channel": thread.channel, "thread_ts": thread.thread_ts}
             self._put(connection, tables.sync_threads, key, asdict(thread))
             self._note(connection, taken)
         return taken
 
-    def forget_thread(self, thread: Thread) -> None:
-        """Slack has this thread no more: nothing of it is left to be read."""
+    def close_thread(self, thread: Thread) -> None:
+        """Slack has this thread no more: nothing of it is left to be read. That isn't to say that it was deleted."""
         key = {"channel": thread.channel, "thread_ts": thread.thread_ts}
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            self._put(connection, tables.sync_threads, key, asdict(replace(thread, fetched=thread.latest)))
+            self._put(connection, tables.sync_threads, key, asdict(thread))
 
-    def take_members(self, cursor: Cursor, members: Sequence[str]) -> None:
-        """Who is in a channel now."""
-        t = tables.channels
-        here = (t.c.team == self.team, t.c.id == cursor.channel)
+    def has_message(self, channel: str, thread_ts: str | None, where: Gone) -> bool:
+        """Whether there is a message that would count as deleted: of a channel itself, or of one of its threads."""
+        with reading(self._engine, self._place) as connection:
+            query = self._known(channel, _replies(thread_ts) if thread_ts else _top_level(), where)
+            return connection.scalar(query.limit(1)) is not None
+
+    def take_members(self, cursor: Cursor, members: Sequence[str], as_of: int) -> None:
+        """Who was in a channel when Slack was asked, at `as_of`.
+
+        Where somebody joined or left since, the next sync asks again.
+        """
+        channel = cursor.channel
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            before = connection.scalar(select(t.c.members).where(*here))
-            connection.execute(update(t).where(*here).values(members=list(members)))
-            values = {"members_at": cursor.members_at, "num_members": cursor.num_members}
-            self._put(connection, tables.sync_channels, {"channel": cursor.channel}, values)
-            if before is not None and sorted(before) != sorted(members):
+            is_news = take_members(connection, self.team, channel, members, as_of)
+            is_over = has_news_since(connection, self.team, channel, as_of)
+            values = {"members_at": 0 if is_over else cursor.members_at, "num_members": cursor.num_members}
+            self._put(connection, tables.sync_channels, {"channel": channel}, values)
+            if is_news:
                 note_change(connection, self.team)
 
     def finish(self) -> None:
         """Name those whom no list names, by what their messages say."""
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            merge_authors(connection, self._known)
+            merge_authors(connection, self._names)
 
     def _threads(self, channels: Collection[str], condition: Any) -> list[Thread]:
         t = tables.sync_threads
@@ -201,31 +208,44 @@ class SyncStore:
             return [Thread(**_without_team(row._mapping)) for row in rows if row.channel in channels]
 
     def _take(self, connection: Connection, channel: str, raws: Iterable[Raw], as_of: int) -> Taken:
-        merger = Merger(connection, self._known, as_of)
+        merger = Merger(connection, self._names, as_of)
         merger.take(channel, raws)
         return Taken(merger.added, merger.updated)
 
     def _delete(
         self, connection: Connection, channel: str, kind: Any, gone: Gone, raws: Iterable[Raw], as_of: int
     ) -> int:
-        t, read = tables.messages, {raw.get("ts") for raw in raws}
-        query = select(t.c.ts).where(t.c.team == self.team, t.c.channel == channel, kind)
-        query = query.where(t.c.at.between(gone.low, gone.high), t.c.as_of < gone.before)
-        query = query.where(or_(t.c.subtype.is_(None), t.c.subtype != "tombstone"))
-        missing = [ts for ts in connection.scalars(query) if ts not in read]
+        read = {raw.get("ts") for raw in raws}
+        missing = [ts for (ts,) in connection.execute(self._known(channel, kind, gone)) if ts not in read]
         return mark_deleted(connection, self.team, channel, missing, as_of)
+
+    def _known(self, channel: str, kind: Any, where: Gone) -> Select[*tuple[Any, ...]]:
+        """The timestamps of what was known before, and isn't deleted."""
+        t = tables.messages
+        query = select(t.c.ts).where(t.c.team == self.team, t.c.channel == channel, kind)
+        query = query.where(t.c.at.between(where.low, where.high), t.c.as_of < where.before)
+        return query.where(or_(t.c.subtype.is_(None), t.c.subtype != "tombstone"))
 
     def _note_thread(self, connection: Connection, channel: str, raw: Raw) -> Thread:
         """Remember the thread under `raw`; what an export already brought needs no reading."""
-        ts, latest = str(raw["ts"]), micros(str(raw["latest_reply"]))
-        t = tables.sync_threads
+        ts, told, t = str(raw["ts"]), timestamp(raw.get("latest_reply")), tables.sync_threads
         here = (t.c.team == self.team, t.c.channel == channel, t.c.thread_ts == ts)
         known = connection.execute(select(t).where(*here)).one_or_none()
+        latest = micros(told) if told else self._latest(connection, channel, ts, raw, known)
         fetched = known.fetched if known else self._archived_to(connection, channel, ts, raw)
         thread = Thread(channel, ts, latest, min(fetched, latest), known.looked_at if known else 0)
         if known is None or known.latest != latest:
             self._put(connection, t, {"channel": channel, "thread_ts": ts}, asdict(thread))
         return thread
+
+    def _latest(self, connection: Connection, channel: str, ts: str, raw: Raw, known: AnyRow | None) -> int:
+        """The newest reply that there can be of a thread of which Slack says only how many there are."""
+        t = tables.messages
+        query = select(func.count(), func.max(t.c.at)).where(t.c.team == self.team, t.c.channel == channel)
+        query = query.where(_replies(ts), or_(t.c.subtype.is_(None), t.c.subtype != "tombstone"))
+        count, newest = connection.execute(query).one()
+        newest = max(newest or micros(ts), known.latest if known else 0)
+        return int(newest + (count != raw.get("reply_count")))
 
     def _archived_to(self, connection: Connection, channel: str, ts: str, raw: Raw) -> int:
         t = tables.messages
@@ -244,22 +264,16 @@ class SyncStore:
             note_change(connection, self.team)
 
 
-def _with_members(connection: Connection, team: str, channels: Iterable[Channel]) -> list[dict[str, Any]]:
-    t = tables.channels
-    known = {row.id: row.members for row in connection.execute(select(t.c.id, t.c.members).where(t.c.team == team))}
-    return [channel_values(team, channel) | {"members": known.get(channel.id, [])} for channel in channels]
-
-
-def _hide_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> int:
-    t, s = tables.channels, tables.sync_channels
+def _unlisted(connection: Connection, team: str, listed: Iterable[Channel]) -> set[str]:
+    s = tables.sync_channels
     synced = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
-    here = (t.c.team == team, t.c.id.in_(sorted(synced - set(listed))), t.c.kind != ChannelKind.UNKNOWN)
-    return connection.execute(update(t).where(*here).values(kind=ChannelKind.UNKNOWN, as_of=as_of)).rowcount
+    return synced - {channel.id for channel in listed}
 
 
 def _take_url(connection: Connection, team: str, url: str, as_of: int) -> None:
     t = tables.workspaces
-    connection.execute(update(t).where(t.c.team == team).values(url=url.rstrip("/"), as_of=as_of))
+    older = update(t).where(t.c.team == team, t.c.as_of < as_of)
+    connection.execute(older.values(url=url.rstrip("/"), as_of=as_of))
 
 
 def _top_level() -> Any:
@@ -268,8 +282,13 @@ def _top_level() -> Any:
     return or_(t.c.thread_ts.is_(None), t.c.thread_ts == t.c.ts, t.c.subtype == "thread_broadcast")
 
 
+def _replies(thread_ts: str) -> Any:
+    t = tables.messages
+    return and_(t.c.thread_ts == thread_ts, t.c.ts != thread_ts)
+
+
 def _has_replies(raw: Raw) -> bool:
-    return bool(raw.get("reply_count")) and isinstance(raw.get("latest_reply"), str) and isinstance(raw.get("ts"), str)
+    return isinstance(raw.get("ts"), str) and bool(raw.get("reply_count") or timestamp(raw.get("latest_reply")))
 
 
 def _without_team(row: RowMapping) -> dict[str, Any]:

@@ -46,6 +46,29 @@ channels = Table(
     Column("as_of", BigInteger, nullable=False),
 )
 
+# Of when each field of a channel is known, in microseconds; -1 of what nothing told yet.
+channel_versions = Table(
+    "channel_versions",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("name", BigInteger, nullable=False),
+    Column("kind", BigInteger, nullable=False),
+    Column("archived", BigInteger, nullable=False),
+    Column("members", BigInteger, nullable=False),
+)
+
+# Who joined a channel or left it since its list of members; NULL where that is uncertain.
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("channel", Key, primary_key=True),
+    Column("user_id", Key, primary_key=True),
+    Column("is_member", Boolean),
+    Column("as_of", BigInteger, nullable=False),
+)
+
 # `at`, `edited` and `as_of` are microseconds since the epoch: Slack's timestamps as text don't sort.
 messages = Table(
     "messages",

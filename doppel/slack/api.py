@@ -84,14 +84,15 @@ class SlackApi:
         )
 
     def pages(self, method: str, key: str, **params: Any) -> Iterator[list[Any]]:
-        """The lists under `key` of every page of `method`."""
-        cursor: str | None = None
-        while True:
-            answer = self.call(method, **params, cursor=cursor)
+        """The lists under `key` of every page of `method`. Raises SlackError where they lead in a circle."""
+        cursors: list[str | None] = [None]
+        while len(cursors) == 1 or cursors[-1] is not None:
+            answer = self.call(method, **params, cursor=cursors[-1])
             yield answer.get(key) or []
             cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
-            if cursor is None:
-                return
+            if cursor in cursors[1:]:
+                raise SlackError(f"Slack gives the same page of {method} again and again; try again later.")
+            cursors.append(cursor)
 
     def _attempt(self, method: str, params: Json, attempt: int) -> Json | _Setback:
         """One call; the budget itself waits after a refusal."""

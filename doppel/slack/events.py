@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
@@ -11,10 +11,11 @@ from doppel.slack.messages import timestamp
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message is new or reads differently now."""
+    """A message is new or, where it is `changed`, reads differently now."""
 
     channel: str
     raw: Raw
+    changed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ def _message(event: Raw) -> list[Change]:
     raw = event.get("message") if subtype == "message_changed" else event
     if not isinstance(raw, dict) or timestamp(raw.get("ts")) is None:
         return []
-    said = Said(channel, {key: value for key, value in raw.items() if key not in _ENVELOPE})
+    shown = {key: value for key, value in raw.items() if key not in _ENVELOPE}
+    said = Said(channel, shown, changed=subtype == "message_changed")
     if subtype == "channel_convert_to_private":
         return [ChannelPrivate(channel), said]
     return [said]

@@ -3,6 +3,9 @@
 Every page goes into the archive together with the place it was read to, so a sync can be killed anywhere: the next one
 goes on there and repeats no more than the page that was lost. Threads that were active within the horizon are looked at
 again, the livelier the more often; a reply to an older thread, and an edit of an older message, comes only by event.
+
+What Slack doesn't show any more was deleted, but only where that is proven: see `walk`. Where something of the archive
+is missing beside what a page spans, Slack is asked for that stretch alone.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ from doppel.slack.messages import timestamp
 from doppel.sync.directory import Listed, read_listed
 from doppel.sync.forecast import Pace, Stretch, calls_left, seconds_left
 from doppel.sync.lanes import Lane
-from doppel.sync.walk import Step, after_page, gone_range, next_step
+from doppel.sync.walk import Step, after_page, leads_nowhere, next_step, spanned
 
 PAGE = 999
 """Messages asked for in one call; Slack gives some apps fewer."""
 LANE_THREADS = 4
 DAY = 86_400_000_000
+AHEAD = DAY
+"""How far beyond now messages are asked for: more than two clocks differ."""
 LOOK_AGAIN_SHARE = 0.1
 """A thread is looked at again once it was left alone for this share of the time since its last reply."""
 LOOK_AGAIN_LEAST = 60_000_000
@@ -38,6 +43,9 @@ POLL_SECONDS = 0.1
 SHOWN = 5
 RESTRICTED_PAGE = 15
 """Messages a page that Slack gives an app which is distributed outside its Marketplace, once a minute."""
+
+LOST = "Slack gave other messages than it was asked for, so nothing more can be read of it now; sync again later."
+"""Without it such an answer would be asked for again and again."""
 
 HISTORY, REPLIES, MEMBERS = "conversations.history", "conversations.replies", "conversations.members"
 
@@ -81,6 +89,16 @@ class SyncReport:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Messages as Slack gave them, their times, whether there are `more`, and whether some may be hidden."""
+
+    raws: list[Json]
+    stamps: list[int]
+    more: bool
+    limited: bool
+
+
 @dataclass(slots=True)
 class _Tally:
     messages: int = 0
@@ -115,7 +133,7 @@ class Sync:
         self._names: dict[str, str] = {}
         self._fresh: set[str] = set()
         self._began: dict[str, int] = {}
-        self._told_pace = False
+        self._told_pace = self._is_limited = False
         self._lanes = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
 
     def run(self) -> SyncReport:
@@ -145,8 +163,10 @@ class Sync:
             facts = listed.facts[channel.id]
             top = self._now() if cursor.low is None else cursor.low
             self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
-            if facts.num_members != cursor.num_members or self._now() - cursor.members_at > DAY:
-                due = replace(cursor, num_members=facts.num_members, members_at=self._now())
+            if facts.num_members != cursor.num_members or cursor.members_at < max(
+                current_since or 0, self._now() - DAY
+            ):
+                due = replace(cursor, num_members=facts.num_members)
                 self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
             if facts.is_member and self._is_current(cursor, current_since):
                 self._stretches[channel.id].done = True
@@ -193,21 +213,32 @@ class Sync:
             stretch.done = True
             return
         asked_at = self._now()
-        answer = self._ask(HISTORY, cursor.channel, step)
-        raws, more = _messages(answer), bool(answer.get("has_more"))
-        stamps = [micros(str(raw["ts"])) for raw in raws]
-        newest, oldest = max(stamps, default=None), min(stamps, default=None)
+        asked = Gone(step.oldest, (asked_at + AHEAD if step.latest is None else step.latest) - 1, asked_at)
+        page = self._ask(HISTORY, asked, channel=cursor.channel)
+        if leads_nowhere(page.stamps, page.more and not page.limited, asked.high + 1):
+            raise SlackError(LOST, "unexpected_page")
         if step.latest is None:
             self._fresh.add(cursor.channel)
             self._began[cursor.channel] = asked_at
-        # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
-        gone = None if answer.get("is_limited") else gone_range(step, oldest, more, asked_at)
-        after = self._checked(after_page(cursor, step, newest, oldest, more))
-        taken, unread = self._store.take_history(after, raws, asked_at, gone)
-        self._count(HISTORY, raws, taken, len(raws) if more else 0)
-        self._sweep(stretch, after, step, len(raws))
-        self._add_threads(unread)
+        newest, oldest = max(page.stamps, default=None), min(page.stamps, default=None)
+        after = self._checked(after_page(cursor, step, newest, oldest, page.more))
+        gone = spanned(asked, page.stamps, page.more) if step.again and not page.limited else None
+        self._take_page(after, page, asked_at, gone)
+        self._sweep(stretch, after, step, len(page.raws))
+        if gone and gone.high < asked.high:
+            self._look_into(after, replace(asked, low=gone.high + 1))
         self._put(HISTORY, -(after.walk_low or after.low or 0), after.channel, partial(self._read_page, after))
+
+    def _take_page(self, cursor: Cursor, page: _Page, asked_at: int, gone: Gone | None) -> None:
+        taken, unread = self._store.take_history(cursor, page.raws, asked_at, gone)
+        self._count(HISTORY, page.raws, taken, len(page.raws) if page.more else 0)
+        self._add_threads(unread)
+
+    def _look_into(self, cursor: Cursor, gap: Gone) -> None:
+        """Ask for a stretch that a page left open, where something is missing there."""
+        if self._store.has_message(cursor.channel, None, gap):
+            asked_at, page = self._now(), self._ask(HISTORY, gap, channel=cursor.channel)
+            self._take_page(cursor, page, asked_at, None if page.limited else spanned(gap, page.stamps, page.more))
 
     def _checked(self, cursor: Cursor) -> Cursor:
         """The cursor, marked if nothing is left to read."""
@@ -219,39 +250,57 @@ class Sync:
     def _read_replies(self, thread: Thread, after: int | None, looking_since: int | None) -> None:
         """One page of replies after `after`; the whole thread with `looking_since`, when what it lacks was deleted."""
         asked_at, low = self._now(), thread.fetched if after is None else after
+        asked = Gone(low + 1, asked_at + AHEAD - 1, looking_since or asked_at)
         try:
-            answer = self._ask_replies(thread, low)
+            page = self._ask(REPLIES, asked, channel=thread.channel, ts=thread.thread_ts)
         except SlackError as error:
             if error.code != "thread_not_found":
                 raise
-            self._store.forget_thread(thread)
+            self._store.close_thread(replace(thread, fetched=thread.latest, looked_at=asked_at))
             self._done_with_thread()
             return
-        raws, more = _messages(answer), bool(answer.get("has_more"))
-        newest = max([low, *(micros(str(raw["ts"])) for raw in raws)])
-        more = more and newest > low
-        gone = Gone(low + 1, newest if more else asked_at, looking_since) if looking_since else None
+        stamps, more = [at for at in page.stamps if at > low], page.more
+        if more and not stamps:
+            raise SlackError(LOST, "unexpected_page")
+        newest = max(stamps, default=low)
+        gone = spanned(asked, stamps, more) if looking_since and not page.limited else None
         fetched = newest if more else max(newest, thread.latest)
-        latest = max(thread.latest, newest)
-        seen = replace(thread, fetched=fetched, latest=latest, looked_at=thread.looked_at if more else asked_at)
-        self._count(REPLIES, raws, self._store.take_replies(seen, raws, asked_at, gone), 0)
+        seen = replace(thread, fetched=fetched, latest=max(thread.latest, newest))
+        seen = seen if more else replace(seen, looked_at=asked_at)
+        self._count(REPLIES, page.raws, self._store.take_replies(seen, page.raws, asked_at, gone), 0)
+        if gone and gone.low > asked.low:
+            self._look_into_thread(seen, replace(asked, high=gone.low - 1))
         if more:
             task = partial(self._read_replies, seen, newest, looking_since)
             self._put(REPLIES, -thread.latest, thread.channel, task)
         else:
             self._done_with_thread()
 
+    def _look_into_thread(self, thread: Thread, gap: Gone) -> None:
+        """The same for a thread."""
+        if self._store.has_message(thread.channel, thread.thread_ts, gap):
+            asked_at = self._now()
+            page = self._ask(REPLIES, gap, channel=thread.channel, ts=thread.thread_ts)
+            stamps = [at for at in page.stamps if at >= gap.low]
+            gone = None if page.limited else spanned(gap, stamps, page.more)
+            self._count(REPLIES, page.raws, self._store.take_replies(thread, page.raws, asked_at, gone), 0)
+
     def _read_members(self, cursor: Cursor) -> None:
+        asked_at = self._now()
         pages = self._api.pages(MEMBERS, "members", channel=cursor.channel, limit=PAGE)
-        self._store.take_members(cursor, [member for page in pages for member in page if isinstance(member, str)])
+        members = [member for page in pages for member in page if isinstance(member, str)]
+        self._store.take_members(replace(cursor, members_at=asked_at), members, asked_at)
 
-    def _ask(self, method: str, channel: str, step: Step) -> Json:
-        latest = None if step.latest is None else _ts(step.latest)
-        oldest = _ts(step.oldest - 1) if step.oldest else None
-        return self._api.call(method, channel=channel, latest=latest, oldest=oldest, limit=PAGE)
-
-    def _ask_replies(self, thread: Thread, low: int) -> Json:
-        return self._api.call(REPLIES, channel=thread.channel, ts=thread.thread_ts, oldest=_ts(low), limit=PAGE)
+    def _ask(self, method: str, asked: Gone, **where: str) -> _Page:
+        """The messages from `asked.low` to `asked.high`; without a `latest`, Slack may begin with the oldest."""
+        oldest = _ts(asked.low - 1) if asked.low > 0 else None
+        answer = self._api.call(method, **where, latest=_ts(asked.high + 1), oldest=oldest, limit=PAGE)
+        raws = _messages(answer)
+        with self._lock:
+            # Slack hides old messages from workspaces without a plan, of threads too: what it hides is not deleted.
+            self._is_limited |= bool(answer.get("is_limited"))
+            limited = bool(answer.get("is_limited")) or (self._is_limited and method == REPLIES)
+        return _Page(raws, [micros(str(raw["ts"])) for raw in raws], bool(answer.get("has_more")), limited)
 
     def _add_threads(self, threads: Sequence[Thread]) -> None:
         with self._lock:

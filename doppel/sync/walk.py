@@ -1,12 +1,16 @@
 """Where to read next in a channel: pure steps over a cursor.
 
-Slack gives the newest messages first, so a channel is read downwards. The first run goes from the newest message to the
-floor. A later run reads down from now to where the last began, and as far as the horizon, to see what was edited,
-deleted or answered since. Both can be interrupted after any page. Times are microseconds since the epoch.
+Slack gives the newest messages first where it is told the latest that is wanted, so a channel is read downwards. The
+first run goes from the newest message to the floor. A later run reads down from now to where the last began, and as far
+as the horizon, to see what was edited, deleted or answered since. Both can be interrupted after any page.
+
+What a page lacks was deleted only where the page spans it: from its oldest message to its newest, or all that was asked
+for where Slack says that there is no more. Times are microseconds since the epoch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from doppel.archive.syncing import Cursor, Gone
@@ -14,7 +18,7 @@ from doppel.archive.syncing import Cursor, Gone
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next page to ask for: below `latest` (None from the newest on), down to `oldest`, inclusive.
+    """The next page to ask for: below `latest`, or from the newest on where it is None, down to `oldest`, inclusive.
 
     `again` marks what was read before, where a missing message was deleted.
     """
@@ -42,11 +46,8 @@ def next_step(cursor: Cursor, floor: int, horizon: int, fresh: bool) -> Step | N
 
 
 def after_page(cursor: Cursor, step: Step, newest: int | None, oldest: int | None, more: bool) -> Cursor:
-    """The cursor after a page with messages from `newest` to `oldest` (None if it was empty), and whether more follow.
-
-    An empty page that promises more counts as the last: there would be no place to go on from.
-    """
-    done = not more or oldest is None
+    """The cursor after a page with messages from `newest` to `oldest`, None if it was empty, and `more` to follow."""
+    done = not more or oldest is None or oldest <= step.oldest
     if not step.again:
         high = cursor.high if cursor.high is not None else (newest or step.oldest)
         return replace(cursor, high=high, low=step.oldest if done else oldest)
@@ -56,12 +57,16 @@ def after_page(cursor: Cursor, step: Step, newest: int | None, oldest: int | Non
     return replace(cursor, walk_top=top, walk_low=oldest)
 
 
-def gone_range(step: Step, oldest: int | None, more: bool, asked_at: int) -> Gone | None:
-    """Where this page shows that what it lacks was deleted. A page with more below it says so down to its last."""
-    if not step.again:
-        return None
-    low = oldest if more and oldest is not None else step.oldest
-    return Gone(low, step.latest - 1 if step.latest is not None else asked_at, asked_at)
+def leads_nowhere(stamps: Collection[int], more: bool, latest: int) -> bool:
+    """Whether nothing can be read on after a page that was asked for below `latest`."""
+    return more and not stamps if not stamps else max(stamps) > latest or min(stamps) >= latest
+
+
+def spanned(asked: Gone, stamps: Collection[int], more: bool) -> Gone | None:
+    """Where a page with messages of these times shows that what it lacks was deleted, of what was `asked` for."""
+    if not more:
+        return asked
+    return replace(asked, low=min(stamps), high=max(stamps)) if stamps else None
 
 
 def _bottom(cursor: Cursor, horizon: int) -> int:

@@ -105,10 +105,14 @@ def conversations_members(call: Call) -> Json:
 
 def conversations_history(call: Call) -> Json:
     """https://docs.slack.dev/reference/methods/conversations.history"""
-    log = call.readable().log
-    keys, following = newest_first(log.history, _window(call), _page_size(call), _message_cursor(call))
+    log, window, cursor = call.readable().log, _window(call), _message_cursor(call)
+    if call.slack.behaviour.oldest_without_latest and window.oldest is not None and window.latest is None:
+        keys, following = oldest_first(log.history, window, _page_size(call), cursor)
+        keys = keys[::-1]
+    else:
+        keys, following = newest_first(log.history, window, _page_size(call), cursor)
     hidden = call.slack.behaviour.hides_before
-    shown = [log[key] for key in keys if not hidden or float(log[key]["ts"]) >= hidden]
+    shown = [log[key] for key in keys if not _is_hidden(call, log[key])]
     return {
         "messages": [_message(call, raw) for raw in shown],
         **({"is_limited": True} if hidden else {}),
@@ -133,7 +137,7 @@ def conversations_replies(call: Call) -> Json:
     parent = thread[0] if call.slack.behaviour.parent_on_every_page and not is_reply(log[thread[0]]) else None
     if parent and parent not in keys:
         keys = [parent, *keys]
-    messages = [_message(call, log[key]) for key in keys]
+    messages = [_message(call, log[key]) for key in keys if not _is_hidden(call, log[key])]
     return {"messages": messages, "has_more": following is not None, **_following(following)}
 
 
@@ -146,7 +150,13 @@ def _page_size(call: Call) -> int:
     return max(1, size // 2) if call.slack.behaviour.short_pages else size
 
 
+def _is_hidden(call: Call, raw: Json) -> bool:
+    return float(raw["ts"]) < call.slack.behaviour.hides_before
+
+
 def _window(call: Call) -> Window:
+    if call.slack.behaviour.ignores_latest:
+        return Window()
     return Window(_end(call, "oldest"), _end(call, "latest"), call.flag("inclusive"))
 
 
@@ -176,9 +186,9 @@ def _following(key: Key | None) -> Json:
 
 
 def _message(call: Call, raw: Json) -> Json:
-    if "metadata" not in raw or call.flag("include_all_metadata"):
-        return raw
-    return {key: value for key, value in raw.items() if key != "metadata"}
+    left_out = set() if call.flag("include_all_metadata") else {"metadata"}
+    left_out |= set() if call.slack.behaviour.names_latest_reply else {"latest_reply"}
+    return {key: value for key, value in raw.items() if key not in left_out} if left_out & raw.keys() else raw
 
 
 def _any(right: str) -> tuple[str, ...]:

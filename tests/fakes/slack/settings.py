@@ -27,7 +27,10 @@ class Behaviour:
     parent_on_every_page: conversations.replies puts the parent before every page, and before those cut by `oldest`.
     short_pages: pages of messages hold half of what they could, which Slack allows itself.
     token_rotation: tokens from OAuth expire and come with a refresh token.
-    hides_before: a workspace without a plan: history holds nothing older than this timestamp, and says is_limited.
+    hides_before: a workspace without a plan: nothing older than this timestamp is shown, and history says is_limited.
+    oldest_without_latest: conversations.history given `oldest` alone begins with the oldest, as its page once said.
+    ignores_latest: conversations.history and .replies give the same page whatever `latest` and `oldest` are.
+    names_latest_reply: a parent says when its newest reply was written.
     stream_seconds: how long chat.appendStream works after chat.startStream, in seconds before scaling.
     """
 
@@ -37,4 +40,7 @@ class Behaviour:
     short_pages: bool = False
     token_rotation: bool = False
     hides_before: float = 0
+    oldest_without_latest: bool = False
+    ignores_latest: bool = False
+    names_latest_reply: bool = True
     stream_seconds: float = 300

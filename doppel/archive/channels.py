@@ -1,0 +1,181 @@
+"""Channels as they are known: what is known of an earlier time never undoes what is known of a later one.
+
+Slack's lists are known of the moment they were asked for, an event of when it happened, an export of its newest
+message. Each field of a channel has a time of its own, as an event tells one field. Members come as a list, and one by
+one as they join and leave: somebody's last join or leave goes before a list that is older. In whatever order all this
+comes, it comes to the same. Where two of the same time differ, the narrower holds: the kind that fewer may read; and
+whoever one of them has in the channel and the other hasn't is uncertain (see `records.Channel`). A channel whose list
+was never read, or is empty, has no members however many join, as nobody knows who else is in it.
+
+Every function belongs into a transaction in which nobody else writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+
+from doppel.archive import tables
+from doppel.archive.putting import put_row
+from doppel.archive.reading import AnyRow
+from doppel.records import Channel, ChannelKind
+
+Values = dict[str, Any]
+
+UNSEEN = -1
+"""The time of what is only guessed: whatever anybody says is newer."""
+_FIELDS = ("name", "kind", "archived")
+_WIDTHS = {
+    kind: width
+    for width, kind in enumerate(
+        (ChannelKind.UNKNOWN, ChannelKind.IM, ChannelKind.MPIM, ChannelKind.PRIVATE, ChannelKind.PUBLIC)
+    )
+}
+_FEW = 100
+
+
+def channel_values(channel: Channel) -> Values:
+    """What a list says of a channel, but for its members."""
+    return {"id": channel.id, "name": channel.name, "kind": channel.kind, "archived": channel.archived}
+
+
+def merge_channels(connection: Connection, team: str, channels: Iterable[Values], as_of: int) -> set[str]:
+    """Take in fields of channels, each with its `id`; returns the ids of those that are new or read differently now.
+
+    What isn't given of a new one is guessed: it is called by its id, and nobody may read it.
+    """
+    incoming = {values["id"]: values for values in channels}
+    stored = _stored(connection, team, incoming)
+    _insert(connection, team, [values for id_, values in incoming.items() if id_ not in stored], as_of)
+    told = [(stored[id_], values) for id_, values in incoming.items() if id_ in stored]
+    newer = [(row, now) for row, values in told if (now := _newer(row, values, as_of))]
+    _update(connection, newer, as_of)
+    differing = {row.id for row, now in newer if any(getattr(row, name) != value for name, value in now.items())}
+    return differing | (incoming.keys() - stored.keys())
+
+
+def hide_channels(connection: Connection, team: str, ids: Iterable[str], as_of: int) -> set[str]:
+    """Nothing tells any more who may read these channels; returns the ids of those that read differently now."""
+    return merge_channels(connection, team, [{"id": id_, "kind": ChannelKind.UNKNOWN} for id_ in ids], as_of)
+
+
+def take_members(connection: Connection, team: str, channel: str, members: Sequence[str], as_of: int) -> bool:
+    """Take in the list of a known channel's members; whether it says anything new."""
+    c, m, v = tables.channels, tables.memberships, tables.channel_versions
+    before = connection.scalar(select(c.c.members).where(c.c.team == team, c.c.id == channel))
+    here, known_of = {"team": team, "channel": channel}, members_as_of(connection, team, channel)
+    if before is None:
+        return False
+    if as_of < known_of:
+        _ask_again(connection, here, set(before) != set(members))
+        return False
+    if as_of == known_of:
+        torn = [_note(connection, here, id_, None, as_of) for id_ in set(before) ^ set(members)]
+        return any(torn)
+    older = (m.c.team == team, m.c.channel == channel, m.c.as_of < as_of)
+    dropped = connection.execute(delete(m).where(*older)).rowcount
+    put_row(connection, v, here, {"members": as_of}, dict.fromkeys(_FIELDS, UNSEEN))
+    if sorted(before) != sorted(members):
+        connection.execute(update(c).where(c.c.team == team, c.c.id == channel).values(members=list(members)))
+    return bool(dropped) or sorted(before) != sorted(members)
+
+
+def take_membership(connection: Connection, team: str, channel: str, user: str, joined: bool, at: int) -> bool:
+    """Take in that somebody joined a channel, or left it; whether that is news."""
+    if at < members_as_of(connection, team, channel):
+        return False
+    return _note(connection, {"team": team, "channel": channel}, user, joined, at)
+
+
+def members_as_of(connection: Connection, team: str, channel: str) -> int:
+    """Of when the list of a channel's members is known."""
+    v = tables.channel_versions
+    known = connection.scalar(select(v.c.members).where(v.c.team == team, v.c.channel == channel))
+    return UNSEEN if known is None else known
+
+
+def has_news_since(connection: Connection, team: str, channel: str, as_of: int) -> bool:
+    """Whether somebody joined a channel or left it at that time or later."""
+    m = tables.memberships
+    later = select(m.c.user_id).where(m.c.team == team, m.c.channel == channel, m.c.as_of >= as_of)
+    return connection.scalar(later.limit(1)) is not None
+
+
+def drop_channel(connection: Connection, team: str, channel: str) -> None:
+    """Remove a channel; its messages are another matter."""
+    for table, id_ in ((tables.channels, "id"), (tables.channel_versions, "channel"), (tables.memberships, "channel")):
+        connection.execute(delete(table).where(table.c.team == team, table.c[id_] == channel))
+
+
+def _ask_again(connection: Connection, here: Mapping[str, str], differs: bool) -> None:
+    """Let the next sync read who is in a channel where an older list differs: an export may be of a later time than
+    its newest message.
+    """
+    s = tables.sync_channels
+    if differs:
+        mine = [s.c[name] == value for name, value in here.items()]
+        connection.execute(update(s).where(*mine).values(members_at=0))
+
+
+def _note(connection: Connection, here: Mapping[str, str], user: str, is_member: bool | None, at: int) -> bool:
+    """Keep what is known last of one person; None, and two that differ, leave it uncertain."""
+    m, key = tables.memberships, {**here, "user_id": user}
+    query = select(m.c.is_member, m.c.as_of).where(*(m.c[name] == value for name, value in key.items()))
+    known = connection.execute(query).one_or_none()
+    if known is not None and at == known.as_of and is_member != known.is_member:
+        is_member = None
+    if known is not None and (at < known.as_of or (is_member, at) == (known.is_member, known.as_of)):
+        return False
+    put_row(connection, m, key, {"is_member": is_member, "as_of": at})
+    return True
+
+
+def _stored(connection: Connection, team: str, ids: Collection[str]) -> dict[str, AnyRow]:
+    """The channels with these ids, and of when their fields are known."""
+    c, v = tables.channels, tables.channel_versions
+    times = [v.c[name].label(f"{name}_as_of") for name in _FIELDS]
+    query = select(c.c.team, c.c.id, c.c.as_of, *(c.c[name] for name in _FIELDS), *times)
+    query = query.outerjoin(v, and_(v.c.team == c.c.team, v.c.channel == c.c.id)).where(c.c.team == team)
+    if len(ids) <= _FEW:
+        query = query.where(c.c.id.in_(ids))
+    return {row.id: row for row in connection.execute(query)}
+
+
+def _insert(connection: Connection, team: str, added: Collection[Values], as_of: int) -> None:
+    if not added:
+        return
+    guessed: Values = {"team": team, "kind": ChannelKind.UNKNOWN, "archived": False, "members": [], "as_of": as_of}
+    connection.execute(insert(tables.channels), [guessed | {"name": values["id"]} | values for values in added])
+    times = [{name: as_of if name in values else UNSEEN for name in _FIELDS} for values in added]
+    keys = [{"team": team, "channel": values["id"], "members": UNSEEN} for values in added]
+    connection.execute(insert(tables.channel_versions), [key | time for key, time in zip(keys, times, strict=True)])
+
+
+def _newer(row: AnyRow, values: Values, as_of: int) -> Values:
+    """Those of the values that go before what is stored."""
+    return {name: values[name] for name in _FIELDS if name in values and _goes_before(row, name, values[name], as_of)}
+
+
+def _goes_before(row: AnyRow, name: str, value: Any, as_of: int) -> bool:
+    known_of = getattr(row, f"{name}_as_of")
+    if known_of is None or as_of != known_of:
+        return known_of is None or as_of > known_of
+    return name == "kind" and _WIDTHS[value] < _WIDTHS[ChannelKind(row.kind)]
+
+
+def _update(connection: Connection, newer: Sequence[tuple[AnyRow, Values]], as_of: int) -> None:
+    c, v = tables.channels, tables.channel_versions
+    rows: list[Values] = []
+    times: list[Values] = []
+    for row, now in newer:
+        key = {"key_team": row.team, "key_channel": row.id}
+        fields = {name: now.get(name, getattr(row, name)) for name in _FIELDS}
+        rows.append({**key, **fields, "as_of": max(as_of, row.as_of)})
+        times.append({**key, **{n: as_of if n in now else getattr(row, f"{n}_as_of") for n in _FIELDS}})
+    if newer:
+        here = (c.c.team == bindparam("key_team"), c.c.id == bindparam("key_channel"))
+        connection.execute(update(c).where(*here).values({n: bindparam(n) for n in (*_FIELDS, "as_of")}), rows)
+        here = (v.c.team == bindparam("key_team"), v.c.channel == bindparam("key_channel"))
+        connection.execute(update(v).where(*here).values({n: bindparam(n) for n in _FIELDS}), times)
