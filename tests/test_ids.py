@@ -69,7 +69,8 @@ def test_an_import_counts_unusable_ids_and_reads_the_rest(archive: Archive, bad:
     builder.say("general", "1700000300.000100", "hello", user=bad).user("U7", "lin", team_id=bad)
     report = take_in(archive, builder)
     assert report.skipped == {"unusable id": 2}
-    assert report.added == 8
+    assert (report.added, report.users) == (8, 5)
+    assert [message.user for message in archive.messages() if message.text == "hello"] == [None]
     assert {user.id for user in archive.users()} == {"U1", "U2", "U3", "U7", "U9"}
     assert {user.team for user in archive.users()} == {"T1"}
     assert bad not in {channel.id for channel in archive.channels()}
@@ -89,6 +90,7 @@ def test_a_sync_and_events_leave_unusable_ids_out(archive: Archive) -> None:
     with FakeSlack(workspace) as slack:
         sync(slack, archive)
     assert {user.id for user in archive.users()} == {"U1", workspace.bot_user}
+    assert archive.counts().users == 2
     bad: list[dict[str, Any]] = [
         {"type": "team_join", "user": {"id": "../x"}},
         {"type": "member_joined_channel", "channel": "C1", "user": "../x"},
