@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.jobs import COMMAND, schedule_of
-from commands.page import require_signing_in, web_page
+from commands.page import queue_of, require_signing_in, web_page
 from commands.run import Run, command
 from commands.slack import hear_slack, hears_slack
 from doppel.console import Result
@@ -124,12 +124,13 @@ async def _serve(run: Run, archive: Archive, listening: socket.socket) -> None:
 
     host, port = listening.getsockname()[:2]
     async with _engine(run, archive) as (engine, server):
-        page = web_page(run, archive, engine, server.status)
+        queue = queue_of(run.settings)
+        page = web_page(run, archive, engine, server.status, queue)
         ready = functools.partial(run.console.say, f"The web chat is at http://{host}:{port}")
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(server.wait_ready())]
             if hears_slack(run):
-                beside.append(tasks.create_task(hear_slack(run, archive, page, engine)))
+                beside.append(tasks.create_task(hear_slack(run, archive, page, engine, queue)))
             await serve(page, listening, ready)
             for task in beside:
                 task.cancel()

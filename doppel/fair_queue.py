@@ -39,7 +39,7 @@ class FairQueue:
     async def place(self, asker: Asker, owed: bool = False) -> AsyncIterator[None]:
         """Wait for a place, and hold it while this is open.
 
-        Raises CrowdedError where `asker` has too many waiting, unless the answer is `owed`: then it was accepted before.
+        Raises CrowdedError where `asker` has too many waiting, unless the answer is `owed`, as one accepted before is.
         """
         turn = self._join(asker, owed)
         try:

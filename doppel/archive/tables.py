@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0007"
+HEAD = "0009"
 """The newest migration, known without importing Alembic."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
@@ -93,6 +93,7 @@ forgotten = Table(
     Column("revision", BigInteger, nullable=False),
 )
 
+# `vote` tells whether the same person votes on the same answer again, and not who that is; NULL where nothing does.
 feedback = Table(
     "feedback",
     metadata,
@@ -106,6 +107,8 @@ feedback = Table(
     Column("sources", JSON, nullable=False),
     Column("liked", Boolean),
     Column("comment", Text, nullable=False),
+    Column("vote", Key),
+    Index("feedback_by_vote", "team", "vote"),
     sqlite_autoincrement=True,
 )
 
@@ -278,4 +281,13 @@ drafts = Table(
     Column("state", Text, nullable=False),
     Column("sent_ts", Key, nullable=False),
     Index("drafts_by_user", "team", "user_id", "at"),
+)
+
+# What Slack sent and was done, or is being done, by a hash; `until` when it need not be known any more.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("until", BigInteger, nullable=False),
 )

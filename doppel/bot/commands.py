@@ -22,6 +22,7 @@ from doppel.bot.drafting import Drafting
 from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
+from doppel.limits import require_length
 from doppel.moments import now_micros
 from doppel.slack.outgoing import plain
 
@@ -82,11 +83,12 @@ class Commands:
         drafting: Drafting,
         desk: Desk,
         notices: Notices,
+        question_chars: int,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
         self._bot_user = bot_user
         self._answering, self._consenting, self._drafting = answering, consenting, drafting
-        self._desk, self._notices = desk, notices
+        self._desk, self._notices, self._question_chars = desk, notices, question_chars
         self._store = archive.bot(team)
         self._admins: dict[str, tuple[bool, float]] = {}
         self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
@@ -107,6 +109,7 @@ class Commands:
     async def run(self, command: Command) -> str:
         """Do what is asked for; every error is a sentence."""
         try:
+            require_length(asked_of(command.rest)[1], self._question_chars)
             return await self._words.get(command.word, self._help)(command)
         except DoppelError as error:
             return plain(str(error))
