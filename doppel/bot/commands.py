@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.access import has_consent
+from doppel.access import has_consent, is_refused
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
@@ -28,6 +28,9 @@ from doppel.slack.outgoing import plain
 
 ADMIN_SECONDS = 300.0
 """How long it is believed that somebody is an admin."""
+
+MAX_REQUESTS = 10
+"""People whom one person may have asked for their consent, and who have not answered."""
 
 HELP = """*What I can do*
 `/doppel ask QUESTION` asks here, `/doppel ask as @someone QUESTION` asks somebody's doppelganger
@@ -170,9 +173,14 @@ class Commands:
         if asker.is_guest:
             raise RefusedError("Guests can't ask for a training.")
         user = await self._consenting.person(await self._person_in(command))
-        if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
+        records = await asyncio.to_thread(self._archive.consent_records, user)
+        if has_consent(records):
             job = await self._begin_training(user.id, command.channel, command.user)
             return f"Training {plain(user.name)} is job {job}; I tell you here when it has ended."
+        if is_refused(records) and user != asker:
+            raise RefusedError(f"{user.name} said no; only they can change that, in the Home tab of this app.")
+        if await self._consenting.asked_by(asker) >= MAX_REQUESTS:
+            raise RefusedError(f"{MAX_REQUESTS} people whom you asked have not answered yet; wait for them first.")
         if not await self._consenting.ask(user, command.user, command.channel):
             return f"{plain(user.name)} was asked already and has not answered yet."
         return f"I asked {plain(user.name)} in a direct message; training begins once they agree."

@@ -15,6 +15,7 @@ from doppel.bot.asked import Question
 from doppel.bot.draft_troubles import (
     EMPTY,
     GONE,
+    LEFT,
     MAYBE_SENT,
     NOT_AGREED,
     NOT_THERE,
@@ -260,6 +261,10 @@ class Drafting:
         draft = await asyncio.to_thread(self._drafts.open_draft, draft_id, user)
         if draft is None:
             raise DraftError(GONE)
+        channels = await asyncio.to_thread(self._archive.channels)
+        here = next((c for c in channels if (c.team, c.id) == (self._team, draft.wanted.channel)), None)
+        if here and here.members and user not in here.members:
+            raise DraftError(LEFT)
         return draft
 
     async def _scene(self, user: str, channel: str) -> Scene:

@@ -127,8 +127,8 @@ class Teams(Protocol):
     def of(self, team: str) -> Handlers | None:
         """Who takes what comes from a workspace; None for one that is not at work, or not yet."""
 
-    async def removed(self, team: str) -> None:
-        """The app was removed from a workspace, or its token revoked."""
+    async def removed(self, team: str, at: int) -> None:
+        """The app was removed from a workspace, or its token revoked, `at` in microseconds."""
 
 
 def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
@@ -162,7 +162,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         if body.get("type") == "event_callback" and isinstance(event, dict):
             team = str(context.team_id)
             if _is_removal(event):
-                await teams.removed(team)
+                await teams.removed(team, _when(body))
             elif handlers := teams.of(team):
                 await handlers.take(str(body.get("event_id") or ""), event)
             else:
@@ -270,6 +270,12 @@ def _is_removal(event: dict[str, Any]) -> bool:
         tokens = event.get("tokens")
         return isinstance(tokens, dict) and bool(tokens.get("bot"))
     return event.get("type") == "app_uninstalled"
+
+
+def _when(body: dict[str, Any]) -> int:
+    """When an event was, in microseconds: the end of the second that Slack tells; 0 where it tells none."""
+    seconds = body.get("event_time")
+    return seconds * 1_000_000 + 999_999 if isinstance(seconds, int) else 0
 
 
 def mount_events(page: FastAPI, app: AsyncApp) -> None:
