@@ -8,6 +8,9 @@ from fastapi.responses import PlainTextResponse
 
 BODY_BYTES = 1_000_000
 """Slack's requests are far below it, and so is all that the web chat's page sends."""
+DRAINED_BYTES = 16_000_000
+"""How much of a larger one is read and thrown away: many programs hear of a refusal only once they have sent it all."""
+DIGITS = 12
 TOO_LARGE = f"A request may have {BODY_BYTES:,} bytes; ask something shorter."
 
 
@@ -35,14 +38,14 @@ class LimitedBody:
     async def _read(self, scope: Any, receive: Any) -> list[Any] | None:
         """What came until the body's end, None where it is too large: of that no more is kept than may be."""
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self._most:
+        if not announced.isdigit() or len(announced) > DIGITS or int(announced) > DRAINED_BYTES:
             return None
         messages, size = [], 0
-        while True:
+        while size <= DRAINED_BYTES:
             message = await receive()
-            messages.append(message)
             size += len(message.get("body", b""))
-            if size > self._most:
-                return None
+            if size <= self._most:
+                messages.append(message)
             if not message.get("more_body"):
-                return messages
+                break
+        return messages if size <= self._most else None
