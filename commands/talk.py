@@ -42,7 +42,9 @@ def chat_(
     if message is None and run.console.as_json:
         raise typer.BadParameter("--json goes with -m.")
     from doppel.access import require_consent
+    from doppel.limits import require_length
 
+    require_length(message or "", run.settings.question_chars)
     with run.archive() as archive:
         person = archive.find_user(persona)
         require_consent(person, archive.consent_records(person))

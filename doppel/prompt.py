@@ -104,11 +104,14 @@ def _dialogue(turns: Sequence[Turn]) -> list[ChatMessage]:
 
 
 def _newest(turns: Sequence[Turn], chars: int) -> list[Turn]:
-    """The last of `turns`, as many as have `chars` characters together, and the very last whatever it has."""
-    first, room = len(turns) - 1, chars - len(turns[-1].text)
-    while first > 0 and (room := room - len(turns[first - 1].text) - 1) >= 0:
-        first -= 1
-    return list(turns[first:])
+    """The last of `turns`, as many as have `chars` characters together, and the very last however many it has."""
+    kept: list[Turn] = []
+    for turn in reversed(turns):
+        chars -= len(turn.text) + 1
+        if kept and chars < 0:
+            break
+        kept.append(turn)
+    return kept[::-1]
 
 
 def _turns_to_drop(turns: Sequence[Turn], excess: int, tokenizer: Tokenizer) -> int:
