@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from doppel.fair_queue import FairQueue
 from doppel.records import Persona
 from doppel.surfaces.body_limit import BODY_BYTES, LimitedBody
 from doppel.surfaces.hosting import reserve_port, serve
+from doppel.surfaces.talk import Reader
 from doppel.surfaces.web import EXCHANGES, build_app
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine, Wait, answer
@@ -196,14 +198,22 @@ async def test_many_pages_share_the_places_and_one_page_has_few_waiting(site: Si
     assert all(f"About page-{number}?" in text for number, text in enumerate(told))
 
 
-async def test_the_same_page_asks_one_thing_at_a_time(site: Site, program: Program) -> None:
+async def test_the_same_page_asks_one_thing_at_a_time(site: Site) -> None:
     gate = asyncio.Event()
     site.engine.script = lambda persona, turns: [Wait(gate), *answer(persona, "Yes.")]
-    body = program._body("_ask", [None, "again?"])
-    await asyncio.gather(*(program.client.post(f"{program.url}/gradio_api/queue/join", json=body) for _ in range(20)))
-    await asyncio.sleep(0.5)
-    assert len(site.engine.asked) == 1
-    gate.set()
+    fast = everybody(site.engine)
+
+    def slow(visitor: str | None) -> Reader:
+        time.sleep(0.3)
+        return fast(visitor)
+
+    async with served(build_app(slow, site.store)) as url, httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+        program = await Program(url, client, "a-page").open()
+        body = program._body("_ask", [None, "again?"])
+        await asyncio.gather(*(client.post(f"{url}/gradio_api/queue/join", json=body) for _ in range(8)))
+        await asyncio.sleep(1.5)
+        assert len(site.engine.asked) == 1
+        gate.set()
 
 
 async def test_a_request_that_brings_too_much_is_refused_whatever_it_is_for(site: Site, program: Program) -> None:
