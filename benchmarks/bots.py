@@ -169,5 +169,12 @@ class _Heard(Console):
             self._ready()
 
 
-def _keep_nothing(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
+def _keep_nothing(
+    persona: Persona,
+    question: str,
+    reply: str,
+    sources: Sequence[str],
+    liked: bool | None,
+    replaces: int | None = None,
+) -> None:
     """The web chat's votes, of which there are none."""

@@ -16,7 +16,7 @@ from benchmarks.soak import soak
 from benchmarks.stage import ACK_SECONDS, Scene, Stage, Way
 from benchmarks.workspace import as_zip, import_into
 from doppel.archive.archive import Archive
-from doppel.bot.answering import ANSWERS_AT_ONCE
+from doppel.config import Settings
 from doppel.errors import BadInputError
 from doppel.records import Persona
 
@@ -79,7 +79,7 @@ def burst_benchmark(stage: Stage, export: str) -> Benchmark:
             "sent_twice": DUPLICATES,
             "acknowledgements_lost": LOST_ACKS,
             "answer": f"{script.words} words, {script.pause} s before each, {script.words * script.pause:.1f} s in all",
-            "answers_at_once": f"{ANSWERS_AT_ONCE} (the peer: all)",
+            "answers_at_once": f"{Settings().answers_at_once} (the peer: all)",
             "ms_to_acknowledge": "of every event, repeated ones too, and of what the bot itself posts",
             "process": "for each measurement a fresh one for Slack, and another for the bot",
         },

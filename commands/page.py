@@ -13,19 +13,44 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
+    from doppel.config import Settings
+    from doppel.fair_queue import FairQueue
     from doppel.records import Persona
     from doppel.surfaces.doors import Doors
     from doppel.surfaces.talk import Engines
     from doppel.surfaces.web import Readers
 
 
-def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], str] | None = None) -> FastAPI:
-    """The web chat, with what stands before it: signing in, or else that only this machine may read."""
+def queue_of(settings: Settings) -> FairQueue:
+    """The places that everybody who asks shares, in the web chat and in Slack."""
+    from doppel.fair_queue import FairQueue
+
+    return FairQueue(settings.answers_at_once, settings.questions_waiting)
+
+
+def web_page(
+    run: Run,
+    archive: Archive,
+    engine: Engines,
+    status: Callable[[], str] | None = None,
+    queue: FairQueue | None = None,
+) -> FastAPI:
+    """The web chat, with what stands before it: signing in, or else that only this machine may read.
+
+    The places of `queue` may be shared with Slack.
+    """
     from doppel.surfaces.doors import HereOnly, SignedInOnly
     from doppel.surfaces.web import build_app
 
-    def keep(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
-        archive.add_feedback(
+    def keep(
+        persona: Persona,
+        question: str,
+        reply: str,
+        sources: Sequence[str],
+        liked: bool | None,
+        replaces: int | None = None,
+    ) -> int:
+        kept = archive.add_feedback(
             persona.team,
             persona.user_id,
             version=persona.version,
@@ -33,15 +58,24 @@ def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], s
             reply=reply,
             sources=sources,
             liked=liked,
+            replaces=replaces,
         )
+        return kept.id
 
-    doors = _doors(run, archive)
-    examples = run.settings.web_examples
-    page = build_app(readers_of(run, archive, engine), keep, status, examples, signs_in=doors is not None)
+    doors, settings = _doors(run, archive), run.settings
+    page = build_app(
+        readers_of(run, archive, engine),
+        keep,
+        status,
+        settings.web_examples,
+        signs_in=doors is not None,
+        question_chars=settings.question_chars,
+        queue=queue or queue_of(settings),
+    )
     if doors:
         doors.mount(page)
         page.add_middleware(SignedInOnly, visitor=doors.visitor)
-    elif not run.settings.web_open_to_anyone:
+    elif not settings.web_open_to_anyone:
         page.add_middleware(HereOnly)
     return page
 

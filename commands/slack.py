@@ -14,6 +14,7 @@ import typer
 
 from commands import forgetting, workspaces
 from commands.desk import JobDesk
+from commands.page import queue_of
 from commands.run import Run, command
 from doppel.console import Result
 from doppel.errors import DoppelError
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from doppel.archive.archive import Archive
     from doppel.bot.workspaces import Connected, Parts, Workspaces
     from doppel.bot.writing import Engines
+    from doppel.config import Settings
     from doppel.consent import Receipt
+    from doppel.fair_queue import FairQueue
     from doppel.records import User
     from doppel.slack.tokens import Tokens
     from doppel.surfaces.bot import Bot, Client, Identity
@@ -68,15 +71,17 @@ def hears_slack(run: Run) -> bool:
     )
 
 
-async def hear_slack(run: Run, archive: Archive, page: FastAPI, engine: Engines) -> None:
+async def hear_slack(
+    run: Run, archive: Archive, page: FastAPI, engine: Engines, queue: FairQueue | None = None
+) -> None:
     """Keep the archive current by Slack's events, and answer in Slack, until this is cancelled.
 
-    `page` takes what comes by HTTP.
+    `page` takes what comes by HTTP; the places of `queue` may be shared with the web chat.
     """
     from doppel.surfaces.bot import connections
 
     async with connections() as session:
-        await _hear(page, _Slack(run, archive, engine, session))
+        await _hear(page, _Slack(run, archive, engine, session, queue or queue_of(run.settings)))
 
 
 async def _hear(page: FastAPI, slack: _Slack) -> None:
@@ -115,6 +120,7 @@ class _Slack:
     archive: Archive
     engine: Engines
     session: ClientSession
+    queue: FairQueue
     own: Identity | None = None
 
     async def identify(self, teams: Workspaces) -> None:
@@ -143,6 +149,7 @@ class _Slack:
         from doppel.bot.drafting import Drafting
         from doppel.bot.inbox import Inbox
         from doppel.bot.receiving import Receiver
+        from doppel.bot.voting import Voting
         from doppel.bot.workspaces import Parts
         from doppel.sync.feed import EventFeed
 
@@ -151,14 +158,20 @@ class _Slack:
         engine, desk, store = self.engine.within(team), JobDesk(run, team, keep_token is None), archive.bot(team)
         inbox, notices = Inbox(store), Notices(desk, store, client)
         feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
-        answering = Answering(engine, archive, client, team, bot_user, inbox.calm)
+        chars = run.settings.question_chars
+        answering = Answering(engine, archive, client, team, bot_user, inbox.calm, self.queue)
         withdraw, forget = functools.partial(_withdraw, run, archive), functools.partial(_forget, run, archive)
         consenting = Consenting(
             archive, run.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget
         )
-        drafting = Drafting(engine, archive, client, team)
-        commands = Commands(archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices)
-        receiver = Receiver(archive, team, bot_user, feed, inbox, answering, commands, consenting, drafting)
+        drafting = Drafting(engine, archive, client, team, self.queue, chars)
+        commands = Commands(
+            archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices, chars
+        )
+        voting = Voting(archive, team, _vote_secret(run.settings))
+        receiver = Receiver(
+            archive, team, bot_user, feed, inbox, answering, commands, consenting, drafting, voting, chars
+        )
         async with feed.running(), inbox.running(), answering.running():
             beside = [asyncio.create_task(notices.keep_telling())]
             if keep_token:
@@ -192,6 +205,11 @@ class _Slack:
         if self.archive.installations.get(own.team) is None:
             now = now_micros()
             self.archive.installations.put(Installation(own.team, own.name, own.bot_user, installed_at=now))
+
+
+def _vote_secret(settings: Settings) -> str:
+    """What hears Slack: everything that serves has the same, and no archive or backup holds it."""
+    return settings.slack_signing_secret.get_secret_value() or settings.slack_app_token.get_secret_value()
 
 
 async def _keep_token(client: Client, tokens: Tokens, team: str) -> None:

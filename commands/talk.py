@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.jobs import COMMAND, schedule_of
-from commands.page import require_signing_in, web_page
+from commands.page import queue_of, require_signing_in, web_page
 from commands.run import Run, command
 from commands.slack import hear_slack, hears_slack
 from doppel.console import Result
@@ -42,7 +42,9 @@ def chat_(
     if message is None and run.console.as_json:
         raise typer.BadParameter("--json goes with -m.")
     from doppel.access import require_consent
+    from doppel.limits import require_length
 
+    require_length(message or "", run.settings.question_chars)
     with run.archive() as archive:
         person = archive.find_user(persona)
         require_consent(person, archive.consent_records(person))
@@ -124,12 +126,13 @@ async def _serve(run: Run, archive: Archive, listening: socket.socket) -> None:
 
     host, port = listening.getsockname()[:2]
     async with _engine(run, archive) as (engine, server):
-        page = web_page(run, archive, engine, server.status)
+        queue = queue_of(run.settings)
+        page = web_page(run, archive, engine, server.status, queue)
         ready = functools.partial(run.console.say, f"The web chat is at http://{host}:{port}")
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(server.wait_ready())]
             if hears_slack(run):
-                beside.append(tasks.create_task(hear_slack(run, archive, page, engine)))
+                beside.append(tasks.create_task(hear_slack(run, archive, page, engine, queue)))
             await serve(page, listening, ready)
             for task in beside:
                 task.cancel()

@@ -17,6 +17,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from doppel.errors import ConfigError
+from doppel.limits import QUESTION_CHARS
 
 PREFIX = "DOPPEL_"
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
@@ -84,6 +85,15 @@ class Settings(BaseModel):
         default=700, ge=0, description="Tokens of retrieved threads that a prompt may hold, at most."
     )
     prompt_tokens: int = Field(default=1536, ge=128, description="Tokens of a whole prompt, at most.")
+    question_chars: int = Field(
+        default=QUESTION_CHARS, ge=1, description="Characters of a question, at most; a longer one is refused."
+    )
+    answers_at_once: int = Field(
+        default=16, ge=1, description="Answers written at the same time, web chat and Slack together."
+    )
+    questions_waiting: int = Field(
+        default=20, ge=1, description="Questions that one person may have waiting; more are refused."
+    )
     answer_tokens: int = Field(default=256, ge=1, description="Tokens of an answer, at most.")
     temperature: float = Field(
         default=0.3, ge=0, le=2, description="Sampling temperature of answers: low keeps to the quotes, 0 is greedy."

@@ -23,6 +23,7 @@ from doppel.artifacts import Version
 from doppel.config import Settings
 from doppel.errors import ConsentError, NotReadableError, UnknownUserError
 from doppel.inference import Adapter, InferenceClient, Sampling
+from doppel.limits import require_length
 from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
     Channel,
@@ -119,7 +120,11 @@ class Engine:
         return await asyncio.to_thread(self._persona, user)
 
     async def nearness(self, text: str, place: Place) -> float:
-        """The largest cosine of `text` and what is found for it that may be read in `place`; 0 where nothing is."""
+        """The largest cosine of `text` and what is found for it that may be read in `place`; 0 where nothing is.
+
+        Raises TooLongError.
+        """
+        require_length(text, self._settings.question_chars)
         readable = place.readable(await asyncio.to_thread(self._archive.channels))
         found = await asyncio.to_thread(self._retriever.retrieve, text, readable, self._settings.top_k)
         return max((passage.score for passage in found), default=0.0)
@@ -128,8 +133,9 @@ class Engine:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 
         Yields SourcesFound, then TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError,
-        also in mid-answer, NotReadableError, ArtifactError or InferenceError.
+        also in mid-answer, NotReadableError, ArtifactError, InferenceError, or TooLongError for the last of `turns`.
         """
+        require_length(turns[-1].text, self._settings.question_chars)
         started = time.monotonic()
         user = await asyncio.to_thread(self._user, persona.user_id, persona.team)
         watch = _Watch(self._archive, user)

@@ -14,6 +14,9 @@ from doppel.errors import ConfigError
 from doppel.moments import day
 from doppel.records import Passage, Turn
 
+CHARS_A_TOKEN = 32
+"""More than a token of words stands for: of what is longer, nothing is tokenised that would not fit anyway."""
+
 
 class ChatMessage(TypedDict):
     """A message as chat templates take it."""
@@ -56,7 +59,7 @@ def render(
     """
     used, blocks = _fit(passages, context_tokens, tokenizer)
     system = _system(name, blocks, examples)
-    kept = list(turns)
+    kept = _newest(turns, max_tokens * CHARS_A_TOKEN)
     while True:
         messages = (system, *_dialogue(kept))
         ids = tokenizer.prompt_ids(messages)
@@ -98,6 +101,17 @@ def _dialogue(turns: Sequence[Turn]) -> list[ChatMessage]:
         else:
             messages.append({"role": role, "content": content})
     return messages
+
+
+def _newest(turns: Sequence[Turn], chars: int) -> list[Turn]:
+    """The last of `turns`, as many as have `chars` characters together, and the very last however many it has."""
+    kept: list[Turn] = []
+    for turn in reversed(turns):
+        chars -= len(turn.text) + 1
+        if kept and chars < 0:
+            break
+        kept.append(turn)
+    return kept[::-1]
 
 
 def _turns_to_drop(turns: Sequence[Turn], excess: int, tokenizer: Tokenizer) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands.page import web_page
+from commands.page import queue_of, web_page
 from commands.run import Run
 from commands.slack import hear_slack
 from doppel.archive import Archive
@@ -56,6 +56,13 @@ class Listening:
             return answer.json() if answer.text else None
         sent = self.slack.sockets.send("interactive", done)
         return await asyncio.to_thread(self.slack.sockets.wait_for_ack, sent, 10)
+
+    async def replay(self) -> None:
+        """Send the last command or action once more as it was; it is acknowledged as the first time."""
+        if self.http:
+            assert (await asyncio.to_thread(self.http.replay)).status_code == 200
+        else:
+            await asyncio.to_thread(self.slack.sockets.wait_for_ack, self.slack.sockets.replay(), 10)
 
     async def settle(self) -> None:
         """Wait until every event is in the archive: a last message says so, as events are taken in order."""
@@ -141,11 +148,12 @@ async def serving(
         given = environment(data_dir) | {"SLACK_API_URL": slack.api_url} | secret[way] | environ
         settings = load_settings({name: value.format(url=url) for name, value in given.items()})
         run = Run(settings, Quiet(said))
-        page = web_page(run, archive, answers)
+        queue = queue_of(settings)
+        page = web_page(run, archive, answers, queue=queue)
         ready = asyncio.Event()
         tasks = [
             asyncio.create_task(serve(page, port, ready.set)),
-            asyncio.create_task(hear_slack(run, archive, page, answers)),
+            asyncio.create_task(hear_slack(run, archive, page, answers, queue)),
         ]
         try:
             await ready.wait()

@@ -172,6 +172,25 @@ async def test_a_declined_and_an_expired_request_train_nobody(
     assert [job.kind for job in doppel.jobs() if job.kind == "train"] == []
 
 
+async def test_who_said_no_is_not_asked_again_by_others(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+    await say(doppel, "train <@U2>", user="U1")
+    asked = direct_messages(slack, "U2")[0]
+    await press(doppel, DECLINE, value_of(asked, DECLINE), "U2", asked)
+    await doppel.until(lambda: actions(archive, "U2") == [ConsentAction.DECLINE])
+    assert "said no; only they can change that" in await say(doppel, "train <@U2>", user="U1")
+    assert len(direct_messages(slack, "U2")) == 1
+    assert "in a direct message" in await say(doppel, "train <@U2>", user="U2")
+
+
+async def test_one_person_has_only_so_many_asked_who_have_not_answered(
+    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doppel.bot.commands.MAX_REQUESTS", 1)
+    assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
+    assert "1 people whom you asked have not answered" in await say(doppel, "train <@U2>", user="U2")
+    assert "in a direct message" in await say(doppel, "train <@U2>", user="U1")
+
+
 async def test_guests_train_nobody_and_strangers_are_told_to_wait(doppel: Listening) -> None:
     assert await say(doppel, "train <@U1>", user="U4") == "Guests can't ask for a training."
     assert "does not know that person" in await say(doppel, "train <@U9>", user="U2")

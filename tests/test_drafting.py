@@ -350,6 +350,19 @@ async def test_only_its_person_sends_a_draft_and_only_once(doppel: Listening, sl
     assert len(posted(slack)) == 1
 
 
+async def test_whoever_left_the_conversation_neither_sends_there_nor_is_drafted_for_again(
+    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+) -> None:
+    await command(doppel, channel="C2")
+    shown = await drafted(doppel)
+    slack.workspace.leave("C2", "U1")
+    await doppel.until(lambda: "U1" not in next(c.members for c in archive.channels() if c.id == "C2"))
+    for action in (SEND, AGAIN, EDIT):
+        await press(doppel, action, shown, channel="C2")
+    await doppel.until(lambda: told_of(slack, draft_troubles.LEFT) == 3)
+    assert (posted(slack, "C2"), slack.views, len(engine.asked)) == ([], {}, 1)
+
+
 async def test_a_form_and_a_button_at_once_send_one_of_the_two(doppel: Listening, slack: FakeSlack) -> None:
     await command(doppel)
     shown = await drafted(doppel)

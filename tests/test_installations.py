@@ -11,7 +11,7 @@ from slack_sdk import WebClient
 from sqlalchemy import text
 
 from doppel.archive import Archive
-from doppel.archive.installations import Installation, WebSession
+from doppel.archive.installations import MAX_SESSIONS, Installation, WebSession
 from doppel.errors import ConfigError, SlackTokenError
 from doppel.keys import Keys, new_key
 from doppel.slack.tokens import EARLY_MICROS, Tokens
@@ -133,3 +133,13 @@ def test_sessions_end_and_those_that_are_over_go(archive: Archive) -> None:
     assert store.session("b", 25) == WebSession("T2", "b", "U1", 30)
     store.end_session("b")
     assert store.session("b", 25) is None
+
+
+def test_one_person_is_signed_in_with_so_many_browsers_and_the_oldest_go(archive: Archive) -> None:
+    store = archive.installations
+    store.add_session(WebSession("T1", "another's", "U2", 1_000), 1)
+    for number in range(MAX_SESSIONS + 5):
+        store.add_session(WebSession("T1", f"s{number}", "U1", 1_000 + number), 1)
+    kept = [number for number in range(MAX_SESSIONS + 5) if store.session(f"s{number}", 2)]
+    assert kept == list(range(5, MAX_SESSIONS + 5))
+    assert store.session("another's", 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -36,11 +36,8 @@ async def running() -> AsyncIterator[Site]:
     port = listening.getsockname()[1]
     site.url = f"http://127.0.0.1:{port}/"
 
-    def store(persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
-        site.store(persona, question, reply, sources, liked)
-
     examples = ["Why did we drop Kafka?"]
-    app = build_app(everybody(site.engine), store, lambda: site.status, examples, refresh_seconds=0.5)
+    app = build_app(everybody(site.engine), site.store, lambda: site.status, examples, refresh_seconds=0.5)
     serving = asyncio.create_task(serve(app, listening, ready.set))
     await ready.wait()
     yield site
@@ -65,7 +62,7 @@ async def desktop(browser: Browser) -> AsyncIterator[BrowserContext]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(running: Site) -> Site:
     running.engine.reset([ERIK, INES])
-    running.feedback, running.fault, running.status = [], None, ""
+    running.feedback, running.replaced, running.fault, running.status = [], [], None, ""
     return running
 
 
@@ -143,6 +140,7 @@ async def test_thumbs_are_stored_and_taken_back(site: Site, reader: Reader) -> N
     await expect(reader.page.get_by_role("button", name="Disliked")).to_have_count(1)
     stored = (ERIK, "why?", "Because.", (SOURCE.permalink,))
     assert site.feedback == [(*stored, True), (*stored, None), (*stored, False)]
+    assert site.replaced == [None, 1, 2]
 
 
 async def test_a_thumb_that_cannot_be_stored_is_told(site: Site, reader: Reader) -> None:

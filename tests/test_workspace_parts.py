@@ -100,3 +100,14 @@ async def test_a_removed_one_ends_before_that_is_acknowledged() -> None:
         office.installed.pop(0)
         await office.teams.removed("T1")
         assert (office.removed, set(office.open)) == (["T1"], {"T2"})
+
+
+async def test_that_it_was_removed_before_it_was_installed_again_is_old_news() -> None:
+    office = Office()
+    office.installed = [Connected("T1", "U1", since=5_000_000)]
+    async with office.teams.running():
+        await office.teams.removed("T1", 4_999_999)
+        assert (office.removed, set(office.open)) == ([], {"T1"})
+        office.installed.clear()
+        await office.teams.removed("T1", 5_000_000)
+        assert (office.removed, set(office.open)) == (["T1"], set())

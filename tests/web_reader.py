@@ -29,14 +29,25 @@ class Site:
 
     engine: FakeEngine = field(default_factory=lambda: FakeEngine([ERIK, INES]))
     feedback: list[tuple[Persona, str, str, tuple[str, ...], bool | None]] = field(default_factory=list)
+    replaced: list[int | None] = field(default_factory=list)
     fault: Exception | None = None
     status: str = ""
     url: str = ""
 
-    def store(self, persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None) -> None:
+    def store(
+        self,
+        persona: Persona,
+        question: str,
+        reply: str,
+        sources: Sequence[str],
+        liked: bool | None,
+        replaces: int | None = None,
+    ) -> int:
         if self.fault:
             raise self.fault
         self.feedback.append((persona, question, reply, tuple(sources), liked))
+        self.replaced.append(replaces)
+        return len(self.feedback)
 
 
 class Reader:

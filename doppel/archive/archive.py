@@ -15,6 +15,7 @@ from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
+from doppel.archive.deliveries import Deliveries
 from doppel.archive.drafts import DraftStore, kept_edits, withdraw_drafts
 from doppel.archive.erasing import Erased, erase_team
 from doppel.archive.events import EventStore, listening
@@ -85,6 +86,10 @@ class Archive:
     def bot(self, team: str) -> BotStore:
         """What the bot of one workspace must not forget."""
         return BotStore(self._engine, self.place, team)
+
+    def deliveries(self, team: str) -> Deliveries:
+        """What Slack sent from one workspace and must be done once."""
+        return Deliveries(self._engine, self.place, team)
 
     @property
     def installations(self) -> Installations:
@@ -249,8 +254,14 @@ class Archive:
         sources: Sequence[str] = (),
         liked: bool | None = None,
         comment: str = "",
+        vote: str | None = None,
+        replaces: int | None = None,
     ) -> Feedback:
-        """Store what a reader thought of one answer; `sources` are permalinks."""
+        """Store what a reader thought of one answer; `sources` are permalinks.
+
+        It takes the place of what has the same `vote`, which tells one voter and answer from another and nobody's name,
+        or of what has the id `replaces`.
+        """
         with writing(self._engine, self.place) as connection:
             return ledger.add_feedback(
                 connection,
@@ -262,6 +273,8 @@ class Archive:
                 sources=sources,
                 liked=liked,
                 comment=comment,
+                vote=vote,
+                replaces=replaces,
             )
 
     def feedback(self) -> list[Feedback]:

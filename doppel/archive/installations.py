@@ -16,6 +16,9 @@ from doppel.archive.database import reading, writing
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
 
+MAX_SESSIONS = 20
+"""Browsers in which one person may be signed in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
@@ -98,10 +101,13 @@ class Installations:
             connection.execute(update(t).where(t.c.team == team).values(leased_until=0))
 
     def add_session(self, session: WebSession, now: int) -> None:
-        """Somebody signed in; sessions that are over go."""
+        """Somebody signed in; sessions that are over go, and the oldest of a person who has too many."""
         t = tables.web_sessions
+        theirs = (t.c.team == session.team, t.c.user_id == session.user_id)
         with writing(self._engine, self._place) as connection:
             connection.execute(delete(t).where(t.c.expires <= now))
+            ids = connection.scalars(select(t.c.id).where(*theirs).order_by(t.c.expires.desc(), t.c.id)).all()
+            connection.execute(delete(t).where(t.c.team == session.team, t.c.id.in_(ids[MAX_SESSIONS - 1 :])))
             connection.execute(insert(t).values(**asdict(session)))
 
     def session(self, session_id: str, now: int) -> WebSession | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, false, insert, select, update
 
 from doppel.access import ConsentAction, ConsentRecord, is_forgotten
 from doppel.archive import tables
@@ -29,6 +29,9 @@ class Feedback:
     sources: tuple[str, ...]
     liked: bool | None
     comment: str
+
+
+_FEEDBACK = [tables.feedback.c[name] for name in Feedback.__slots__]
 
 
 def now() -> str:
@@ -66,8 +69,13 @@ def add_feedback(
     sources: Sequence[str],
     liked: bool | None,
     comment: str,
+    vote: str | None = None,
+    replaces: int | None = None,
 ) -> Feedback:
-    """Store what a reader thought of one answer. Raises ConsentError where the persona was forgotten meanwhile."""
+    """Store what a reader thought of one answer, in the place of an earlier with the same `vote`, or `replaces`' id.
+
+    Raises ConsentError where the persona was forgotten meanwhile.
+    """
     if is_forgotten(consent_records(connection, User(team, user_id, ""))):
         raise ConsentError("Whoever this answer was given as was forgotten; nothing about it is kept.")
     values = {
@@ -80,14 +88,19 @@ def add_feedback(
         "sources": list(sources),
         "liked": liked,
         "comment": clean(comment),
+        "vote": vote,
     }
-    row = connection.execute(insert(tables.feedback).values(**values).returning(*tables.feedback.c)).one()
+    t = tables.feedback
+    earlier = [t.c.vote == vote] if vote else [t.c.id == replaces] if replaces else [false()]
+    changed = update(t).where(t.c.team == team, *earlier).values(**values).returning(*_FEEDBACK)
+    row = connection.execute(changed).first()
+    row = row or connection.execute(insert(t).values(**values).returning(*_FEEDBACK)).one()
     return _feedback(row._mapping)
 
 
 def feedback(connection: Connection) -> list[Feedback]:
     """All of it, oldest first."""
-    rows = connection.execute(select(tables.feedback).order_by(tables.feedback.c.id))
+    rows = connection.execute(select(*_FEEDBACK).order_by(tables.feedback.c.id))
     return [_feedback(row._mapping) for row in rows]
 
 

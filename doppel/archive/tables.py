@@ -116,6 +116,7 @@ forgotten = Table(
     Column("revision", BigInteger, nullable=False),
 )
 
+# `vote` tells whether the same person votes on the same answer again, and not who that is; NULL where nothing does.
 feedback = Table(
     "feedback",
     metadata,
@@ -129,6 +130,8 @@ feedback = Table(
     Column("sources", JSON, nullable=False),
     Column("liked", Boolean),
     Column("comment", Text, nullable=False),
+    Column("vote", Key),
+    Index("feedback_by_vote", "team", "vote"),
     sqlite_autoincrement=True,
 )
 
@@ -301,4 +304,13 @@ drafts = Table(
     Column("state", Text, nullable=False),
     Column("sent_ts", Key, nullable=False),
     Index("drafts_by_user", "team", "user_id", "at"),
+)
+
+# What Slack sent and was done, or is being done, by a hash; `until` when it need not be known any more.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("until", BigInteger, nullable=False),
 )

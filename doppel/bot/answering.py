@@ -16,14 +16,13 @@ from doppel.archive.bot import BotStore, Open
 from doppel.bot.asked import Question, question_of
 from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
 from doppel.errors import DoppelError
+from doppel.fair_queue import FairQueue
 from doppel.moments import micros
 from doppel.records import Persona
 from doppel.slack.blocks import error_blocks, is_beginning
 from doppel.slack.failing import FAILURES, remove_strays
 from doppel.slack.posting import replace
 from doppel.sync.feed import Calm
-
-ANSWERS_AT_ONCE = 8
 
 INTERRUPTED = "Doppel was restarted in the middle of this answer; ask again."
 NOBODY = "Nobody here can be asked yet: a doppelganger needs its person's consent first."
@@ -35,12 +34,19 @@ class Answering:
     """Answers questions side by side, each of them to its end: an answer, or a sentence about why there is none."""
 
     def __init__(
-        self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str, bot_user: str, calm: Calm
+        self,
+        engine: Engine,
+        archive: Archive,
+        client: AsyncWebClient,
+        team: str,
+        bot_user: str,
+        calm: Calm,
+        queue: FairQueue,
     ) -> None:
         self._engine, self._archive, self._client = engine, archive, client
         self._team, self._bot_user, self._calm = team, bot_user, calm
         self._store: BotStore = archive.bot(team)
-        self._room = asyncio.Semaphore(ANSWERS_AT_ONCE)
+        self._queue = queue
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer = Writer(engine, archive, client, team)
 
@@ -62,12 +68,13 @@ class Answering:
         """Answer a question; returns at once."""
         self._spawn(self._answer(event_id, question))
 
+    def refuse(self, question: Question, sentence: str) -> None:
+        """Say why a question is not answered; returns at once."""
+        self._spawn(self._say(question, sentence))
+
     async def share(self, answer_id: str, user: str) -> None:
         """Show all in a thread what only its asker saw."""
-        try:
-            await self._writer.share(answer_id, user)
-        except Exception as error:
-            log.error("An answer could not be shared (%s)", type(error).__name__)
+        await self._writer.share(answer_id, user)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -97,19 +104,19 @@ class Answering:
                 )
             await asyncio.to_thread(self._store.finish, left.event_id)
         else:
-            await self._answer(left.event_id, question)
+            await self._answer(left.event_id, question, owed=True)
 
-    async def _answer(self, event_id: str, question: Question) -> None:
+    async def _answer(self, event_id: str, question: Question, owed: bool = False) -> None:
         await self._calm()
-        async with self._room:
-            try:
+        try:
+            async with self._queue.place((self._team, question.asker), owed):
                 await self._answer_each(event_id, question)
-            except DoppelError as error:
-                await self._say(question, str(error))
-            except Exception as error:
-                # Without its text, which may quote a message.
-                log.error("A question could not be answered (%s)", type(error).__name__)
-                await self._say(question, UNEXPECTED)
+        except DoppelError as error:
+            await self._say(question, str(error))
+        except Exception as error:
+            # Without its text, which may quote a message.
+            log.error("A question could not be answered (%s)", type(error).__name__)
+            await self._say(question, UNEXPECTED)
         await asyncio.to_thread(self._store.finish, event_id)
 
     async def _answer_each(self, event_id: str, question: Question) -> None:

@@ -10,7 +10,7 @@ from doppel.slack.members import id_of, text_of
 from doppel.slack.messages import timestamp
 
 MAX_PANEL = 5
-PERSON = r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>"
+PERSON = r"<@([UW][A-Z0-9]+)(?:\|[^>]{0,100})?>"
 """The mention of somebody, with their id as its group."""
 _AS = re.compile(rf"as\s+{PERSON}[\s,:]*", re.IGNORECASE)
 _PANEL = re.compile(rf"panel((?:[\s,]+(?:and\s+)?{PERSON})+)[\s,:]*", re.IGNORECASE)
@@ -49,7 +49,7 @@ def question_of(event: Raw, bot_user: str) -> Question | None:
     # A message that mentions the bot comes once more, as an app_mention.
     if not (mentioned or direct or (is_reply and f"<@{bot_user}" not in text)):
         return None
-    people, text = asked_of(re.sub(rf"<@{bot_user}(?:\|[^>]*)?>[\s,:]*", " ", text).strip())
+    people, text = asked_of(re.sub(rf"<@{bot_user}(?:\|[^>]{{0,100}})?>[\s,:]*", " ", text).strip())
     return Question(channel, ts, thread_ts or ts, asker, text, people, direct, mentioned or direct)
 
 

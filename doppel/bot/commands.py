@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.access import has_consent
+from doppel.access import has_consent, is_refused
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
@@ -22,12 +22,16 @@ from doppel.bot.drafting import Drafting
 from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
+from doppel.limits import require_length
 from doppel.moments import now_micros
 from doppel.slack.members import user_of
 from doppel.slack.outgoing import plain
 
 ADMIN_SECONDS = 300.0
 """How long it is believed that somebody is an admin."""
+
+MAX_REQUESTS = 10
+"""People whom one person may have asked for their consent, and who have not answered."""
 
 HELP = """*What I can do*
 `/doppel ask QUESTION` asks here, `/doppel ask as @someone QUESTION` asks somebody's doppelganger
@@ -83,11 +87,12 @@ class Commands:
         drafting: Drafting,
         desk: Desk,
         notices: Notices,
+        question_chars: int,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
         self._bot_user = bot_user
         self._answering, self._consenting, self._drafting = answering, consenting, drafting
-        self._desk, self._notices = desk, notices
+        self._desk, self._notices, self._question_chars = desk, notices, question_chars
         self._store = archive.bot(team)
         self._admins: dict[str, tuple[bool, float]] = {}
         self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
@@ -108,6 +113,7 @@ class Commands:
     async def run(self, command: Command) -> str:
         """Do what is asked for; every error is a sentence."""
         try:
+            require_length(asked_of(command.rest)[1], self._question_chars)
             return await self._words.get(command.word, self._help)(command)
         except DoppelError as error:
             return plain(str(error))
@@ -167,9 +173,14 @@ class Commands:
     async def _train(self, command: Command) -> str:
         await self._require_member(command.user, "ask for a training")
         user = await self._consenting.person(await self._person_in(command))
-        if has_consent(await asyncio.to_thread(self._archive.consent_records, user)):
+        records = await asyncio.to_thread(self._archive.consent_records, user)
+        if has_consent(records):
             job = await self._begin_training(user.id, command.channel, command.user)
             return f"Training {plain(user.name)} is job {job}; I tell you here when it has ended."
+        if is_refused(records) and user.id != command.user:
+            raise RefusedError(f"{user.name} said no; only they can change that, in the Home tab of this app.")
+        if await self._consenting.asked_by(command.user) >= MAX_REQUESTS:
+            raise RefusedError(f"{MAX_REQUESTS} people whom you asked have not answered yet; wait for them first.")
         if not await self._consenting.ask(user, command.user, command.channel):
             return f"{plain(user.name)} was asked already and has not answered yet."
         return f"I asked {plain(user.name)} in a direct message; training begins once they agree."

@@ -85,6 +85,11 @@ class Consenting:
         await asyncio.to_thread(self._store.add_request, request)
         return True
 
+    async def asked_by(self, asker: str) -> int:
+        """How many people somebody asked who may still answer."""
+        await self.expire()
+        return sum(r.asked_by == asker for r in await asyncio.to_thread(self._store.requests, "open"))
+
     async def answer(self, request_id: str, presser: str, agrees: bool) -> None:
         """Take the answer to a request; nobody answers for somebody else, and nobody twice."""
         await self.expire()

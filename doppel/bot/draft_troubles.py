@@ -25,6 +25,7 @@ TOO_LONG = "That is too long for one message; press Edit and shorten it."
 MAYBE_SENT = "Slack did not say whether it took your reply; look before you send it in another way."
 INVITE = "I am not in this conversation, so I could not send your reply; invite me here first."
 JOIN = "You are not in this channel, so I can't show you a draft here; join it first."
+LEFT = "You are not in this conversation any more, so this draft stays where it is; join again first."
 
 _REFUSALS = {"not_in_channel": INVITE, "channel_not_found": INVITE, "user_not_in_channel": JOIN}
 _LATE = {"expired_trigger_id", "invalid_trigger_id"}

@@ -15,6 +15,7 @@ from doppel.bot.asked import Question
 from doppel.bot.draft_troubles import (
     EMPTY,
     GONE,
+    LEFT,
     MAYBE_SENT,
     NOT_AGREED,
     NOT_THERE,
@@ -31,6 +32,8 @@ from doppel.bot.draft_troubles import (
 )
 from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
 from doppel.errors import DoppelError
+from doppel.fair_queue import FairQueue
+from doppel.limits import require_length
 from doppel.moments import now_micros
 from doppel.records import Finished, Message, Persona, Reply, Turn
 from doppel.secrets import mask
@@ -57,7 +60,6 @@ from doppel.slack.posting import post_for_asker, respond
 from doppel.slack.splitting import split
 from doppel.wording import ASKER
 
-DRAFTS_AT_ONCE = 4
 TURNS = 20
 """Messages before the one that is answered that go into the prompt."""
 
@@ -71,11 +73,19 @@ log = logging.getLogger("doppel.bot")
 class Drafting:
     """Drafts in one workspace. What goes wrong is a sentence that the caller alone reads."""
 
-    def __init__(self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        archive: Archive,
+        client: AsyncWebClient,
+        team: str,
+        queue: FairQueue,
+        question_chars: int,
+    ) -> None:
         self._engine, self._archive, self._client, self._team = engine, archive, client, team
+        self._queue, self._question_chars = queue, question_chars
         self._drafts = archive.drafts(team)
         self._writer = Writer(engine, archive, client, team)
-        self._room = asyncio.Semaphore(DRAFTS_AT_ONCE)
 
     async def draft(self, user: str, channel: str, text: str) -> str:
         """Draft a reply to `text`, or to what somebody else said last in a channel; returns what went wrong, or ""."""
@@ -99,6 +109,7 @@ class Drafting:
 
     async def _draft_here(self, user: str, channel: str, text: str) -> None:
         if text.strip():
+            require_length(text.strip(), self._question_chars)
             scene = await self._scene(user, channel)
             said = render_message({"text": text}, scene.names(scene.everybody)).strip()
             await self._begin(Wanted(user, channel, "", "", mask(said)), shown_in="")
@@ -131,7 +142,10 @@ class Drafting:
             await self._write_again(draft, pressed.response_url)
 
     async def _submit(self, submitted: Submitted) -> None:
-        found, text = await self._open(submitted.draft_id, submitted.user), mask(submitted.text.strip())
+        found = await self._open(submitted.draft_id, submitted.user)
+        if len(submitted.text) > FIELD_CHARS:
+            raise DraftError(TOO_LONG)
+        text = mask(submitted.text.strip())
         if not text:
             raise DraftError(EMPTY)
         draft = found if text == found.text else await asyncio.to_thread(self._drafts.edit, found, text)
@@ -189,10 +203,10 @@ class Drafting:
     async def _write(self, wanted: Wanted, instead_of: str | None = None) -> list[Block]:
         """A new draft, as it is shown."""
         asked_at = now_micros()
-        async with self._room:
+        async with self._queue.place((self._team, wanted.user_id)):
             scene = await self._scene(wanted.user_id, wanted.channel)
             said = await self._said(wanted)
-            turns = [Turn(m.author, m.text, m.user == wanted.user_id) for m in said] or [Turn(ASKER, wanted.question)]
+            turns = [self._turn(message, wanted) for message in said] or [Turn(ASKER, wanted.question)]
             reply = await self._reply(wanted.user_id, turns, scene)
         text = split(reply.text, FIELD_CHARS)[0]
         shown = _visible(text, scene).strip()
@@ -211,6 +225,10 @@ class Drafting:
             if isinstance(event, Finished) and event.reply.text.strip():
                 return event.reply
         raise SilentError(SILENT)
+
+    def _turn(self, message: Message, wanted: Wanted) -> Turn:
+        """A message in the prompt, of which a very long one's end is enough."""
+        return Turn(message.author, message.text[-self._question_chars :], message.user == wanted.user_id)
 
     async def _said(self, wanted: Wanted) -> list[Message]:
         """What is answered, and what was said before it; nothing where the caller gave the words."""
@@ -243,6 +261,10 @@ class Drafting:
         draft = await asyncio.to_thread(self._drafts.open_draft, draft_id, user)
         if draft is None:
             raise DraftError(GONE)
+        channels = await asyncio.to_thread(self._archive.channels)
+        here = next((c for c in channels if (c.team, c.id) == (self._team, draft.wanted.channel)), None)
+        if here and here.members and user not in here.members:
+            raise DraftError(LEFT)
         return draft
 
     async def _scene(self, user: str, channel: str) -> Scene:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from doppel.archive.archive import Archive
+from doppel.archive.deliveries import KEPT
 from doppel.bot.answering import Answering
 from doppel.bot.asked import Question, question_of
 from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
 from doppel.bot.inbox import Inbox
-from doppel.errors import ConsentError, DoppelError
-from doppel.slack.blocks import error_blocks, read_feedback
+from doppel.bot.voting import Voting
+from doppel.errors import DoppelError
+from doppel.limits import TooLongError, require_length
+from doppel.moments import now_micros
+from doppel.slack.blocks import Press, error_blocks
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import Pressed, Submitted
 from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
 from doppel.sync.feed import EventFeed
+
+SHARED = 7 * 86_400_000_000
+"""How long it is known, in microseconds, that an answer was shared: its button is gone by then."""
+
+log = logging.getLogger("doppel.bot")
 
 
 class Receiver:
@@ -35,8 +46,12 @@ class Receiver:
         commands: Commands,
         consenting: Consenting,
         drafting: Drafting,
+        voting: Voting,
+        question_chars: int,
     ) -> None:
-        self._archive, self._store, self._bot_user = archive, archive.bot(team), bot_user
+        self._store, self._deliveries, self._bot_user = archive.bot(team), archive.deliveries(team), bot_user
+        self._voting, self._question_chars = voting, question_chars
+        self._under_way: set[str] = set()
         self._feed, self._inbox, self._answering = feed, inbox, answering
         self._commands, self._consenting, self._drafting = commands, consenting, drafting
 
@@ -45,6 +60,13 @@ class Receiver:
         self._feed.put(event)
         question = question_of(event, self._bot_user)
         if question is None or not event_id or not await self._is_meant(question):
+            return
+        try:
+            require_length(question.text, self._question_chars)
+        except TooLongError as error:
+            # Only its id is kept.
+            if await self._inbox.accept(event_id, {}):
+                self._answering.refuse(question, str(error))
             return
         if await self._inbox.accept(event_id, event):
             self._answering.begin(event_id, question)
@@ -56,35 +78,46 @@ class Receiver:
         voice = await asyncio.to_thread(self._store.voice, question.channel, question.thread_ts)
         return voice is not None
 
-    async def vote(self, value: str, _voter: str) -> None:
-        """Keep what a reader thought of an answer, with what was asked and which version answered."""
+    @asynccontextmanager
+    async def once(self, request: str, kept: int = KEPT) -> AsyncIterator[bool]:
+        """Whether something is to be done while this is open: it wasn't in the time `kept`, and nobody does it now.
+
+        What fails may be done again.
+        """
+        is_new = request not in self._under_way and await asyncio.to_thread(
+            self._deliveries.begin, request, now_micros()
+        )
+        if not is_new:
+            yield False
+            return
+        self._under_way.add(request)
         try:
-            answer_id, liked = read_feedback(value)
-        except ValueError:
-            return
-        answer = await asyncio.to_thread(self._store.answer, answer_id)
-        if answer is None:
-            return
-        # Of somebody who was forgotten in this moment nothing is kept.
-        with contextlib.suppress(ConsentError):
-            await asyncio.to_thread(
-                self._archive.add_feedback,
-                self._store.team,
-                answer.user_id,
-                version=answer.version,
-                question=answer.question,
-                reply=answer.reply,
-                sources=answer.sources,
-                liked=liked,
-            )
+            yield True
+        except Exception:
+            await asyncio.to_thread(self._deliveries.give_up, request)
+            raise
+        finally:
+            self._under_way.discard(request)
+        await asyncio.to_thread(self._deliveries.finish, request, now_micros(), kept)
+
+    async def vote(self, value: str, press: Press) -> None:
+        """Keep what a reader thought of an answer, if they could see it."""
+        await self._voting.vote(value, press)
 
     async def command(self, user: str, channel: str, text: str) -> str:
         """Do what somebody asks for with `/doppel`; returns what they alone are to read."""
         return await self._commands.run(Command(user, channel, text))
 
-    async def share(self, answer_id: str, user: str) -> None:
-        """Show all what only its asker saw, if they are who asks for it."""
-        await self._answering.share(answer_id, user)
+    async def share(self, answer_id: str, press: Press) -> None:
+        """Show all what only its asker saw, if they are who asks for it; once."""
+        if not await self._voting.could_see(answer_id, press):
+            return
+        try:
+            async with self.once(f"share-{answer_id}", SHARED) as is_new:
+                if is_new:
+                    await self._answering.share(answer_id, press.user)
+        except Exception as error:
+            log.error("An answer could not be shared (%s)", type(error).__name__)
 
     async def consent(self, action: str, value: str, user: str) -> str:
         """Take somebody's answer to a request, or what they decide in their App home."""

@@ -20,7 +20,7 @@ log = logging.getLogger("doppel.bot")
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A workspace in which the app is installed; `since` tells one installation from the next."""
+    """A workspace in which the app is installed; `since` tells one installation from the next, in microseconds."""
 
     team: str
     bot_user: str
@@ -75,8 +75,13 @@ class Workspaces:
         for parts in self._parts.values():
             parts.feed.end()
 
-    async def removed(self, team: str) -> None:
-        """The app was removed from a workspace: nothing is done there any more, and its tokens are gone."""
+    async def removed(self, team: str, at: int | None = None) -> None:
+        """The app was removed from a workspace: nothing is done there any more, and its tokens are gone.
+
+        What says so of a time `at` before it was installed again, in microseconds, is old news.
+        """
+        if at is not None and any(found.team == team and at < found.since for found in self._tasks):
+            return
         await asyncio.to_thread(self._remove, team)
         await asyncio.gather(*(self._close(found) for found in list(self._tasks) if found.team == team))
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from doppel.records import Passage, Persona, Reply, ts_key
 from doppel.secrets import mask
 from doppel.slack.markup import Raw
+from doppel.slack.members import id_of, text_of
 from doppel.slack.outgoing import plain
 from doppel.slack.splitting import MARKDOWN_CHARS, split
 from doppel.wording import NO_SOURCES, byline
@@ -33,6 +35,15 @@ EPHEMERAL_CHARS = MARKDOWN_CHARS - 2_000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FEEDBACK = re.compile(rf"(dis)?like:({_ID.pattern})")
 _WEB = re.compile(r"https?://[^\s<>|\"]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """Who pressed a button of a message, and where; `thread_ts` is "" where Slack does not say in which thread."""
+
+    user: str
+    channel: str
+    thread_ts: str
 
 
 def closing_blocks(reply: Reply, answer_id: str) -> list[Block]:
@@ -89,6 +100,13 @@ def read_feedback(value: str) -> tuple[str, bool]:
     if match is None:
         raise ValueError("This is no feedback of Doppel's.")
     return match[2], match[1] is None
+
+
+def press_of(body: Raw) -> Press:
+    """Who pressed a button and where, from what Slack sends."""
+    user, container, message, channel = (_part(body, key) for key in ("user", "container", "message", "channel"))
+    thread = text_of(message, "thread_ts") or text_of(container, "thread_ts") or text_of(message, "ts")
+    return Press(id_of(user, "id"), id_of(container, "channel_id") or id_of(channel, "id"), thread)
 
 
 def name(text: str, limit: int = NAME_CHARS) -> str:
@@ -163,6 +181,11 @@ def opaque(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError("A button carries an id of at most 64 letters, digits, _ or -, and nothing else.")
     return value
+
+
+def _part(body: Raw, key: str) -> Raw:
+    part = body.get(key)
+    return part if isinstance(part, dict) else {}
 
 
 def _feedback(answer_id: str) -> Block:

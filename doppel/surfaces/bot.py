@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,8 +15,9 @@ from fastapi import FastAPI, Request, Response
 from slack_bolt import BoltResponse
 from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
-from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncRespond
+from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.kwargs_injection.async_args import AsyncArgs
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
     AsyncRateLimitErrorRetryHandler,
@@ -22,12 +25,13 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.errors import DoppelError
-from doppel.slack.blocks import FEEDBACK, SHARE
+from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
 from doppel.slack.failing import FAILURES, reason
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
+from doppel.slack.outgoing import plain
 from doppel.slack.silence import silent_logger
 
 EVENTS_PATH = "/slack/events"
@@ -38,8 +42,6 @@ HOME_OPENED = "app_home_opened"
 Bot = AsyncApp
 Client = AsyncWebClient
 Next = Callable[[], Awaitable[Any]]
-Ack = Callable[[], Awaitable[Any]]
-
 _log = silent_logger("doppel.slack.bolt")
 
 
@@ -88,10 +90,14 @@ class Handlers(Protocol):
     async def command(self, user: str, channel: str, text: str) -> str:
         """`/doppel` and what stands behind it; returns what its user alone is to read, if anything."""
 
-    async def vote(self, value: str, user: str) -> None:
+    def once(self, request: str) -> AbstractAsyncContextManager[bool]:
+        """Whether something that Slack asks for is to be done while this is open: it wasn't, and nobody does it now."""
+        ...
+
+    async def vote(self, value: str, press: Press) -> None:
         """A feedback button was pressed."""
 
-    async def share(self, answer_id: str, user: str) -> None:
+    async def share(self, answer_id: str, press: Press) -> None:
         """Somebody wants all to see what they alone saw."""
 
     async def consent(self, action: str, value: str, user: str) -> str:
@@ -110,6 +116,9 @@ class Handlers(Protocol):
         """Somebody opens the App home."""
 
 
+Take = Callable[[Handlers, AsyncArgs], Awaitable[None]]
+
+
 class Teams(Protocol):
     """The workspaces in which the app is installed, by their ids."""
 
@@ -119,8 +128,8 @@ class Teams(Protocol):
     def of(self, team: str) -> Handlers | None:
         """Who takes what comes from a workspace; None for one that is not at work, or not yet."""
 
-    async def removed(self, team: str) -> None:
-        """The app was removed from a workspace, or its token revoked."""
+    async def removed(self, team: str, at: int) -> None:
+        """The app was removed from a workspace, or its token revoked, `at` in microseconds."""
 
 
 def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
@@ -154,7 +163,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         if body.get("type") == "event_callback" and isinstance(event, dict):
             team = str(context.team_id)
             if _is_removal(event):
-                await teams.removed(team)
+                await teams.removed(team, _when(body))
             elif handlers := teams.of(team):
                 await handlers.take(str(body.get("event_id") or ""), event)
             else:
@@ -170,61 +179,87 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         if event.get("tab") == "home" and (user := id_of(event, "user")):
             await handlers_of(context).show_home(user)
 
-    async def take_command(ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, command: dict[str, Any]) -> None:
-        await ack()
-        user, channel = id_of(command, "user_id"), id_of(command, "channel_id")
-        if not user or not channel:
-            return
-        if said := await handlers_of(context).command(user, channel, text_of(command, "text")):
-            await respond(text=said, response_type="ephemeral")
+    def once(take: Take) -> Callable[[AsyncArgs], Awaitable[None]]:
+        """A listener that acknowledges, and then does what Slack asks for unless that was done."""
 
-    async def take_vote(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
-        await ack()
-        await handlers_of(context).vote(text_of(action, "value"), _presser(body))
+        async def listener(args: AsyncArgs) -> None:
+            await args.ack()
+            handlers = handlers_of(args.context)
+            try:
+                async with handlers.once(_request_id(args.request)) as is_new:
+                    if is_new:
+                        await take(handlers, args)
+            except DoppelError as error:
+                await _say(args, plain(str(error)))
 
-    async def take_share(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
-        await ack()
-        await handlers_of(context).share(text_of(action, "value"), _presser(body))
-
-    async def take_consent(
-        ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]
-    ) -> None:
-        await ack()
-        user, handlers = _presser(body), handlers_of(context)
-        said = await handlers.consent(text_of(action, "action_id"), text_of(action, "value"), user)
-        if said and body.get("response_url"):
-            await respond(text=said, response_type="ephemeral", replace_original=False)
-        if body.get("view"):
-            await handlers.show_home(user)
-
-    async def take_shortcut(
-        ack: Ack, respond: AsyncRespond, context: AsyncBoltContext, shortcut: dict[str, Any]
-    ) -> None:
-        await ack()
-        channel, message = id_of(shortcut["channel"], "id"), shortcut["message"]
-        if said := await handlers_of(context).draft_reply(_presser(shortcut), channel, message):
-            await respond(text=said, response_type="ephemeral", replace_original=False)
-
-    async def take_draft(ack: Ack, context: AsyncBoltContext, body: dict[str, Any], action: dict[str, Any]) -> None:
-        await ack()
-        await handlers_of(context).press_draft(pressed_of(body, action))
-
-    async def take_form(ack: Ack, context: AsyncBoltContext, body: dict[str, Any]) -> None:
-        await ack()
-        await handlers_of(context).submit_draft(submitted_of(body))
+        return listener
 
     app.middleware(take_event)
-    app.command("/doppel")(take_command)
-    app.action(FEEDBACK)(take_vote)
-    app.action(SHARE)(take_share)
+    app.command("/doppel")(once(_take_command))
+    app.action(FEEDBACK)(once(_take_vote))
+    app.action(SHARE)(once(_take_share))
     for action in (AGREE, DECLINE, WITHDRAW):
-        app.action(action)(take_consent)
-    app.message_shortcut(SHORTCUT)(take_shortcut)
+        app.action(action)(once(_take_consent))
+    app.message_shortcut(SHORTCUT)(once(_take_shortcut))
     for action in (SEND, EDIT, AGAIN):
-        app.action(action)(take_draft)
-    app.view(FORM)(take_form)
+        app.action(action)(once(_take_draft))
+    app.view(FORM)(once(_take_form))
     app.event(HOME_OPENED)(open_home)
     return app
+
+
+async def _take_command(handlers: Handlers, args: AsyncArgs) -> None:
+    user, channel = id_of(args.body, "user_id"), id_of(args.body, "channel_id")
+    if user and channel:
+        await _say(args, await handlers.command(user, channel, text_of(args.body, "text")))
+
+
+async def _take_vote(handlers: Handlers, args: AsyncArgs) -> None:
+    await handlers.vote(_value(args), press_of(args.body))
+
+
+async def _take_share(handlers: Handlers, args: AsyncArgs) -> None:
+    await handlers.share(_value(args), press_of(args.body))
+
+
+async def _take_consent(handlers: Handlers, args: AsyncArgs) -> None:
+    user = press_of(args.body).user
+    await _say(args, await handlers.consent(text_of(args.action or {}, "action_id"), _value(args), user))
+    if args.body.get("view"):
+        await handlers.show_home(user)
+
+
+async def _take_shortcut(handlers: Handlers, args: AsyncArgs) -> None:
+    press = press_of(args.body)
+    await _say(args, await handlers.draft_reply(press.user, press.channel, args.body["message"]))
+
+
+async def _take_draft(handlers: Handlers, args: AsyncArgs) -> None:
+    await handlers.press_draft(pressed_of(args.body, args.action or {}))
+
+
+async def _take_form(handlers: Handlers, args: AsyncArgs) -> None:
+    await handlers.submit_draft(submitted_of(args.body))
+
+
+def _value(args: AsyncArgs) -> str:
+    return text_of(args.action or {}, "value")
+
+
+async def _say(args: AsyncArgs, sentence: str) -> None:
+    """Tell whoever typed or pressed something, who alone reads it, if there is anything to say and a way to."""
+    if sentence and args.body.get("response_url"):
+        await args.respond(text=sentence, response_type="ephemeral", replace_original=False)
+
+
+def _request_id(request: AsyncBoltRequest) -> str:
+    """What tells one thing that somebody did from the next, hashed: Slack's trigger, which a repetition has as well.
+
+    Where there is none it is the signature, and in Socket Mode, which signs nothing, the whole request.
+    """
+    signed = request.headers.get("x-slack-signature", [])
+    told = text_of(request.body, "trigger_id") or "".join(signed) or json.dumps(request.body, sort_keys=True)
+    return hashlib.sha256(f"{text_of(request.body, 'type')} {told}".encode()).hexdigest()
 
 
 class AwayError(DoppelError):
@@ -239,9 +274,10 @@ def _is_removal(event: dict[str, Any]) -> bool:
     return event.get("type") == "app_uninstalled"
 
 
-def _presser(body: dict[str, Any]) -> str:
-    user = body.get("user")
-    return id_of(user, "id") if isinstance(user, dict) else ""
+def _when(body: dict[str, Any]) -> int:
+    """When an event was, in microseconds: the end of the second that Slack tells; 0 where it tells none."""
+    seconds = body.get("event_time")
+    return seconds * 1_000_000 + 999_999 if isinstance(seconds, int) else 0
 
 
 def mount_events(page: FastAPI, app: AsyncApp) -> None:

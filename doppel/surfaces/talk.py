@@ -10,6 +10,7 @@ from typing import Protocol
 
 from doppel.access import Place
 from doppel.errors import DoppelError
+from doppel.fair_queue import Asker, FairQueue
 from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
 from doppel.surfaces.terminal import ASKER
 
@@ -38,6 +39,29 @@ class Engines(ReplyEngine, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class InTurn:
+    """An engine that answers an asker once it is their turn."""
+
+    engine: ReplyEngine
+    queue: FairQueue
+    asker: Asker
+
+    async def personas(self) -> list[Persona]:
+        """As the engine."""
+        return await self.engine.personas()
+
+    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+        """As the engine."""
+        return await self.engine.persona(user_id, team)
+
+    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+        """As the engine; raises CrowdedError too."""
+        async with self.queue.place(self.asker):
+            async for event in self.engine.reply(persona, turns, place):
+                yield event
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Somebody before the web chat: whom they can ask, and what they may read. `name` is "" where nobody signs in."""
 
@@ -50,7 +74,8 @@ class Reader:
 class Exchange:
     """A question and its answer, as far as it is written.
 
-    `sources` is None until they are looked up; `trouble` is a sentence about why the answer ends where it does.
+    `sources` is None until they are looked up; `trouble` is a sentence about why the answer ends where it does; `vote`
+    is the id under which it is stored what the reader thinks of it.
     """
 
     question: str
@@ -62,6 +87,7 @@ class Exchange:
     open: bool = True
     finished: bool = False
     liked: bool | None = None
+    vote: int | None = None
 
     def take(self, event: ReplyEvent) -> None:
         """Add what the engine tells."""

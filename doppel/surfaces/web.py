@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,11 +14,14 @@ import gradio as gr
 from fastapi import FastAPI, Request
 
 from doppel.errors import DoppelError
+from doppel.fair_queue import Asker, FairQueue
+from doppel.limits import QUESTION_CHARS, TooLongError, require_length
 from doppel.records import Persona
 from doppel.surfaces import markup
+from doppel.surfaces.body_limit import LimitedBody
 from doppel.surfaces.doors import SIGN_OUT, VISITOR
 from doppel.surfaces.hosting import OwnHostOnly
-from doppel.surfaces.talk import UNEXPECTED, Reader, Talk
+from doppel.surfaces.talk import UNEXPECTED, Exchange, InTurn, Reader, Talk
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +34,29 @@ PLACEHOLDER = (
     "<p>An AI answers in the manner of a colleague, and shows the Slack threads that it drew on.</p>"
 )
 NOBODY = "There is nobody to ask yet."
+EXCHANGES = 100
+"""Questions of one conversation, at most."""
+LONG_TALK = f"A conversation may have {EXCHANGES} questions; begin a new one."
 OUTDATED = "Doppel was restarted since this page was opened; reload it."
 
 Updates = dict[Any, Any]
 
 
 class Feedback(Protocol):
-    """Stores what a reader thought of an answer; `sources` are permalinks, `liked` is None for a thumb withdrawn."""
+    """Stores what a reader thought of an answer; `sources` are permalinks, `liked` is None for a thumb withdrawn.
+
+    Returns the id under which it is stored, if it has one: the next thumb on that answer `replaces` it.
+    """
 
     def __call__(
-        self, persona: Persona, question: str, reply: str, sources: Sequence[str], liked: bool | None
-    ) -> None: ...
+        self,
+        persona: Persona,
+        question: str,
+        reply: str,
+        sources: Sequence[str],
+        liked: bool | None,
+        replaces: int | None = None,
+    ) -> int | None: ...
 
 
 class Readers(Protocol):
@@ -58,13 +74,17 @@ def build_app(
     examples: Sequence[str] = (),
     refresh_seconds: float = 10,
     signs_in: bool = False,
+    question_chars: int = QUESTION_CHARS,
+    queue: FairQueue | None = None,
 ) -> FastAPI:
     """The web chat as an ASGI app.
+
+    Questions have `question_chars` at most; answers wait for a place in `queue`, if there is one.
 
     `status` is a sentence about the model server, or nothing. People and status are looked up again every
     `refresh_seconds`. Where a visitor `signs_in`, something before it must put who that is into the request's scope.
     """
-    page = _Page(readers, feedback, status, examples, refresh_seconds)
+    page = _Page(readers, feedback, status, examples, refresh_seconds, question_chars, queue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,6 +92,7 @@ def build_app(
         await page.end()
 
     app = FastAPI(title="Doppel", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(LimitedBody)
     app.add_middleware(OwnHostOnly)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -101,8 +122,11 @@ class _Page:
         status: Callable[[], str] | None,
         examples: Sequence[str],
         refresh_seconds: float,
+        question_chars: int,
+        queue: FairQueue | None,
     ) -> None:
         self._readers = readers
+        self._question_chars, self._queue = question_chars, queue
         self._feedback = feedback
         self._status = status
         self._answering: set[Talk] = set()
@@ -195,9 +219,12 @@ class _Page:
             self._about: markup.persona_html(persona),
         }
 
-    async def _ask(self, talk: Talk, text: str, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _ask(self, talk: Talk, text: object, request: gr.Request) -> AsyncIterator[Updates]:
         _require_owner(talk, request)
-        question = text.strip()
+        question = text.strip() if isinstance(text, str) else ""
+        if trouble := self._refusal(talk, question):
+            yield {self._news: markup.trouble_html(trouble)}
+            return
         if talk.people is None:
             # Asked before the page had loaded wholly.
             yield await self._refresh(talk, request)
@@ -210,8 +237,17 @@ class _Page:
         else:
             yield self._nothing()
 
+    def _refusal(self, talk: Talk, question: str) -> str:
+        """Why something is not asked, as a sentence, or ""."""
+        try:
+            require_length(question, self._question_chars)
+        except TooLongError as error:
+            return str(error)
+        return LONG_TALK if len(talk.exchanges) >= EXCHANGES else ""
+
     async def _ask_example(self, talk: Talk, chosen: gr.SelectData, request: gr.Request) -> AsyncIterator[Updates]:
-        async for updates in self._ask(talk, chosen.value["text"], request):
+        text = chosen.value.get("text") if isinstance(chosen.value, dict) else None
+        async for updates in self._ask(talk, text, request):
             yield updates
 
     async def _retry(self, talk: Talk, request: gr.Request) -> AsyncIterator[Updates]:
@@ -232,10 +268,15 @@ class _Page:
         except Exception as error:
             yield {self._news: markup.trouble_html(sentence(error))}
             return
+        if talk.busy:
+            # Asked twice at the same time.
+            yield self._nothing()
+            return
+        engine = InTurn(reader.engine, self._queue, _asker(request)) if self._queue else reader.engine
         listed: object = None
         self._answering.add(talk)
         try:
-            async with aclosing(talk.ask(reader.engine, question, reader.place)) as states:
+            async with aclosing(talk.ask(engine, question, reader.place)) as states:
                 async for exchange in states:
                     updates = self._shown(talk)
                     if exchange.sources is not listed:
@@ -269,18 +310,38 @@ class _Page:
     async def _like(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> str:
         """Store a thumb; Gradio counts messages, and says "" where it was taken back."""
         _require_owner(talk, request)
-        if thumb.index // 2 >= len(talk.exchanges):
+        exchange = _exchange(talk, thumb.index)
+        if exchange is None:
             return markup.trouble_html(OUTDATED)
-        exchange = talk.exchanges[thumb.index // 2]
         links = [source.permalink for source in exchange.sources or ()]
         exchange.liked = thumb.liked if isinstance(thumb.liked, bool) else None
+        keep = partial(self._feedback, exchange.persona, exchange.question, exchange.text, links, exchange.liked)
+        if exchange.vote is not None:
+            keep = partial(keep, replaces=exchange.vote)
         try:
-            await asyncio.to_thread(
-                self._feedback, exchange.persona, exchange.question, exchange.text, links, exchange.liked
-            )
+            exchange.vote = await asyncio.to_thread(keep)
         except Exception as error:
             return markup.trouble_html(sentence(error))
         return ""
+
+
+def _exchange(talk: Talk, index: object) -> Exchange | None:
+    """The answer that stands at `index` in the page, where one was given to its end; a browser may send anything."""
+    if (
+        not isinstance(index, int)
+        or isinstance(index, bool)
+        or index % 2 == 0
+        or not 0 <= index // 2 < len(talk.exchanges)
+    ):
+        return None
+    exchange = talk.exchanges[index // 2]
+    return exchange if exchange.text and not exchange.open else None
+
+
+def _asker(request: gr.Request) -> Asker:
+    """Whose turn it must be: who signed in, else the page."""
+    team, _, user = (request.username or "").partition("/")
+    return (team, user) if user else ("", str(request.session_hash))
 
 
 def _require_owner(talk: Talk, request: gr.Request) -> None:

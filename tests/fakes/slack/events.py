@@ -79,6 +79,7 @@ class HttpApp:
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way, self._change = 0, threading.Condition()
         self._worker: asyncio.Task[None] | None = None
+        self._last: tuple[bytes, dict[str, str]] = (b"", {})
 
     def __enter__(self) -> Self:
         self.slack.on_loop(self._start)
@@ -108,6 +109,11 @@ class HttpApp:
     def act(self, payload: Json) -> httpx2.Response:
         """Send what someone did with a button, a menu or a form; raises httpx2.TimeoutException."""
         return self._post(urlencode({"payload": json.dumps(payload)}).encode(), "application/x-www-form-urlencoded")
+
+    def replay(self) -> httpx2.Response:
+        """Send the last command or action once more as it was: the same bytes with the same signature."""
+        body, headers = self._last
+        return httpx2.post(self.url, content=body, headers=headers, timeout=self.ack_seconds, trust_env=False)
 
     def send(self, envelope: Json) -> None:
         """Send an event in its envelope; sent again as it is, it is a duplicate."""
@@ -193,5 +199,5 @@ class HttpApp:
         task.add_done_callback(self._tasks.discard)
 
     def _post(self, body: bytes, content_type: str) -> httpx2.Response:
-        headers = {"Content-Type": content_type, **signed(self.slack.app.signing_secret, body)}
-        return httpx2.post(self.url, content=body, headers=headers, timeout=self.ack_seconds, trust_env=False)
+        self._last = body, {"Content-Type": content_type, **signed(self.slack.app.signing_secret, body)}
+        return self.replay()

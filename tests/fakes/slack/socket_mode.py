@@ -85,6 +85,11 @@ class SocketMode:
         self._slack.on_loop(lambda: self._spawn(self._deliver(envelope)))
         return str(envelope["envelope_id"])
 
+    def replay(self) -> str:
+        """Send the last command or action once more, in an envelope of its own; returns its id."""
+        last = next(envelope for envelope in reversed(self.sent) if envelope["type"] != "events_api")
+        return self.send(last["type"], last["payload"])
+
     def wait_for_ack(self, envelope_id: str, timeout: float = 5) -> Any:
         """The payload of an acknowledgement, None where it has none; raises TimeoutError."""
         with self._change:
