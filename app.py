@@ -31,7 +31,7 @@ def doctor_(run: Run) -> Result:
     from indexing import FORMAT
 
     running = asyncio.run(find_running(run.settings))
-    checks = examine(run.settings, run.index(), FORMAT, running.url if running else None)
+    checks = examine(run.settings, run.index(), FORMAT, running.address if running else None)
     text = "\n".join(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
     return Result({"checks": [asdict(check) for check in checks]}, text)
 

@@ -350,10 +350,9 @@ def test_the_server_was_the_one_to_train_while_it_ran(deployment: Deployment) ->
 
 def _kill_vllm(deployment: Deployment) -> None:
     """kill -9 for the server process that listens there."""
-    port = int(deployment.endpoint.url.split(":")[2].split("/")[0])
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "vllm.entrypoints.openai.api_server" in words and str(port) in words:
+        if "vllm.entrypoints.openai.api_server" in words and deployment.endpoint.socket in words:
             process.kill()
 
 
