@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], str] | None = None) -> FastAPI:
     """The web chat, with what stands before it: signing in, or else that only this machine may read."""
+    # Gradio's default is a folder that all users of the machine share.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(run.settings.run_dir / "gradio"))
     from doppel.surfaces.doors import HereOnly, SignedInOnly
     from doppel.surfaces.web import build_app
 

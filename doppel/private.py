@@ -34,13 +34,14 @@ def secure_data_folder(folder: Path) -> str:
 
     Raises ConfigError where the folder is another user's, or one that everybody uses.
     """
-    if not folder.is_dir():
+    before = _folder_mode(folder)
+    if before is None:
         return ""
     _require_own(folder)
-    before = folder.stat().st_mode & OTHERS
-    for path in (folder, *_contents(folder)):
+    real = folder.resolve()
+    for path in (real, *_contents(real)):
         _narrow(path)
-    if not before:
+    if not before & OTHERS:
         return ""
     return open_to_others(folder) or (
         f"Other users of this machine could look into {folder} until now; it is for its owner alone again."
@@ -49,7 +50,7 @@ def secure_data_folder(folder: Path) -> str:
 
 def open_to_others(folder: Path) -> str:
     """A sentence where others can still look into a data folder, else nothing."""
-    if not folder.is_dir() or not folder.stat().st_mode & OTHERS:
+    if not (_folder_mode(folder) or 0) & OTHERS:
         return ""
     return (
         f"Other users of this machine can look into {folder}, and its file system doesn't let Doppel change that; "
@@ -66,6 +67,15 @@ def readable_secrets(dotenv: Path) -> str:
     if not mode & OTHERS:
         return ""
     return f"Other users of this machine may read {dotenv.absolute()}, which may hold tokens; run `chmod 600 {dotenv}`."
+
+
+def _folder_mode(folder: Path) -> int | None:
+    """The mode of a folder; None where there is none that can be looked at."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return None
+    return mode if stat.S_ISDIR(mode) else None
 
 
 def _require_own(folder: Path) -> None:
