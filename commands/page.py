@@ -40,7 +40,14 @@ def web_page(run: Run, archive: Archive, engine: Engines, status: Callable[[], s
 
     doors = _doors(run, archive)
     examples = run.settings.web_examples
-    page = build_app(readers_of(run, archive, engine), keep, status, examples, signs_in=doors is not None)
+    page = build_app(
+        readers_of(run, archive, engine),
+        keep,
+        status,
+        examples,
+        signs_in=doors is not None,
+        public_url=run.settings.public_url,
+    )
     if doors:
         doors.mount(page)
         page.add_middleware(SignedInOnly, visitor=doors.visitor)

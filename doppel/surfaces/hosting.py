@@ -32,7 +32,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 HEADERS = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
+    # Not "no-referrer", with which a browser hides from the server, too, whose form was sent.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
 

@@ -17,6 +17,7 @@ from doppel.records import Persona
 from doppel.surfaces import markup
 from doppel.surfaces.doors import SIGN_OUT, VISITOR
 from doppel.surfaces.hosting import OwnHostOnly
+from doppel.surfaces.origins import OwnOriginOnly
 from doppel.surfaces.talk import UNEXPECTED, Reader, Talk
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def build_app(
     examples: Sequence[str] = (),
     refresh_seconds: float = 10,
     signs_in: bool = False,
+    public_url: str = "",
 ) -> FastAPI:
-    """The web chat as an ASGI app.
+    """The web chat as an ASGI app, for its own pages: those of the address that is asked, and of `public_url`.
 
     `status` is a sentence about the model server, or nothing. People and status are looked up again every
     `refresh_seconds`. Where a visitor `signs_in`, something before it must put who that is into the request's scope.
@@ -72,6 +74,7 @@ def build_app(
         await page.end()
 
     app = FastAPI(title="Doppel", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(OwnOriginOnly, public_url=public_url)
     app.add_middleware(OwnHostOnly)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
