@@ -10,6 +10,7 @@ import typer
 from commands import archive, data, forgetting, jobs, personas, slack, talk, workspaces
 from commands.run import AsJson, DataDir, Run, command, execute
 from doppel.console import Result
+from doppel.plain_text import lines
 
 app = typer.Typer(help="Doppel: answers as a colleague would, from your team's Slack.", add_completion=False)
 for part in (data, personas, forgetting, jobs, talk, slack, archive, workspaces):
@@ -32,7 +33,7 @@ def doctor_(run: Run) -> Result:
 
     running = asyncio.run(find_running(run.settings))
     checks = examine(run.settings, run.index(), FORMAT, running.address if running else None)
-    text = "\n".join(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
+    text = lines(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
     return Result({"checks": [asdict(check) for check in checks]}, text)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from commands.jobs import as_job
 from commands.run import Detach, Run, command
 from commands.workspaces import label, team_to_sync, tokens_of
 from doppel.console import Result, duration
+from doppel.plain_text import line, plain
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -39,7 +41,7 @@ def import_(
         f"{report.unchanged} unchanged, in {report.seconds:.1f} s ({rate:.0f} a second).\n"
         f"{report.users} people, {report.channels} channels, {report.threads} threads."
     )
-    skipped = "".join(f"\nSkipped {count}: {reason}" for reason, count in report.skipped.items())
+    skipped = "".join(f"\nSkipped {count}: {line(reason)}" for reason, count in report.skipped.items())
     return Result(asdict(report), text + skipped)
 
 
@@ -85,7 +87,10 @@ def search_(
     started = time.monotonic()
     with run.archive() as archive:
         found = search_rows(run.retriever(archive), archive, query, k)
-    text = "\n\n".join(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}\n{r['text']}" for r in found)
+    text = "\n\n".join(
+        line(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}") + "\n" + indent(plain(r["text"]), "  ")
+        for r in found
+    )
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
 
 

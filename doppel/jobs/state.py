@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from doppel.config import Settings
+from doppel.plain_text import line
 from doppel.processes import started_at
 
 EVERY_SECONDS = 0.5
@@ -73,7 +74,7 @@ class JobFiles:
     def log(self, text: str) -> None:
         """Append one line to the log."""
         with self.log_path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line(text)}\n")
 
     def log_tail(self) -> str:
         """The end of the log."""

@@ -100,7 +100,11 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, on_ready: Callable[[], None] | None) -> None:
         self._streams = _EndingStreams(app)
         config = uvicorn.Config(
-            self._streams, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+            self._streams,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
         self._on_ready = on_ready
