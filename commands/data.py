@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,11 +87,14 @@ def search_(
     started = time.monotonic()
     with run.archive() as archive:
         found = search_rows(run.retriever(archive), archive, query, k)
-    text = "\n\n".join(
-        line(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}") + "\n" + indent(plain(r["text"]), "  ")
-        for r in found
-    )
+    text = "\n\n".join(map(_shown, found))
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """One result; what was said is indented, so that none of it can pass for another result."""
+    head = line(f"{row['score']:.3f}  #{row['channel']}  {row['permalink']}")
+    return f"{head}\n{indent(plain(row['text']), '  ')}"
 
 
 @command(app, "sync")

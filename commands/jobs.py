@@ -113,9 +113,8 @@ def jobs_show(run: Run, job_id: JobId) -> Result:
         job = jobs.find(job_id)
         result = jobs.result(job.id) if job.status == "done" else None
     log = JobFiles.of(run.settings, job.id).log_tail()
-    text = "\n".join(
-        filter(None, [line(line_of(job)), line(job.error or ""), result["text"] if result else None, "", log])
-    )
+    told = [line(line_of(job)), line(job.error or ""), result["text"] if result else None, log]
+    text = "\n".join(filter(None, told))
     return Result(asdict(job) | {"log": log, "result": result["data"] if result else None}, text)
 
 

@@ -115,8 +115,8 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
             lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
         )
     text = (
-        f"{line(report.persona)}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with "
-        f"it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
+        f"{line(report.persona)}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} "
+        f"with it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
         f"({report.tokens_per_second:.0f} tokens a second).\n"
         f"{f'Published as {report.version}.' if report.published else 'Not published.'} {report.reason}"
     )

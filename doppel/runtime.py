@@ -63,8 +63,8 @@ def _base(environ: Mapping[str, str]) -> Path:
         if name + NAME_BYTES <= SOCKET_PATH_BYTES and _is_safe(base):
             return base
     raise ConfigError(
-        f"None of {', '.join(map(str, found))} can hold vLLM's socket: it must be a folder in which others can't replace "
-        "what you put there, with a short path; set TMPDIR to such a one."
+        f"None of {', '.join(map(str, found))} can hold vLLM's socket; set TMPDIR to a folder with a short path, in "
+        "which no other user can replace what you put there."
     )
 
 

@@ -43,6 +43,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def open_to_others(folder: Path) -> list[Path]:
+    """What is there that is not for its owner alone."""
+    there = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    return [path for path in there if path.stat().st_mode & 0o077]
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A finished command; `data` is what it printed with --json."""

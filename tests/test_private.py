@@ -21,16 +21,10 @@ from doppel.doctor import Check, examine
 from doppel.errors import ConfigError
 from doppel.private import readable_secrets, secure_data_folder
 from indexing import FORMAT
-from tests.end_to_end import ROOT, SAMPLE, archive_at, doppel, environment
+from tests.end_to_end import ROOT, SAMPLE, archive_at, doppel, environment, open_to_others
 
 NOBODY = 65534
 SAID = "Other users of this machine could look into"
-
-
-def open_to_others(folder: Path) -> list[Path]:
-    """What is there that is not for its owner alone."""
-    there = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
-    return [path for path in there if path.stat().st_mode & 0o077]
 
 
 def widen(folder: Path) -> None:
