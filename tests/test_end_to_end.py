@@ -261,7 +261,7 @@ def test_nobody_but_this_user_reaches_the_model_server(deployment: Deployment) -
     assert len(vllm) > 1
     for process in vllm:
         sockets = process.net_connections("all")
-        named = {Path(s.laddr) for s in sockets if s.family == socket.AF_UNIX and s.laddr}
+        named = {Path(str(s.laddr)) for s in sockets if s.family == socket.AF_UNIX and s.laddr}
         assert {name.parent for name in named} <= {path.parent}
         for place in [s.laddr for s in sockets if s.status == psutil.CONN_LISTEN]:
             # PyTorch's gloo opens these for others of its kind, which there are none of.

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
-from gradio_client import Client
+from gradio_client import Client  # type: ignore[import-untyped]
 from playwright.async_api import expect
 
 from doppel.surfaces.doors import HereOnly
