@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from doppel.config import DOTENV, Settings, load_settings
+from doppel.config import DOTENV, Settings, load_settings, secret_variables
 from doppel.console import Console, Result, quiet_libraries
 from doppel.jobs.reports import JobConsole, Reports
 from doppel.private import keep_files_private, readable_secrets, secure_data_folder
@@ -127,7 +127,7 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
     with console.guarded(lambda: load().logs_dir / "doppel.log"):
         try:
             run = Run(load(), console)
-            for warning in (secure_data_folder(run.settings.data_dir), readable_secrets(DOTENV)):
+            for warning in (secure_data_folder(run.settings.data_dir), readable_secrets(DOTENV, secret_variables())):
                 if warning:
                     console.say(warning)
             console.result(body(run, **given))

@@ -229,6 +229,12 @@ def variable(field: str) -> str:
     return field.upper() if field.startswith("slack_") else PREFIX + field.upper()
 
 
+def secret_variables() -> list[str]:
+    """The environment variables of the settings that are secrets."""
+    fields = Settings.model_fields.items()
+    return [variable(name) for name, field in fields if field.annotation is SecretStr or name.endswith("_api_key")]
+
+
 def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:
     ours = {k[len(PREFIX) :].lower(): v for k, v in pairs.items() if k.startswith(PREFIX) and v is not None}
     slack = {name: pairs.get(variable(name)) for name in Settings.model_fields if name.startswith("slack_")}

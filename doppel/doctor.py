@@ -15,7 +15,7 @@ import psutil
 
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.config import DOTENV, Settings
+from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
 from doppel.private import open_to_others, readable_secrets
 
@@ -124,7 +124,7 @@ def _disk(folder: Path) -> Check:
 
 
 def _permissions(folder: Path) -> Check:
-    faults = [fault for fault in (open_to_others(folder), readable_secrets(DOTENV)) if fault]
+    faults = [fault for fault in (open_to_others(folder), readable_secrets(DOTENV, secret_variables())) if fault]
     return Check("permissions", not faults, " ".join(faults) or f"{folder} is for its owner alone")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from doppel.errors import ConfigError
@@ -58,15 +58,16 @@ def open_to_others(folder: Path) -> str:
     )
 
 
-def readable_secrets(dotenv: Path) -> str:
-    """A sentence where others can read a file of settings that is this user's, else nothing."""
+def readable_secrets(dotenv: Path, secrets: Iterable[str]) -> str:
+    """A sentence where others may read a file of settings that names any of the variables `secrets`, else nothing."""
     try:
-        mode = dotenv.stat().st_mode
+        is_open = dotenv.stat().st_mode & OTHERS
+        text = dotenv.read_text(encoding="utf-8", errors="replace") if is_open else ""
     except OSError:
         return ""
-    if not mode & OTHERS:
+    if not any(name in text for name in secrets):
         return ""
-    return f"Other users of this machine may read {dotenv.absolute()}, which may hold tokens; run `chmod 600 {dotenv}`."
+    return f"Other users of this machine may read {dotenv.absolute()}, which holds secrets; run `chmod 600 {dotenv}`."
 
 
 def _folder_mode(folder: Path) -> int | None:
@@ -80,13 +81,21 @@ def _folder_mode(folder: Path) -> int | None:
 
 def _require_own(folder: Path) -> None:
     found = folder.stat()
-    if found.st_mode & stat.S_ISVTX or folder.resolve() in Path.home().resolve().parents:
+    if found.st_mode & stat.S_ISVTX or folder.resolve() in _above_home():
         raise ConfigError(f"{folder} is not for Doppel alone; choose a folder of its own with --data-dir.")
     if found.st_uid != os.geteuid():
         raise ConfigError(
             f"The data folder {folder} belongs to another user; run Doppel as that one, give it to you with chown, or "
             "choose another folder with --data-dir."
         )
+
+
+def _above_home() -> Sequence[Path]:
+    """The folders that hold this user's, which others go through."""
+    try:
+        return Path.home().resolve().parents
+    except RuntimeError:
+        return ()
 
 
 def _contents(folder: Path) -> Iterator[Path]:

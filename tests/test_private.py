@@ -191,12 +191,15 @@ def _examined(folder: Path) -> list[Check]:
 
 def test_a_file_of_tokens_that_others_can_read_is_told_of(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
-    assert readable_secrets(dotenv) == ""
+    assert readable_secrets(dotenv, ["SLACK_BOT_TOKEN"]) == ""
+    dotenv.write_text("DOPPEL_TOP_K=5\n")
+    dotenv.chmod(0o644)
+    assert readable_secrets(dotenv, ["SLACK_BOT_TOKEN"]) == ""
     dotenv.write_text("SLACK_BOT_TOKEN=xoxb-1\n")
     dotenv.chmod(0o640)
     done = run(tmp_path / "data", "personas", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.count("may hold tokens; run `chmod 600 .env`") == 1
+    assert done.stderr.count("which holds secrets; run `chmod 600 .env`") == 1
     assert "xoxb" not in done.stderr
     assert json.loads(done.stdout) == {"personas": []}
     dotenv.chmod(0o600)
