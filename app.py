@@ -10,6 +10,7 @@ import typer
 from commands import archive, data, forgetting, jobs, personas, slack, talk, workspaces
 from commands.run import AsJson, DataDir, Run, command, execute
 from doppel.console import Result
+from doppel.plain_text import lines
 
 app = typer.Typer(help="Doppel: answers as a colleague would, from your team's Slack.", add_completion=False)
 for part in (data, personas, forgetting, jobs, talk, slack, archive, workspaces):
@@ -31,8 +32,8 @@ def doctor_(run: Run) -> Result:
     from indexing import FORMAT
 
     running = asyncio.run(find_running(run.settings))
-    checks = examine(run.settings, run.index(), FORMAT, running.url if running else None)
-    text = "\n".join(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
+    checks = examine(run.settings, run.index(), FORMAT, running.address if running else None)
+    text = lines(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
     return Result({"checks": [asdict(check) for check in checks]}, text)
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from textwrap import indent
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from commands.jobs import as_job
 from commands.run import Detach, Run, command
 from commands.workspaces import label, team_to_sync, tokens_of
 from doppel.console import Result, duration
+from doppel.plain_text import line, plain
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -39,7 +41,7 @@ def import_(
         f"{report.unchanged} unchanged, in {report.seconds:.1f} s ({rate:.0f} a second).\n"
         f"{report.users} people, {report.channels} channels, {report.threads} threads."
     )
-    skipped = "".join(f"\nSkipped {count}: {reason}" for reason, count in report.skipped.items())
+    skipped = "".join(f"\nSkipped {count}: {line(reason)}" for reason, count in report.skipped.items())
     return Result(asdict(report), text + skipped)
 
 
@@ -85,8 +87,14 @@ def search_(
     started = time.monotonic()
     with run.archive() as archive:
         found = search_rows(run.retriever(archive), archive, query, k)
-    text = "\n\n".join(f"{r['score']:.3f}  #{r['channel']}  {r['permalink']}\n{r['text']}" for r in found)
+    text = "\n\n".join(map(_shown, found))
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """One result; what was said is indented, so that none of it can pass for another result."""
+    head = line(f"{row['score']:.3f}  #{row['channel']}  {row['permalink']}")
+    return f"{head}\n{indent(plain(row['text']), '  ')}"
 
 
 @command(app, "sync")

@@ -15,6 +15,7 @@ from commands.jobs import as_job, request_of, training_of
 from commands.run import Run, UserName, command
 from doppel.console import Result
 from doppel.errors import DoppelError, JobError
+from doppel.plain_text import lines
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -129,4 +130,4 @@ def _as_text(receipt: Receipt, data: dict[str, Any]) -> str:
 
     index = [f"{data['removed']['chunks']} chunks of the index"] if receipt.with_messages else []
     head = f"{receipt.name} ({receipt.user.id}) was forgotten at {data['when']}, entered by {data['by']}."
-    return "\n".join([head, f"Removed: {', '.join([*told(receipt), *index])}.", *data["pending"]])
+    return lines([head, f"Removed: {', '.join([*told(receipt), *index])}.", *data["pending"]])

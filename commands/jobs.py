@@ -13,6 +13,7 @@ import typer
 from commands.run import Detach, Run, command
 from doppel.config import PREFIX, Settings, interval_seconds
 from doppel.console import Result
+from doppel.plain_text import line, lines
 
 if TYPE_CHECKING:
     from doppel.jobs.queue import Job, Jobs, Request
@@ -99,7 +100,7 @@ def jobs_list(run: Run) -> Result:
 
     with Jobs(run.settings) as jobs:
         found = jobs.all()
-    return Result({"jobs": [asdict(job) for job in found]}, "\n".join(map(line_of, found)) or "No job yet.")
+    return Result({"jobs": [asdict(job) for job in found]}, lines(map(line_of, found)) or "No job yet.")
 
 
 @command(jobs_app, "show")
@@ -112,7 +113,8 @@ def jobs_show(run: Run, job_id: JobId) -> Result:
         job = jobs.find(job_id)
         result = jobs.result(job.id) if job.status == "done" else None
     log = JobFiles.of(run.settings, job.id).log_tail()
-    text = "\n".join(filter(None, [line_of(job), job.error, result["text"] if result else None, "", log]))
+    told = [line(line_of(job)), line(job.error or ""), result["text"] if result else None, log]
+    text = "\n".join(filter(None, told))
     return Result(asdict(job) | {"log": log, "result": result["data"] if result else None}, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ def web_page(
 
     The places of `queue` may be shared with Slack.
     """
+    # Gradio's default is a folder that all users of the machine share.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(run.settings.run_dir / "gradio"))
     from doppel.surfaces.doors import HereOnly, SignedInOnly
     from doppel.surfaces.web import build_app
 
@@ -69,6 +72,7 @@ def web_page(
         status,
         settings.web_examples,
         signs_in=doors is not None,
+        public_url=settings.public_url,
         question_chars=settings.question_chars,
         queue=queue or queue_of(settings),
     )

@@ -14,6 +14,7 @@ from commands.forgetting import unload
 from commands.jobs import as_job, training_of
 from commands.run import Detach, Run, UserName, command
 from doppel.console import Result
+from doppel.plain_text import line, lines
 
 if TYPE_CHECKING:
     from doppel.access import ConsentRecord
@@ -37,7 +38,7 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
     with run.archive() as archive:
         person = archive.find_user(user)
         record = consent.grant(archive, person, by or getpass.getuser())
-    return Result(_consent_row(record, person), f"Recorded: {person.name} agreed. Next: train --user {person.id}")
+    return Result(_consent_row(record, person), line(f"Recorded: {person.name} agreed. Next: train --user {person.id}"))
 
 
 @command(consent_app, "revoke")
@@ -49,7 +50,7 @@ def consent_revoke(run: Run, user: UserName, by: By = "") -> Result:
         person = archive.find_user(user)
         record, gone = consent.revoke(archive, run.adapters(), person, by or getpass.getuser())
     asyncio.run(unload(run, person, gone))
-    text = f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted."
+    text = line(f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted.")
     return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
 
 
@@ -62,7 +63,7 @@ def consent_list(
         people = {(u.team, u.id): u for u in archive.users()}
         records = archive.consent_records(archive.find_user(user) if user else None)
     rows = [_consent_row(record, people.get((record.team, record.user_id)) or _unknown(record)) for record in records]
-    text = "\n".join(f"{r['when']}  {r['what']:6}  {r['who']} ({r['user_id']}), entered by {r['by']}" for r in rows)
+    text = lines(f"{r['when']}  {r['what']:6}  {r['who']} ({r['user_id']}), entered by {r['by']}" for r in rows)
     return Result({"consents": rows}, text or "Nobody has agreed yet.")
 
 
@@ -120,8 +121,8 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
             lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
         )
     text = (
-        f"{report.persona}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with "
-        f"it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
+        f"{line(report.persona)}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} "
+        f"with it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
         f"({report.tokens_per_second:.0f} tokens a second).\n"
         f"{f'Published as {report.version}.' if report.published else 'Not published.'} {report.reason}"
     )
@@ -141,7 +142,7 @@ def personas_(run: Run) -> Result:
         | trained.get((user.team, user.id), {})
         for user in agreed
     ]
-    text = "\n".join(
+    text = lines(
         f"{row['persona']} ({row['user_id']}): {row['damaged'] or row['version'] or 'no adapter yet'}" for row in rows
     )
     return Result({"personas": rows}, text or "Nobody yet: record who agreed with `doppel consent grant USER`.")
@@ -152,7 +153,7 @@ def adapters_list(run: Run) -> Result:
     """Show every version that is there."""
     with run.archive() as archive:
         rows = run.adapters().overview(archive.users())
-    text = "\n".join(
+    text = lines(
         f"{'*' if row['serving'] else ' '} {row['persona']}  {row['version']}  {_figures(row)}" for row in rows
     )
     return Result({"adapters": rows}, text or "No adapter yet: train one with `doppel train --user USER`.")
@@ -175,7 +176,7 @@ def adapters_rollback(
         person = archive.find_user(user)
     before, now = run.adapters().roll_back(person, to)
     data = {"persona": person.name, "user_id": person.id, "from": before, "version": now}
-    return Result(data, f"{person.name}: {now} serves, {before} did.")
+    return Result(data, line(f"{person.name}: {now} serves, {before} did."))
 
 
 @command(adapters_app, "export")
@@ -197,4 +198,4 @@ def adapters_export(
     else:
         export_adapter(version, target)
     data = {"persona": person.name, "version": version.name, "merged": merged, "path": str(target.resolve())}
-    return Result(data, f"Wrote {version.name} of {person.name} to {target}.")
+    return Result(data, line(f"Wrote {version.name} of {person.name} to {target}."))

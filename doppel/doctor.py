@@ -15,8 +15,9 @@ import psutil
 
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.config import Settings
+from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
+from doppel.private import open_to_others, readable_secrets
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
 MIN_MEMORY_GIB = 6.0
@@ -46,6 +47,7 @@ def examine(settings: Settings, index: VersionedFolder, index_format: int, serve
         _processor(settings),
         _memory(),
         _disk(settings.data_dir),
+        _permissions(settings.data_dir),
         _model("base model", settings.base_model),
         _model("embedding model", settings.embedding_model),
         _checked("archive", lambda: _archive(settings)),
@@ -119,6 +121,11 @@ def _disk(folder: Path) -> Check:
     return Check(
         "disk", free >= MIN_DISK_GIB * GIB, f"{free / GIB:.1f} GiB free at {folder}, {MIN_DISK_GIB:.0f} needed"
     )
+
+
+def _permissions(folder: Path) -> Check:
+    faults = [fault for fault in (open_to_others(folder), readable_secrets(DOTENV, secret_variables())) if fault]
+    return Check("permissions", not faults, " ".join(faults) or f"{folder} is for its owner alone")
 
 
 def _model(what: str, name: str) -> Check:

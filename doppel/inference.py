@@ -7,7 +7,7 @@ Protocol: vLLM's OpenAI-compatible server, /v1/completions and /v1/load_lora_ada
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,11 +23,20 @@ ANSWER_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a vLLM server listens: `url` ends in /v1, `model` is the base model's name there."""
+    """Where a vLLM server listens: `url` ends in /v1, `model` is the base model's name there.
+
+    With `socket` it is reached through that Unix socket, whatever host the URL names.
+    """
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     model: str
+    socket: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return self.socket or self.url
 
     @property
     def root(self) -> str:
@@ -38,6 +47,11 @@ class Endpoint:
     def headers(self) -> dict[str, str]:
         """The key, where there is one; an empty one is no legal header."""
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    def http(self, timeout: httpx2.Timeout | float) -> httpx2.AsyncClient:
+        """A client that reaches it and shows the key."""
+        transport = httpx2.AsyncHTTPTransport(uds=self.socket) if self.socket else None
+        return httpx2.AsyncClient(timeout=timeout, headers=self.headers, transport=transport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +93,7 @@ class InferenceClient:
         self.endpoint = endpoint
         self._ready = ready
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx2.AsyncClient(timeout=timeout, headers=endpoint.headers)
+        self._http = endpoint.http(timeout)
         self._openai = AsyncOpenAI(
             base_url=endpoint.url, api_key=endpoint.api_key or "none", max_retries=0, http_client=self._http
         )
@@ -181,7 +195,7 @@ class InferenceClient:
 async def is_healthy(endpoint: Endpoint, seconds: float = 2.0) -> bool:
     """Whether a server answers there and takes the key."""
     try:
-        async with httpx2.AsyncClient(timeout=seconds, headers=endpoint.headers) as http:
+        async with endpoint.http(seconds) as http:
             return (await http.get(f"{endpoint.root}/v1/models")).is_success
     except httpx2.HTTPError:
         return False
@@ -191,7 +205,7 @@ async def served_model(url: str, api_key: str) -> str:
     """The base model's name on a server that is not ours. Raises InferenceError where none answers."""
     endpoint = Endpoint(url, api_key, "")
     try:
-        async with httpx2.AsyncClient(timeout=CONNECT_SECONDS, headers=endpoint.headers) as http:
+        async with endpoint.http(CONNECT_SECONDS) as http:
             response = await http.get(f"{endpoint.root}/v1/models")
             response.raise_for_status()
             models = response.json()["data"]

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,9 @@ from doppel.artifacts import write_atomic
 from doppel.config import Settings
 from doppel.errors import InferenceError, TrainingError
 from doppel.inference import Endpoint, InferenceClient, is_healthy, served_model
+from doppel.private import UMASK, is_private_folder
 from doppel.processes import die_with_parent
+from doppel.runtime import RuntimeFolder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 15.0
@@ -30,6 +31,9 @@ STABLE_SECONDS = 60.0
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 LOG_TAIL_BYTES = 20_000
+SOCKET = "vllm.sock"
+NOT_VLLMS = ("DOPPEL_", "SLACK_", "PGPASS")
+"""How variables begin that may hold secrets, and that vLLM has no use for."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 Say = Callable[[str], None]
@@ -84,27 +88,34 @@ async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterato
 
 async def find_running(settings: Settings, model: str | None = None) -> Endpoint | None:
     """The endpoint of a healthy managed server, for `model` or for any, on this data folder, if there is one."""
-    try:
-        found = Endpoint(**json.loads(_endpoint_file(settings).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return found if model in (None, found.model) and await is_healthy(found) else None
+    found = _told_endpoint(settings)
+    is_ours = found is not None and found.socket and model in (None, found.model)
+    return found if found and is_ours and await is_healthy(found) else None
 
 
 async def forget_adapters(settings: Settings, names: Iterable[str]) -> None:
-    """Make a running server on this data folder forget adapters, so that their weights leave its memory."""
-    endpoint = await find_running(settings)
-    if endpoint:
+    """Make a running server on this data folder forget adapters, so that their weights leave its memory.
+
+    Also one that an older Doppel runs, on a port.
+    """
+    endpoint = _told_endpoint(settings)
+    if endpoint and await is_healthy(endpoint):
         async with InferenceClient(endpoint) as client:
             for name in names:
                 await client.unload(name)
 
 
 class ManagedServer:
-    """One vLLM child process, and the watcher that starts it again when it ends."""
+    """One vLLM child process, and the watcher that starts it again when it ends.
+
+    It listens on a Unix socket that only this user can reach: vLLM asks for its key under /v1 alone, and answers, as
+    every persona, under other paths too.
+    """
 
     def __init__(self, settings: Settings, model: str, say: Say) -> None:
-        self.endpoint = Endpoint(f"http://127.0.0.1:{free_port()}/v1", secrets.token_urlsafe(24), model)
+        self._runtime = RuntimeFolder.create()
+        socket = str(self._runtime.path / SOCKET)
+        self.endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(24), model, socket)
         self.log_path = settings.logs_dir / "vllm.log"
         self._settings, self._model, self._say = settings, model, say
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,9 +158,11 @@ class ManagedServer:
         self._ready.clear()
         await asyncio.to_thread(self._end)
         _endpoint_file(self._settings).unlink(missing_ok=True)
+        self._runtime.close()
 
     def _spawn(self) -> None:
         self._settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        Path(self.endpoint.socket).unlink(missing_ok=True)
         log: IO[bytes]
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
@@ -160,17 +173,16 @@ class ManagedServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=UMASK,
                 preexec_fn=die_with_parent,
             )
 
     def _command(self) -> list[str]:
         settings = self._settings
         rank = next((r for r in LORA_RANKS if r >= settings.lora_rank), settings.lora_rank)
-        port = self.endpoint.url.rsplit(":", 1)[1].removesuffix("/v1")
         options = {
             "--model": self._model,
-            "--host": "127.0.0.1",
-            "--port": port,
+            "--uds": self.endpoint.socket,
             "--max-model-len": str(settings.prompt_tokens + settings.answer_tokens),
             "--max-loras": "4",
             "--max-lora-rank": str(rank),
@@ -181,15 +193,23 @@ class ManagedServer:
         return [*server, *words, "--enable-lora", *eager, *settings.vllm_options]
 
     def _environment(self) -> dict[str, str]:
-        """The key goes by the environment, where other users of the machine can't read it."""
+        """The key goes by the environment, where other users of the machine can't read it.
+
+        What vLLM's processes tell each other goes through sockets in the same folder, and what PyTorch's gloo opens for
+        the distribution over machines listens on the loopback interface only.
+        """
+        folder = str(self._runtime.path)
         mine = {
             "VLLM_API_KEY": self.endpoint.api_key,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
+            "VLLM_RPC_BASE_PATH": folder,
+            "TMPDIR": folder,
         }
         offline = {"HF_HUB_OFFLINE": "1"} if Path(self._model).is_dir() else {}
-        return {"VLLM_CPU_KVCACHE_SPACE": "1"} | dict(os.environ) | offline | mine
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(NOT_VLLMS)}
+        return {"VLLM_CPU_KVCACHE_SPACE": "1", "GLOO_SOCKET_IFNAME": "lo"} | theirs | offline | mine
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + self._settings.vllm_start_seconds
@@ -275,15 +295,17 @@ def check_adapter_config(folder: Path) -> None:
         ) from None
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _endpoint_file(settings: Settings) -> Path:
     return settings.run_dir / "vllm.json"
+
+
+def _told_endpoint(settings: Settings) -> Endpoint | None:
+    """What the endpoint file says, if there is one; not a socket that another user may have made since a crash."""
+    try:
+        found = Endpoint(**json.loads(_endpoint_file(settings).read_text(encoding="utf-8")))
+        return None if found.socket and not is_private_folder(Path(found.socket).parent) else found
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def has_cuda() -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,19 @@ FEW_STEPS = {
     "DOPPEL_TRAIN_CONTEXT_TOKENS": "120",
     "DOPPEL_TEMPERATURE": "0",
 }
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    """What is there that is not for its owner alone."""
+    there = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    return [path for path in there if path.stat().st_mode & 0o077]
 
 
 @dataclass(frozen=True, slots=True)

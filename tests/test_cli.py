@@ -14,8 +14,7 @@ from commands.run import Run
 from doppel.access import ConsentAction
 from doppel.config import load_settings
 from doppel.console import Console
-from doppel.server import free_port
-from tests.end_to_end import ROOT, SAMPLE, doppel, environment
+from tests.end_to_end import ROOT, SAMPLE, doppel, environment, free_port
 
 COMMANDS = {
     "import": {"messages", "added", "updated", "unchanged", "skipped", "users", "channels", "threads", "seconds"},

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,12 +23,13 @@ from doppel.base_model import ChatTokenizer, base_model_path
 from doppel.engine import Engine
 from doppel.errors import ConsentError, InferenceError, NotReadableError
 from doppel.inference import InferenceClient, Sampling
+from doppel.private import is_private_folder
 from doppel.prompt import render
 from doppel.records import Finished, SourcesFound, TextDelta, Turn
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
 from tests.browser import ask_in_browser
-from tests.end_to_end import PERSONA, QUESTION, SAMPLE, Deployment, doppel
+from tests.end_to_end import PERSONA, QUESTION, SAMPLE, Deployment, doppel, open_to_others
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.listening import listening
 from tests.syncing import sync
@@ -256,6 +261,44 @@ async def test_the_chat_page_answers_in_a_browser(deployment: Deployment) -> Non
     assert all(link.startswith("https://haulbeck.slack.com/archives/") for link in links)
 
 
+def test_nobody_but_this_user_reaches_the_model_server(deployment: Deployment) -> None:
+    """Its key is asked for under /v1 alone, so that the socket's folder must keep others out of the rest."""
+    path = Path(deployment.endpoint.socket)
+    assert is_private_folder(path.parent)
+    vllm = _vllm_of(deployment)
+    assert len(vllm) > 1
+    for process in vllm:
+        sockets = process.net_connections("all")
+        named = {Path(str(s.laddr)) for s in sockets if s.family == socket.AF_UNIX and s.laddr}
+        assert {name.parent for name in named} <= {path.parent}
+        for place in [s.laddr for s in sockets if s.status == psutil.CONN_LISTEN]:
+            # PyTorch's gloo opens these for others of its kind, which there are none of.
+            assert place.ip == "127.0.0.1"
+            assert _said_by(place.port) == b""
+    if os.geteuid() == 0:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            os.seteuid(65534)
+            try:
+                with pytest.raises(PermissionError):
+                    stranger.connect(str(path))
+            finally:
+                os.seteuid(0)
+
+
+async def test_the_model_server_asks_for_its_key_and_nothing_of_it_is_told(deployment: Deployment) -> None:
+    endpoint = deployment.endpoint
+    async with replace(endpoint, api_key="").http(10) as http:
+        assert (await http.get("http://localhost/v1/models")).status_code == 401
+        assert (await http.get("http://localhost/health")).status_code == 200
+    log = (deployment.settings.logs_dir / "vllm.log").read_text()
+    assert endpoint.api_key not in log
+    assert "Kafka" not in log
+    assert open_to_others(deployment.data_dir / "logs") == []
+    for process in _vllm_of(deployment):
+        assert endpoint.api_key not in " ".join(process.cmdline())
+        assert not [name for name in process.environ() if name.startswith(("DOPPEL_", "SLACK_"))]
+
+
 def test_a_second_serve_on_the_same_folder_is_told_so(deployment: Deployment) -> None:
     done = doppel(deployment.data_dir, "serve", "--port", "17861")
     assert done.status == 1
@@ -356,12 +399,28 @@ def test_the_server_was_the_one_to_train_while_it_ran(deployment: Deployment) ->
     assert [second["status"], first["status"]] == ["done", "done"]
 
 
+def _vllm_of(deployment: Deployment) -> list[psutil.Process]:
+    """The server process that listens there, and those that it started."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if deployment.endpoint.socket in (p.info["cmdline"] or [])]
+    server = min(found, key=lambda process: process.create_time())
+    return [server, *server.children(recursive=True)]
+
+
+def _said_by(port: int) -> bytes:
+    """What a port answers to a question as a web server would take it."""
+    with socket.create_connection(("127.0.0.1", port), 5) as asking:
+        asking.settimeout(0.5)
+        asking.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            return asking.recv(100)
+    return b""
+
+
 def _kill_vllm(deployment: Deployment) -> None:
     """kill -9 for the server process that listens there."""
-    port = int(deployment.endpoint.url.split(":")[2].split("/")[0])
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "vllm.entrypoints.openai.api_server" in words and str(port) in words:
+        if "vllm.entrypoints.openai.api_server" in words and deployment.endpoint.socket in words:
             process.kill()
 
 

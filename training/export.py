@@ -23,7 +23,7 @@ def export_adapter(version: Version, target: Path) -> None:
     _make(target)
     try:
         for name in (*PEFT_FILES, "metrics.jsonl", "loss.png"):
-            shutil.copy2(within(version.path, name), target / name)
+            shutil.copyfile(within(version.path, name), target / name)
     except OSError as error:
         raise storage_error(error, target) from error
 

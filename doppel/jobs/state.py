@@ -12,6 +12,7 @@ from typing import Any
 
 from doppel.config import Settings
 from doppel.paths import within
+from doppel.plain_text import line
 from doppel.processes import started_at
 
 EVERY_SECONDS = 0.5
@@ -75,7 +76,7 @@ class JobFiles:
     def log(self, text: str) -> None:
         """Append one line to the log."""
         with self.log_path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line(text)}\n")
 
     def log_tail(self) -> str:
         """The end of the log."""

@@ -32,7 +32,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 HEADERS = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
+    # Not "no-referrer", with which a browser hides from the server, too, whose form was sent.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
 
@@ -97,7 +100,11 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, on_ready: Callable[[], None] | None) -> None:
         self._streams = _EndingStreams(app)
         config = uvicorn.Config(
-            self._streams, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+            self._streams,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
         self._on_ready = on_ready

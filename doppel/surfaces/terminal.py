@@ -8,6 +8,7 @@ from typing import Protocol
 
 from doppel.access import OPERATOR, ReadPolicy
 from doppel.errors import DoppelError, InferenceError
+from doppel.plain_text import line, lines, plain
 from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
 
 ASKER = "Colleague"
@@ -28,10 +29,10 @@ async def ask(engine: ReplyEngine, persona: Persona, turns: Sequence[Turn], writ
         match event:
             case SourcesFound(notes=notes):
                 for note in notes:
-                    write(f"({note})\n")
-                write(f"{persona.name} (AI): ")
+                    write(f"({line(note)})\n")
+                write(f"{line(persona.name)} (AI): ")
             case TextDelta(text=text):
-                write(text)
+                write(plain(text))
             case Finished(reply=reply):
                 write("\n" + _sources(reply.sources))
                 return reply
@@ -57,7 +58,7 @@ async def converse(engine: ReplyEngine, persona: Persona, read: Callable[[], str
         try:
             reply = await ask(engine, persona, [*turns, question], write)
         except DoppelError as error:
-            write(f"\n{error}\n")
+            write(f"\n{line(str(error))}\n")
             continue
         turns += [question, Turn(persona.name, reply.text, by_persona=True)]
 
@@ -65,4 +66,4 @@ async def converse(engine: ReplyEngine, persona: Persona, read: Callable[[], str
 def _sources(sources: Sequence[Passage]) -> str:
     if not sources:
         return "No sources found.\n"
-    return "Sources:\n" + "".join(f"  #{s.channel_name}  {s.permalink}\n" for s in sources)
+    return "Sources:\n" + lines(f"  #{s.channel_name}  {s.permalink}" for s in sources) + "\n"

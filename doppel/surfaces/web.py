@@ -21,6 +21,7 @@ from doppel.surfaces import markup
 from doppel.surfaces.body_limit import LimitedBody
 from doppel.surfaces.doors import SIGN_OUT, VISITOR
 from doppel.surfaces.hosting import OwnHostOnly
+from doppel.surfaces.origins import OwnOriginOnly
 from doppel.surfaces.talk import UNEXPECTED, Exchange, InTurn, Reader, Talk
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ def build_app(
     signs_in: bool = False,
     question_chars: int = QUESTION_CHARS,
     queue: FairQueue | None = None,
+    public_url: str = "",
 ) -> FastAPI:
-    """The web chat as an ASGI app.
+    """The web chat as an ASGI app, for its own pages: those of the address that is asked, and of `public_url`.
 
     Questions have `question_chars` at most; answers wait for a place in `queue`, if there is one.
 
@@ -93,6 +95,7 @@ def build_app(
 
     app = FastAPI(title="Doppel", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(LimitedBody)
+    app.add_middleware(OwnOriginOnly, public_url=public_url)
     app.add_middleware(OwnHostOnly)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
