@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-from doppel.prompt import line
+from doppel.prompt import indented, label, line
 from doppel.records import Chunk, Conversation, Message
 
 CHUNK_CHARS = 1000
@@ -50,10 +50,11 @@ def _packed(conversation: Conversation) -> Iterator[list[_Piece]]:
 
 
 def _pieces(message: Message) -> list[_Piece]:
-    name = message.author[:NAME_CHARS]
-    room = CHUNK_CHARS - len(line(name, ""))
-    parts = [message.text] if len(message.text) <= room else _splitter(room).split_text(message.text)
-    return [_Piece(message, number, line(name, part)) for number, part in enumerate(parts)]
+    name = label(message.author[:NAME_CHARS])
+    room, text = CHUNK_CHARS - len(line(name, "")), indented(message.text)
+    # Cut after it is indented, which makes it longer; a part begins without white space and keeps the rest of it.
+    parts = [text] if len(text) <= room else _splitter(room).split_text(text)
+    return [_Piece(message, number, f"{name}: {part}") for number, part in enumerate(parts)]
 
 
 @lru_cache

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doppel.records import MessageKind
-from doppel.slack.markup import Names, render_message, render_text
+from doppel.slack.markup import Names, render_text
+from doppel.slack.message_text import render_message
 from doppel.slack.messages import timestamp, translate
 
 NAMES = Names({"U1": "Ada Lovelace", "U2": "Grace"}, {"C1": "general"})

@@ -25,7 +25,7 @@ DELETED = 2**62
 """`edited` of a tombstone: a deletion is the last that happens to a message."""
 _BATCH = 500
 encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
+_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
 
 Values = dict[str, Any]
 
@@ -135,7 +135,7 @@ def tombstone(ts: str) -> Raw:
 
 def blank(ts: str) -> Values:
     """What a row holds instead of what was said."""
-    gone = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
+    gone = {"text": "", "said": None, "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
     return {**gone, "edited": DELETED, "raw": encoded(tombstone(ts))}
 
 
