@@ -12,6 +12,7 @@ from doppel.slack.markup import Names, Raw, channel_mention, date_text, link_tex
 
 MAX_DEPTH = 24
 """Levels of a block that are read; Slack's own have at most seven."""
+MANY = 10**9
 
 _MAX_INDENT = 8
 _MAX_COUNT = 1_000_000
@@ -35,10 +36,18 @@ def render_block(block: Raw, names: Names) -> str:
 
 
 def typed_characters(block: Raw) -> int:
-    """How many characters of plain text a block of rich text holds, at least."""
-    parts = [part for element in dicts(block.get("elements")) for part in dicts(element.get("elements"))]
-    inner = (part for outer in parts for part in dicts(outer.get("elements")))
-    return sum(len(string(part.get("text"))) for part in (*parts, *inner) if part.get("type") == "text")
+    """How many characters of plain text a block of rich text holds; `MANY` where it is none."""
+    found = 0
+    try:
+        for element in block["elements"]:
+            for part in element["elements"]:
+                if part["type"] == "text":
+                    found += len(part["text"])
+                elif part["type"] == "rich_text_section":
+                    found += sum(len(inner["text"]) for inner in part["elements"] if inner["type"] == "text")
+    except (KeyError, TypeError):
+        return MANY
+    return found
 
 
 def _block(block: Raw, names: Names, depth: int) -> str:

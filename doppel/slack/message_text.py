@@ -17,6 +17,9 @@ from doppel.slack.markup import NO_NAMES, Names, Raw, channel_mention, clean, re
 
 MAX_FORWARDS = 4
 """Forwards of forwards that are read."""
+PREVIEW_CHARS = 500
+"""As much is read of a page that is shown below the link to it."""
+LABEL_CHARS = 80
 INDENT = "  "
 
 _PLACEHOLDERS = frozenset(
@@ -68,7 +71,8 @@ def read_message(raw: Raw, names: Names = NO_NAMES) -> MessageText:
     is attached, forwarded or uploaded. Lines that quote (`>`) are part of the text, but mostly another's words.
     """
     typed, parts = _body(raw, names, 0)
-    text, said = lines(parts), "" if _is_laid_out_by_app(raw) else _unquoted(typed)
+    text = parts[0] if typed and len(parts) == 1 else lines(parts)
+    said = "" if raw.get("bot_id") and _is_laid_out(raw) else _unquoted(typed)
     if said == text:
         return MessageText(clean(text))
     return MessageText(clean(text), clean(said) if said.strip() else "")
@@ -77,24 +81,38 @@ def read_message(raw: Raw, names: Names = NO_NAMES) -> MessageText:
 def _body(raw: Raw, names: Names, depth: int) -> tuple[str, list[str]]:
     """What was typed, and everything, in parts."""
     typed, parts = _typed(raw, names)
-    blocks = dicts(raw.get("blocks"))
+    blocks = dicts(raw.get("blocks")) if "blocks" in raw else []
     if typed.strip():
-        parts = [_no_head(typed), *parts, *_more(raw, blocks, typed, names)]
-    else:
+        parts = [_no_head(typed), *parts, *(_more(raw, blocks, typed, names) if blocks else [])]
+    elif blocks:
         read = [(block, render_block(block, names)) for block in blocks]
         typed = lines(text for block, text in read if block.get("type") == "rich_text")
-        parts = [*parts, *(_no_head(text) for _, text in read)]
-    parts += [_attachment(attachment, raw, names, depth) for attachment in dicts(raw.get("attachments"))]
-    return typed, [*parts, *_files(raw, any(part.strip() for part in parts))]
+        parts += [_no_head(text) for _, text in read]
+    if "attachments" in raw:
+        parts += [_attachment(attachment, raw, names, depth) for attachment in dicts(raw.get("attachments"))]
+    if "files" in raw or "file" in raw:
+        parts += _files(raw, any(part.strip() for part in parts))
+    return typed, parts
 
 
 def _typed(raw: Raw, names: Names) -> tuple[str, list[str]]:
     """The text that somebody typed, "" where it is Slack's; and what Slack wrote of it that is worth reading."""
-    text, author = string(raw.get("text")), _author(raw)
-    by_slack = text.startswith("<@") and author and text.startswith((f"<@{author}>", f"<@{author}|"))
-    if not by_slack or raw.get("blocks"):
-        return "" if _is_placeholder(text) else render_text(text if text.strip() else _comment(raw), names), []
-    # Nobody mentions themself first: "<@U1> uploaded a file: <…|plan.pdf> and commented: …" is Slack's sentence.
+    text = string(raw.get("text"))
+    if text.startswith("<@") and _is_of_slack(raw, text):
+        return _of_slack(raw, text, names)
+    if not text.strip():
+        text = _comment(raw)
+    return "" if _is_placeholder(text) else render_text(text, names), []
+
+
+def _is_of_slack(raw: Raw, text: str) -> bool:
+    """Whether a text tells what its own author did: nobody begins with a mention of themself."""
+    author = _author(raw)
+    return bool(author) and "blocks" not in raw and text.startswith((f"<@{author}>", f"<@{author}|"))
+
+
+def _of_slack(raw: Raw, text: str, names: Names) -> tuple[str, list[str]]:
+    """A sentence about its author, such as "<@U1> uploaded a file: <…|plan.pdf> and commented: …"."""
     found = _ABOUT_A_FILE.fullmatch(text)
     if found is None:
         return render_text(_comment(raw), names), [render_text(text, names)]
@@ -120,16 +138,16 @@ def _is_placeholder(text: str) -> bool:
     return len(text) < _LONGEST and text.strip().replace("\u2019", "'").lower() in _PLACEHOLDERS
 
 
-def _is_laid_out_by_app(raw: Raw) -> bool:
-    return bool(raw.get("bot_id")) and any(b.get("type") not in _COMPOSED for b in dicts(raw.get("blocks")))
+def _is_laid_out(raw: Raw) -> bool:
+    """Whether an app made it: a bridge hands on what somebody typed, but lays nothing out."""
+    return any(block.get("type") not in _COMPOSED for block in dicts(raw.get("blocks")))
 
 
 def _more(raw: Raw, blocks: list[dict[str, Any]], typed: str, names: Names) -> list[str]:
-    """The blocks that say more than the text, which Slack makes of rich text, but never of tables."""
-    given = len(string(raw.get("text")))
-    by_app = bool(raw.get("bot_id"))
-    more = [b for b in blocks if by_app or b.get("type") != "rich_text" or typed_characters(b) > given]
-    return [_no_head(text) for text in _saying_more(more, typed, names)]
+    """The blocks that say more than the text, which Slack makes of people's rich text; an app gives one of its own."""
+    by_app, given = bool(raw.get("bot_id")), len(string(raw.get("text")))
+    more = [b for b in blocks if b.get("type") != "rich_text" or (by_app and typed_characters(b) > given)]
+    return [_no_head(text) for text in _saying_more(more, typed, names)] if more else []
 
 
 def _saying_more(blocks: list[dict[str, Any]], said: str, names: Names) -> Iterator[str]:
@@ -152,7 +170,7 @@ def _unquoted(text: str) -> str:
         if in_code or not line.startswith(">"):
             kept.append(line)
             in_code ^= line.count(_FENCE) % 2 == 1
-    return "\n".join(kept)
+    return "\n".join(kept).strip()
 
 
 def _no_head(text: str) -> str:
@@ -170,11 +188,22 @@ def _attachment(attachment: Raw, message: Raw, names: Names, depth: int) -> str:
     said, blocks = lines(own), dicts(attachment.get("blocks"))
     more = _saying_more(blocks, said, names)
     body = lines([said, *more, *_files(attachment, bool(said))]) or _fallback(attachment, names)
-    source = _source(attachment)
+    body, source = _preview(body) if _is_preview(attachment) else body, _source(attachment)
     is_pasted = bool(blocks) and not said
     if not source and (is_pasted or not message.get("user")):
         return _no_head(body)
     return _below(f"[from {source}]" if source else "[attached]", _no_head(body))
+
+
+def _is_preview(attachment: Raw) -> bool:
+    """Whether Slack or an app added it to a link; nobody attached it."""
+    return any(attachment.get(key) for key in ("from_url", "original_url", "is_app_unfurl", "app_unfurl_url"))
+
+
+def _preview(body: str) -> str:
+    if len(body) <= PREVIEW_CHARS:
+        return body
+    return body[:PREVIEW_CHARS].rpartition(" ")[0].rstrip() + " …"
 
 
 def _is_message(attachment: Raw) -> bool:
@@ -241,7 +270,7 @@ def _host(url: str) -> str:
 
 def _label(text: str) -> str:
     """A name as it can stand in a head."""
-    return one_line(text).replace("[", "(").replace("]", ")")
+    return one_line(text).replace("[", "(").replace("]", ")")[:LABEL_CHARS]
 
 
 def _below(head: str, body: str) -> str:

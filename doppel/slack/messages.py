@@ -89,14 +89,16 @@ def _posted_by_person(raw: Raw, user: str, names: Names) -> bool:
 
 def _author(raw: Raw, user: str | None, by_app: bool) -> str:
     """The name a message brings along: a bot's, or that of a guest from another workspace."""
-    bot, profile = _dict(raw.get("bot_profile")), _dict(raw.get("user_profile"))
-    candidates = [raw.get("username")]
-    if by_app or not raw.get("bot_id"):
-        candidates.append(bot.get("name"))
-    if not (by_app and raw.get("bot_id")) and user != SLACKBOT:
-        candidates += [profile.get("display_name"), profile.get("real_name"), profile.get("name")]
-    candidates += [user, raw.get("bot_id")]
-    return next((text for text in map(_text, candidates) if text), "")
+    if name := _text(raw.get("username")):
+        return name
+    through_app = bool(raw.get("bot_id"))
+    if (by_app or not through_app) and (name := _text(_dict(raw.get("bot_profile")).get("name"))):
+        return name
+    if not (by_app and through_app) and user != SLACKBOT and (profile := _dict(raw.get("user_profile"))):
+        names = (_text(profile.get(key)) for key in ("display_name", "real_name", "name"))
+        if name := next((name for name in names if name), ""):
+            return name
+    return user or _text(raw.get("bot_id"))
 
 
 def _text(value: object) -> str:
