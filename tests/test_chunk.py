@@ -75,6 +75,18 @@ def test_a_growing_thread_leaves_earlier_chunks_alone(
     assert late[len(early) - 1].text.startswith(early[-1].text)
 
 
+def test_every_part_of_what_another_wrote_says_so() -> None:
+    head = "[forwarded from Erik, #general] "
+    forwarded = head + "\n  ".join(f"Paragraph {i}. " + "word " * 30 for i in range(12))
+    chunks = chunk(conversation(("Ada", f"Mine. {'own ' * 300}\n{forwarded}\n[file: plan.pdf]\nMine again.")))
+    rows = [row for c in chunks for row in c.text.splitlines() if not row.startswith("  ")]
+    assert all(0 < len(c.text) <= CHUNK_CHARS for c in chunks)
+    assert all(row.startswith(f"Ada: {head}") for row in rows if "word" in row)
+    assert all(row.startswith("Ada: ") and head not in row for row in rows if "own " in row)
+    assert len([row for row in rows if head in row]) > 2
+    assert chunks[-1].text.endswith("Ada: [file: plan.pdf]\n  Mine again.")
+
+
 def test_cuts_between_messages() -> None:
     one, two, three = chunk(conversation(("Ada", "a" * 600), ("Bo", "b" * 300), ("Ada", "c" * 600), ("Cy", "d" * 900)))
 

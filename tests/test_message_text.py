@@ -346,7 +346,8 @@ def test_blocks_that_only_repeat_the_text_are_read_once() -> None:
 
 def nested(levels: int) -> list[Raw]:
     """Messages nested in their own kind."""
-    share, block, part = forward("end"), rich("end"), {"type": "text", "text": "end"}
+    share, block = forward("end"), rich("end")
+    part: Raw = {"type": "text", "text": "end"}
     for _ in range(levels):
         share = forward("x", attachments=[share], message_blocks=[{"message": {"attachments": [share]}}])
         block = {"type": "container", "blocks": [block]}
