@@ -321,6 +321,7 @@ def plain(text: str) -> Raw:
             },
             "new",
         ),
+        ({"type": "not_known_yet", "second": plain("b"), "first": [plain("a")]}, "a\nb"),
         ({"type": "divider"}, ""),
     ],
 )
