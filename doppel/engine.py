@@ -207,7 +207,7 @@ class Engine:
 
     def _style(self, user: User, readable: frozenset[ChannelKey]) -> list[str]:
         recent = self._archive.messages_of(user.team, user.id, 20 * STYLE_EXAMPLES, readable)
-        return [m.text for m in recent if len(m.text) >= MIN_STYLE_CHARS][:STYLE_EXAMPLES]
+        return [m.own_text for m in recent if len(m.own_text) >= MIN_STYLE_CHARS][:STYLE_EXAMPLES]
 
     def _prompt(
         self, persona: Persona, turns: Sequence[Turn], passages: Sequence[Passage], examples: Sequence[str]

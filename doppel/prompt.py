@@ -2,6 +2,10 @@
 
 A prompt is a system message (who writes, and what the team said about it, where and when) and the conversation so far:
 what others said as the user, with their names, and what the persona said as the assistant.
+
+Every line that begins at the margin is ours: the head of a quote ("#channel, day:"), or the first line of a message
+("Name: text"). A message's further lines are indented and names are made plain, so nothing that is said, nor what
+anybody is called, reads as another quote or speaker.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from doppel.records import Passage, Turn
 
 CHARS_A_TOKEN = 32
 """More than a token of words stands for: of what is longer, nothing is tokenised that would not fit anyway."""
+INDENT = "  "
+NOBODY = "Somebody"
+"""Whoever has no name that can be written."""
 
 
 class ChatMessage(TypedDict):
@@ -73,11 +80,23 @@ def render(
 
 
 def line(author: str, text: str) -> str:
-    """How one message reads in a prompt, a chunk and a quote."""
-    return f"{author}: {text}"
+    """How one message reads in a prompt, a chunk and a quote: "Name: text", its further lines indented."""
+    return f"{label(author)}: {indented(text)}"
+
+
+def label(name: str) -> str:
+    """A name as it stands before a colon: on one line, without a colon in it, and unlike the head of a quote."""
+    return " ".join(name.replace(":", " ").split()).lstrip("#… ") or NOBODY
+
+
+def indented(text: str) -> str:
+    """`text` with every line but the first indented, whatever breaks its lines."""
+    first, *rest = text.splitlines() or [""]
+    return "\n".join([first, *(INDENT + further if further.strip() else "" for further in rest)])
 
 
 def _system(name: str, blocks: Sequence[str], examples: Sequence[str]) -> ChatMessage:
+    name = label(name)
     parts = [f"You are {name}, a member of this team. Write {name}'s next message in the team's Slack."]
     if examples:
         parts.append(f"This is how {name} writes:\n" + "\n".join(f"- {' '.join(text.split())}" for text in examples))
@@ -147,7 +166,7 @@ def _fit(passages: Sequence[Passage], budget: int, tokenizer: Tokenizer) -> tupl
 
 def _block(passage: Passage, budget: int, tokenizer: Tokenizer) -> str | None:
     """A passage as text of at most `budget` tokens: the whole conversation, or what fits around its focus."""
-    head = f"#{passage.channel_name}, {day(passage.first_ts)}:"
+    head = f"#{label(passage.channel_name)}, {day(passage.first_ts)}:"
     room = budget - tokenizer.count(head) - 1
     costs = [tokenizer.count(text) + 1 for text in passage.lines]
     start, stop = passage.focus

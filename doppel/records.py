@@ -79,7 +79,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; (team, channel, ts) is its key. `text` is rendered: real names, plain links, intact code."""
+    """One message; (team, channel, ts) is its key.
+
+    `text` is all that it says, rendered: real names, plain links, intact code; what was forwarded or attached stands
+    below its source. `said` is what of it the author typed, None where that is all.
+    """
 
     team: str
     channel: str
@@ -89,6 +93,12 @@ class Message:
     kind: MessageKind = MessageKind.HUMAN
     user: str | None = None
     thread_ts: str | None = None
+    said: str | None = None
+
+    @property
+    def own_text(self) -> str:
+        """What the author typed."""
+        return self.text if self.said is None else self.said
 
 
 @dataclass(frozen=True, slots=True)

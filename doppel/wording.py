@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 ASKER = "Question"
 """Who speaks, in a prompt, where Slack is asked and it doesn't matter who asks."""
 NO_SOURCES = "No earlier messages were found for this question: the answer rests on the model alone."
+
+SOURCE = re.compile(r"\[(?:forwarded|from|attached)\b[^\]\n]*\] ")
+"""What stands before words that a message brings along from another: who wrote them, and where."""
 
 
 def byline(name: str) -> str:

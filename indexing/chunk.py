@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-from doppel.prompt import line
+from doppel.prompt import INDENT, indented, label, line
 from doppel.records import Chunk, Conversation, Message
+from doppel.wording import SOURCE
 
 CHUNK_CHARS = 1000
 NAME_CHARS = 80
@@ -31,7 +33,7 @@ def chunk(conversation: Conversation) -> list[Chunk]:
 
     Filled from the front, so what is said later changes the last chunk or adds chunks, and leaves the others alone.
     Only a message that is longer than a chunk is split, at paragraphs, lines or words; each part repeats the name, and
-    white space at the cuts is dropped.
+    of what another wrote the head that says so, and white space at the cuts is dropped.
     """
     return [_chunk(conversation, pieces) for pieces in _packed(conversation)]
 
@@ -50,10 +52,33 @@ def _packed(conversation: Conversation) -> Iterator[list[_Piece]]:
 
 
 def _pieces(message: Message) -> list[_Piece]:
-    name = message.author[:NAME_CHARS]
+    name = label(message.author[:NAME_CHARS])
+    whole = line(name, message.text)
+    if len(whole) <= CHUNK_CHARS:
+        return [_Piece(message, 0, whole)]
     room = CHUNK_CHARS - len(line(name, ""))
-    parts = [message.text] if len(message.text) <= room else _splitter(room).split_text(message.text)
-    return [_Piece(message, number, line(name, part)) for number, part in enumerate(parts)]
+    parts = (part for head, text in _sections(message.text) for part in _split(head, text, room))
+    return [_Piece(message, number, f"{name}: {part}") for number, part in enumerate(parts)]
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """A message by who says what: the head of what another wrote, "" for the author's own, and the text below it."""
+    for is_another, rows in groupby(text.splitlines(), lambda row: row.startswith(INDENT) or bool(SOURCE.match(row))):
+        if not is_another:
+            yield "", "\n".join(rows)
+            continue
+        head, kept = "", list[str]()
+        for row in rows:
+            if found := SOURCE.match(row):
+                yield head, "\n".join(kept)
+                head, kept = found[0], []
+            kept.append(row.removeprefix(head))
+        yield head, "\n".join(kept)
+
+
+def _split(head: str, text: str, room: int) -> list[str]:
+    """Parts of a text, each below the head; cut once they are indented, which makes them longer."""
+    return [head + part for part in _splitter(room - len(head)).split_text(indented(text))]
 
 
 @lru_cache

@@ -238,7 +238,7 @@ def test_guests_go_by_the_name_in_their_messages(archive: Archive) -> None:
 
 def test_bots_go_by_the_name_they_post_under(archive: Archive) -> None:
     builder = one_message("built", user=None, subtype="bot_message", username="CI", bot_id="B1")
-    take_in(archive, builder.say("general", "1700000001.1", "x", bot_id="B2", bot_profile={"name": "GitHub"}))
+    take_in(archive, builder.say("general", "1700000001.1", "x", "U9", bot_id="B2", bot_profile={"name": "GitHub"}))
     assert [message.author for message in archive.messages()] == ["CI", "GitHub"]
 
 

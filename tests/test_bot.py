@@ -120,6 +120,41 @@ async def test_calls_of_slack_share_their_connections(slack: FakeSlack, archive:
         assert len(slack.ports) <= 2
 
 
+FORWARD = {
+    "is_msg_unfurl": True,
+    "is_share": True,
+    "author_id": "U3",
+    "author_name": "lin",
+    "channel_id": "C2",
+    "channel_name": "secret",
+    "text": "Kafka is <https://a.org|gone>.",
+}
+TABLE = {"type": "table", "rows": [[{"type": "raw_text", "text": "gateway"}, {"type": "raw_text", "text": "8443"}]]}
+
+
+async def test_what_stands_below_a_question_is_asked_with_it_but_not_kept(
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    engine = FakeEngine([ADA])
+    words = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": []}]}
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
+        for text, more in (
+            (f"<@{BOT}> what do you think of this?", {"attachments": [FORWARD]}),
+            (f"<@{BOT}>", {"attachments": [FORWARD]}),
+            (f"<@{BOT}> right?", {"blocks": [words, TABLE], "files": [{"title": "plan.pdf"}]}),
+        ):
+            root = slack.workspace.post("C1", "U2", text, **more)
+            await answered(doppel, "C1", root)
+            (kept,) = archive.bot(TEAM).answers("C1", root)
+            assert kept.question in ("what do you think of this?", "What do you think?", "right?")
+    forwarded = "[forwarded from lin] Kafka is gone (https://a.org)."
+    assert [turns[-1].text for _, turns, _ in engine.asked] == [
+        f"what do you think of this?\n{forwarded}",
+        f"What do you think?\n{forwarded}",
+        "right?\ngateway | 8443\n[file: plan.pdf]",
+    ]
+
+
 async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
     way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doppel.prompt import label, line
 from doppel.records import Conversation, Message
 from indexing.chunk import CHUNK_CHARS, chunk
 
@@ -45,9 +46,21 @@ def test_no_chunk_is_too_long_and_nothing_is_lost(said: list[tuple[str, str]]) -
 @settings(max_examples=80, deadline=None)
 @given(talks)
 def test_messages_that_fit_stay_whole(said: list[tuple[str, str]]) -> None:
-    said = [(name[:20], text[:970]) for name, text in said if text[:970].strip()] or [("N", "x")]
+    said = [(name[:20], text[:300]) for name, text in said if text[:300].strip()] or [("N", "x")]
     chunks = chunk(conversation(*said))
-    assert "\n".join(c.text for c in chunks) == "\n".join(f"{name}: {text}" for name, text in said)
+    assert "\n".join(c.text for c in chunks) == "\n".join(line(name, text) for name, text in said)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(names, st.text(st.sampled_from("N:#ab \n\r\u2028\x85"), max_size=2500)), min_size=1, max_size=4)
+)
+def test_only_a_messages_first_line_begins_at_the_margin(said: list[tuple[str, str]]) -> None:
+    chunks = chunk(conversation(*said))
+    names = {label(name[:80]) for name, _ in said}
+    assert all(0 < len(c.text) <= CHUNK_CHARS for c in chunks)
+    for beginning in (row for c in chunks for row in c.text.splitlines() if row[:1].strip()):
+        assert beginning.partition(":")[0] in names
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,6 +73,18 @@ def test_a_growing_thread_leaves_earlier_chunks_alone(
     assert [c.id for c in early[:-1]] == [c.id for c in late[: len(early) - 1]]
     assert [c.text for c in early[:-1]] == [c.text for c in late[: len(early) - 1]]
     assert late[len(early) - 1].text.startswith(early[-1].text)
+
+
+def test_every_part_of_what_another_wrote_says_so() -> None:
+    head = "[forwarded from Erik, #general] "
+    forwarded = head + "\n  ".join(f"Paragraph {i}. " + "word " * 30 for i in range(12))
+    chunks = chunk(conversation(("Ada", f"Mine. {'own ' * 300}\n{forwarded}\n[file: plan.pdf]\nMine again.")))
+    rows = [row for c in chunks for row in c.text.splitlines() if not row.startswith("  ")]
+    assert all(0 < len(c.text) <= CHUNK_CHARS for c in chunks)
+    assert all(row.startswith(f"Ada: {head}") for row in rows if "word" in row)
+    assert all(row.startswith("Ada: ") and head not in row for row in rows if "own " in row)
+    assert len([row for row in rows if head in row]) > 2
+    assert chunks[-1].text.endswith("Ada: [file: plan.pdf]\n  Mine again.")
 
 
 def test_cuts_between_messages() -> None:

@@ -114,3 +114,39 @@ def test_an_answer_that_is_cut_does_not_learn_to_end() -> None:
     encoded = encode(build_examples([TALK], "ines", 5)[1], "Ines", WordTokenizer(), 200, 4)
     assert len(encoded.completion_ids) == 4
     assert END not in encoded.completion_ids
+
+
+FORWARD = "[forwarded from Erik, #general] I hate the staging cluster."
+
+
+def posted(*said: tuple[str, str, str | None]) -> Conversation:
+    """What was posted: by whom, all of it, and what of it was typed."""
+    messages = [
+        Message("T1", "C1", f"{1000 + i}.000000", user.title(), text, user=user, said=typed)
+        for i, (user, text, typed) in enumerate(said)
+    ]
+    return Conversation("T1", "C1", None, tuple(messages))
+
+
+def test_only_what_the_person_typed_is_an_answer_and_prompts_show_all() -> None:
+    talk = posted(
+        ("bob", "what did he say?", None),
+        ("ines", FORWARD, ""),
+        ("bob", "and the recording?", None),
+        ("ines", "[file: audio_message.m4a]", ""),
+        ("ines", f"He never liked it.\n{FORWARD}", "He never liked it."),
+        ("ines", "I do.", None),
+        ("bob", f"so?\n{FORWARD}", "so?"),
+        ("ines", "> so?\nSo what.", "So what."),
+    )
+    first, second = build_examples([talk], "ines", 5)
+    assert first.answer == "He never liked it.\nI do."
+    assert [turn.text for turn in first.turns] == ["what did he say?", FORWARD, "and the recording?"]
+    assert second.answer == "So what."
+    assert second.turns[-1].text == f"so?\n{FORWARD}"
+
+
+def test_the_least_length_of_an_answer_counts_what_was_typed() -> None:
+    talk = posted(("bob", "well?", None), ("ines", f"See below.\n{FORWARD}", "See below."))
+    assert build_examples([talk], "ines", len("See below.") + 1) == []
+    assert len(build_examples([talk], "ines", len("See below."))) == 1

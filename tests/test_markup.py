@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doppel.records import MessageKind
-from doppel.slack.markup import Names, render_message, render_text
+from doppel.slack.markup import Names, render_text
+from doppel.slack.message_text import render_message
 from doppel.slack.messages import timestamp, translate
 
 NAMES = Names({"U1": "Ada Lovelace", "U2": "Grace"}, {"C1": "general"})
@@ -181,7 +182,15 @@ def test_any_block_renders_to_what_can_be_stored(kind: str, elements: list[Any])
         ({"user": "U1", "subtype": "file_share"}, MessageKind.HUMAN),
         ({"subtype": "file_comment", "comment": {"user": "U1"}}, MessageKind.HUMAN),
         ({"subtype": "bot_message", "username": "CI"}, MessageKind.BOT),
-        ({"user": "U1", "bot_id": "B1"}, MessageKind.BOT),
+        ({"user": "U7", "bot_id": "B1"}, MessageKind.BOT),
+        ({"user": "U9", "bot_id": "B1"}, MessageKind.BOT),
+        ({"user": "U1", "bot_id": "B1"}, MessageKind.HUMAN),
+        ({"user": "U1", "bot_id": "B1", "bot_profile": {"name": "IRC"}, "app_id": "A1"}, MessageKind.HUMAN),
+        ({"user": "U1", "bot_id": "B1", "username": "ada lovelace"}, MessageKind.HUMAN),
+        ({"user": "U1", "bot_id": "B1", "username": "ada", "user_profile": {"name": "ada"}}, MessageKind.HUMAN),
+        ({"user": "U1", "bot_id": "B1", "username": "Standup"}, MessageKind.BOT),
+        ({"user": "U1", "bot_id": "B1", "subtype": "bot_message"}, MessageKind.BOT),
+        ({"bot_id": "B1"}, MessageKind.BOT),
         ({"user": "U9"}, MessageKind.BOT),
         ({"username": "webhook"}, MessageKind.BOT),
         ({"user": "U1", "subtype": "channel_join"}, MessageKind.SYSTEM),

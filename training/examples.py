@@ -47,10 +47,11 @@ class EncodedExample:
 def build_examples(
     found: Iterable[Conversation], user_id: str, min_chars: int, edits: Sequence[KeptEdit] = ()
 ) -> list[Example]:
-    """Every run of messages by one person that follows somebody else's, of at least `min_chars` characters.
+    """Every run of messages by one person that follows somebody else's, of at least `min_chars` characters they typed.
 
-    So is each of their `edits` of that length, if the message that it answers is among those found, or if it answers
-    what they gave themselves.
+    What they forwarded, attached or quoted is no part of an answer; prompts show it. An example is also each of their
+    `edits` of that length, if the message that it answers is among those found, or if it answers what they gave
+    themselves.
     """
     long = [edit for edit in edits if len(edit.text.strip()) >= min_chars]
     examples = [_of_question(edit) for edit in long if not edit.answered_ts]
@@ -81,8 +82,9 @@ def _of_question(edit: KeptEdit) -> Example:
 def _of_conversation(conversation: Conversation, user_id: str, min_chars: int) -> Iterable[Example]:
     before: list[Turn] = []
     for own, run in groupby(conversation.messages, key=lambda m: m.user == user_id):
-        turns = [_turn(message, own) for message in run]
-        answer = "\n".join(turn.text for turn in turns).strip()
+        messages = list(run)
+        turns = [_turn(message, own) for message in messages]
+        answer = "\n".join(message.own_text for message in messages if message.own_text).strip()
         if own and before and len(answer) >= min_chars:
             end = len(before) + len(turns)
             after = tuple(_turn(m, m.user == user_id) for m in conversation.messages[end : end + FOLLOWING])

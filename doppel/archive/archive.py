@@ -26,6 +26,7 @@ from doppel.archive.installations import Installations
 from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
+from doppel.archive.rendering import render_outdated
 from doppel.archive.syncing import SyncStore
 from doppel.errors import BadInputError, UnknownUserError
 from doppel.records import Channel, Conversation, KeptEdit, Message, User
@@ -50,7 +51,13 @@ class Archive:
         `workspace_url` goes before what the export says.
         """
         place = place_of(where)
-        return cls(open_engine(place), place, workspace_url)
+        archive = cls(open_engine(place), place, workspace_url)
+        try:
+            render_outdated(archive._engine, place)
+        except BaseException:
+            archive.close()
+            raise
+        return archive
 
     def __enter__(self) -> Self:
         return self
@@ -150,12 +157,12 @@ class Archive:
     def messages_of(
         self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
     ) -> list[Message]:
-        """A person's newest messages with text, newest first, from `channels` or from all."""
+        """A person's newest messages with words of their own, newest first, from `channels` or from all."""
         with reads(self._engine, self.place) as connection:
             return reading.messages_of(connection, team, user_id, limit, channels)
 
     def message_counts(self, team: str, user_id: str) -> dict[str, int]:
-        """How many messages with text a person wrote in each channel where there are any, by the channel's id."""
+        """How many messages a person typed in each channel where there are any, by the channel's id."""
         with reads(self._engine, self.place) as connection:
             return reading.message_counts(connection, team, user_id)
 

@@ -32,7 +32,7 @@ _WITHHELD = re.compile(r'"(?:mode|subtype)":"hidden_by_limit"|"is_hidden_by_limi
 """What Slack puts into a message, as it is stored, in place of what a workspace's plan doesn't show any more."""
 _BATCH = 500
 encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
+_FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
 
 Values = dict[str, Any]
 
@@ -154,7 +154,7 @@ def tombstone(ts: str) -> Raw:
 
 def blank(ts: str, edited: int) -> Values:
     """What a row holds instead of what was said; `edited` is DELETED or FORGOTTEN."""
-    gone = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
+    gone = {"text": "", "said": None, "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
     return {**gone, "edited": edited, "raw": encoded(tombstone(ts))}
 
 

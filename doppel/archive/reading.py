@@ -21,7 +21,7 @@ from doppel.records import Channel, ChannelKind, Conversation, Message, MessageK
 _PAGE = 1000
 _BROADCASTS = ("thread_broadcast", "reply_broadcast")
 _MESSAGE = [
-    tables.messages.c[name] for name in ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
+    tables.messages.c[name] for name in ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
 ]
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -79,7 +79,7 @@ def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> I
 def messages_of(
     connection: Connection, team: str, user_id: str, limit: int, wanted: Collection[ChannelKey] | None
 ) -> list[Message]:
-    """A person's newest messages with text, newest first, from the `wanted` channels or from all."""
+    """A person's newest messages with words of their own, newest first, from the `wanted` channels or from all."""
     t = tables.messages
     query = select(*_MESSAGE).where(*_said_by(team, user_id))
     query = query.order_by(t.c.at.desc(), t.c.channel, t.c.ts).execution_options(yield_per=_PAGE)
@@ -89,7 +89,7 @@ def messages_of(
 
 
 def message_counts(connection: Connection, team: str, user_id: str) -> dict[str, int]:
-    """How many messages with text a person wrote in each channel where there are any, by the channel's id."""
+    """How many messages a person typed in each channel where there are any, by the channel's id."""
     t = tables.messages
     query = select(t.c.channel, func.count().label("number")).where(*_said_by(team, user_id)).group_by(t.c.channel)
     return {row.channel: row.number for row in connection.execute(query)}
@@ -177,7 +177,8 @@ def counts(connection: Connection, team: str | None = None) -> Counts:
 
 def _said_by(team: str, user_id: str) -> list[ColumnElement[bool]]:
     t = tables.messages
-    return [t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, t.c.text != ""]
+    own = func.coalesce(t.c.said, t.c.text)
+    return [t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, own != ""]
 
 
 def _earlier(ts: str, seconds: int) -> str:
@@ -192,12 +193,12 @@ def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:
 
 
 def _records(rows: Iterable[AnyRow], names: Names) -> Iterator[Message]:
-    for team, channel, ts, author, text, kind, user, thread_ts in rows:
+    for team, channel, ts, author, text, kind, user, thread_ts, said in rows:
         speaker = MessageKind(kind)
         known = names.get((team, user)) if user else None
         # A bot may post under a name of its own each time; a person's name is the one of today.
         name = author or known if speaker is MessageKind.BOT else known or author
-        yield Message(team, channel, ts, name or "Slack", text, speaker, user, thread_ts)
+        yield Message(team, channel, ts, name or "Slack", text, speaker, user, thread_ts, said)
 
 
 def _memberships(connection: Connection) -> dict[tuple[str, str], list[AnyRow]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration, known without importing Alembic."""
+
+RENDERING = 1
+"""Counts the ways in which messages were read: rows of a workspace that were read in an earlier one are read again."""
 
 Key = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is a key or sorts: by its bytes, as SQLite compares, whatever the language of a Postgres database."""
@@ -18,6 +21,7 @@ workspaces = Table(
     Column("team", Key, primary_key=True),
     Column("url", Text, nullable=False),
     Column("as_of", BigInteger, nullable=False),
+    Column("rendering", Integer, nullable=False, default=RENDERING, server_default="0"),
 )
 
 users = Table(
@@ -69,7 +73,8 @@ memberships = Table(
     Column("as_of", BigInteger, nullable=False),
 )
 
-# `at`, `edited` and `as_of` are microseconds since the epoch: Slack's timestamps as text don't sort.
+# `at`, `edited` and `as_of` are microseconds since the epoch: Slack's timestamps as text don't sort. `said` is what of
+# `text` the author typed, NULL where that is all of it.
 messages = Table(
     "messages",
     metadata,
@@ -80,6 +85,7 @@ messages = Table(
     Column("user", Text),
     Column("author", Text, nullable=False),
     Column("text", Text, nullable=False),
+    Column("said", Text),
     Column("thread_ts", Text),
     Column("subtype", Text),
     Column("kind", Text, nullable=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
@@ -21,8 +21,9 @@ _SAID = ("", "file_share", "thread_broadcast")
 class Question:
     """What somebody asks. The answer goes into the thread of `thread_ts`.
 
-    `text` is Slack's markup without the mention of the bot; `people` are ids of those who are asked by name; `direct`
-    says that nobody else reads along; `addressed` is False for what merely stands in a thread.
+    `text` is Slack's markup without the mention of the bot, `shown` the message's tables, forwards and files, as Slack
+    sends them; `people` are ids of those who are asked by name; `direct` says that nobody else reads along; `addressed`
+    is False for what merely stands in a thread.
     """
 
     channel: str
@@ -33,6 +34,7 @@ class Question:
     people: tuple[str, ...]
     direct: bool
     addressed: bool
+    shown: Raw = field(default_factory=dict)
 
 
 def question_of(event: Raw, bot_user: str) -> Question | None:
@@ -50,7 +52,15 @@ def question_of(event: Raw, bot_user: str) -> Question | None:
     if not (mentioned or direct or (is_reply and f"<@{bot_user}" not in text)):
         return None
     people, text = asked_of(re.sub(rf"<@{bot_user}(?:\|[^>]{{0,100}})?>[\s,:]*", " ", text).strip())
-    return Question(channel, ts, thread_ts or ts, asker, text, people, direct, mentioned or direct)
+    return Question(channel, ts, thread_ts or ts, asker, text, people, direct, mentioned or direct, _shown(event))
+
+
+def _shown(event: Raw) -> Raw:
+    """What stands beside the text of a message; its rich text says the same, with the mention."""
+    blocks = event.get("blocks")
+    others = [b for b in blocks if isinstance(b, dict) and b.get("type") != "rich_text"] if blocks else []
+    shown = {key: event[key] for key in ("attachments", "files", "file") if event.get(key)}
+    return {**shown, "blocks": others} if others else shown
 
 
 def asked_of(text: str) -> tuple[tuple[str, ...], str]:

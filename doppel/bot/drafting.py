@@ -53,7 +53,7 @@ from doppel.slack.draft_blocks import (
     with_trouble,
 )
 from doppel.slack.failing import FAILURES
-from doppel.slack.markup import Raw, render_message
+from doppel.slack.markup import Raw, clean, render_text
 from doppel.slack.messages import timestamp
 from doppel.slack.outgoing import Audience, outgoing
 from doppel.slack.posting import post_for_asker, respond
@@ -111,7 +111,7 @@ class Drafting:
         if text.strip():
             require_length(text.strip(), self._question_chars)
             scene = await self._scene(user, channel)
-            said = render_message({"text": text}, scene.names(scene.everybody)).strip()
+            said = clean(render_text(text, scene.names(scene.everybody))).strip()
             await self._begin(Wanted(user, channel, "", "", mask(said)), shown_in="")
             return
         last = await asyncio.to_thread(self._archive.last_said, self._team, channel, user)

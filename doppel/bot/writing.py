@@ -21,7 +21,8 @@ from doppel.moments import micros, now_micros
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
 from doppel.slack.carriers import Where
-from doppel.slack.markup import Names, render_message
+from doppel.slack.markup import Names
+from doppel.slack.message_text import render_message
 from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
 from doppel.slack.posting import GrowingMessage, post, post_for_asker
 from doppel.wording import ASKER
@@ -34,6 +35,8 @@ MARGIN = 0.05
 SILENT = "The model wrote nothing; ask again, or in other words."
 UNEXPECTED = "Something went wrong here; ask again, and if it happens once more, tell whoever runs Doppel."
 SAY_AGAIN_SECONDS = (1.0, 5.0, 20.0)
+SAYING_NOTHING = "What do you think?"
+"""What a mention without words asks."""
 ONLY_YOU = "Only you see this answer: it rests on what not everybody here may read."
 
 log = logging.getLogger("doppel.bot")
@@ -136,7 +139,7 @@ class Writer:
         await message.append(pieces.close())
         if reply is None or not reply.text:
             raise SilentError(SILENT)
-        answer = await self._keep(question, text, reply, private=False)
+        answer = await self._keep(question, _typed(question, names), reply, private=False)
         await message.finish(closing_blocks(reply, answer.id))
 
     async def _write_for_asker(self, question: Question, persona: Persona, where: Where, scene: Scene) -> None:
@@ -150,7 +153,7 @@ class Writer:
                 reply = event.reply
         if reply is None or not reply.text:
             raise SilentError(SILENT)
-        answer = await self._keep(question, text, reply, private=True)
+        answer = await self._keep(question, _typed(question, names), reply, private=True)
         written = outgoing(reply.text, Audience(frozenset({question.asker}), frozenset(), names))
         for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
@@ -246,7 +249,14 @@ async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
 
 
 def _words(question: Question, names: Names) -> str:
-    return render_message({"text": question.text}, names).strip() or "What do you think?"
+    """What is asked, with the tables, forwards and files below it."""
+    read = render_message({**question.shown, "text": question.text, "user": question.asker}, names).strip()
+    return read if question.text.strip() else "\n".join(part for part in (SAYING_NOTHING, read) if part)
+
+
+def _typed(question: Question, names: Names) -> str:
+    """What is kept of a question: copies of what others wrote would outlive the messages."""
+    return render_message({"text": question.text}, names).strip() or SAYING_NOTHING
 
 
 async def _nothing(_ts: str) -> None:

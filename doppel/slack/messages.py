@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from doppel.ids import is_id
 from doppel.records import Message, MessageKind, ts_key
-from doppel.slack.markup import NO_NAMES, Names, Raw, clean, render_message
+from doppel.slack.markup import NO_NAMES, Names, Raw, clean
+from doppel.slack.message_text import MessageText, read_message
 
 SLACKBOT = "USLACKBOT"
 _SAID_BY_PEOPLE = {None, "thread_broadcast", "reply_broadcast", "me_message", "file_share", "file_comment"}
@@ -35,15 +36,18 @@ def translate(
     if ts is None:
         return None
     subtype, user = _text(raw.get("subtype")) or None, _user(raw)
+    kind = _kind(raw, subtype, user, bots, names)
+    read = MessageText("") if subtype == "tombstone" else read_message(raw, names.within(channel))
     record = Message(
         team=team,
         channel=channel,
         ts=ts,
-        author=_author(raw, user),
-        text="" if subtype == "tombstone" else render_message(raw, names.within(channel)),
-        kind=_kind(raw, subtype, user, bots),
+        author=_author(raw, user, by_app=kind is not MessageKind.HUMAN),
+        text=read.text,
+        kind=kind,
         user=user,
         thread_ts=timestamp(raw.get("thread_ts")),
+        said=read.said,
     )
     return SlackMessage(record, subtype, timestamp(_dict(raw.get("edited")).get("ts")) or "")
 
@@ -60,14 +64,14 @@ def timestamp(value: object) -> str | None:
         return None
 
 
-def _kind(raw: Raw, subtype: str | None, user: str | None, bots: Collection[str]) -> MessageKind:
+def _kind(raw: Raw, subtype: str | None, user: str | None, bots: Collection[str], names: Names) -> MessageKind:
     if user == SLACKBOT or (subtype != "bot_message" and subtype not in _SAID_BY_PEOPLE):
         return MessageKind.SYSTEM
-    if subtype == "bot_message" or raw.get("bot_id") or user in bots:
+    if subtype == "bot_message" or user in bots:
         return MessageKind.BOT
     if user is None:
-        return MessageKind.BOT if raw.get("username") else MessageKind.SYSTEM
-    return MessageKind.HUMAN
+        return MessageKind.BOT if raw.get("username") or raw.get("bot_id") else MessageKind.SYSTEM
+    return MessageKind.BOT if raw.get("bot_id") and not _posted_by_person(raw, user, names) else MessageKind.HUMAN
 
 
 def _user(raw: Raw) -> str | None:
@@ -76,14 +80,31 @@ def _user(raw: Raw) -> str | None:
     return user if is_id(user) else None
 
 
-def _author(raw: Raw, user: str | None) -> str:
+def _posted_by_person(raw: Raw, user: str, names: Names) -> bool:
+    """Whether what came through an app is a person's, who gave it their own token: it bears no name but theirs.
+
+    Slack puts the app's `bot_id` on it all the same; a bot's own posts bear the id of its bot user, or none. Who is in
+    no list may be such a bot.
+    """
+    if user not in names.users:
+        return False
+    profile, named = _dict(raw.get("user_profile")), _text(raw.get("username"))
+    known = (names.users[user], user, *(_text(profile.get(key)) for key in ("display_name", "real_name", "name")))
+    return not named or named.casefold() in (name.casefold() for name in known)
+
+
+def _author(raw: Raw, user: str | None, by_app: bool) -> str:
     """The name a message brings along: a bot's, or that of a guest from another workspace."""
-    bot, profile = _dict(raw.get("bot_profile")), _dict(raw.get("user_profile"))
-    candidates = [raw.get("username"), bot.get("name")]
-    if not raw.get("bot_id") and user != SLACKBOT:
-        candidates += [profile.get("display_name"), profile.get("real_name"), profile.get("name")]
-    candidates += [user, raw.get("bot_id")]
-    return next((text for text in map(_text, candidates) if text), "")
+    if name := _text(raw.get("username")):
+        return name
+    through_app = bool(raw.get("bot_id"))
+    if (by_app or not through_app) and (name := _text(_dict(raw.get("bot_profile")).get("name"))):
+        return name
+    if not (by_app and through_app) and user != SLACKBOT and (profile := _dict(raw.get("user_profile"))):
+        names = (_text(profile.get(key)) for key in ("display_name", "real_name", "name"))
+        if name := next((name for name in names if name), ""):
+            return name
+    return user or _text(raw.get("bot_id"))
 
 
 def _text(value: object) -> str:
