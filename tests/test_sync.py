@@ -61,9 +61,14 @@ def team(clock: Clock) -> Workspace:
 
 
 @pytest.fixture
-def slack(team: Workspace) -> Iterator[FakeSlack]:
+def slack(team: Workspace, request: pytest.FixtureRequest) -> Iterator[FakeSlack]:
     with FakeSlack(team) as running:
+        running.behaviour.oldest_without_latest = getattr(request, "param", False)
         yield running
+
+
+in_both_orders = pytest.mark.parametrize("slack", [False, True], indirect=True, ids=["newest-first", "oldest-first"])
+"""How Slack's history begins where it is told the oldest message alone."""
 
 
 def texts(archive: Archive, channel: str = "C1") -> list[str]:
@@ -132,6 +137,7 @@ def test_what_is_new_comes_with_the_next_sync(slack: FakeSlack, archive: Archive
     assert texts(archive) == ["Why did we drop Kafka?", "It woke us at night.", "Lunch?", "Pizza."]
 
 
+@in_both_orders
 def test_edits_deletions_and_reactions_arrive(slack: FakeSlack, archive: Archive) -> None:
     sync(slack, archive)
     root, lunch = [m.ts for m in archive.messages() if m.text in ("Why did we drop Kafka?", "Lunch?")]
@@ -169,6 +175,7 @@ def test_a_late_reply_under_an_old_message_arrives_while_its_thread_is_active(ar
     assert texts(archive) == ["An old question", "An answer two days ago", "And one today"]
 
 
+@in_both_orders
 def test_an_edited_and_a_deleted_reply_of_a_recent_thread_arrive(slack: FakeSlack, archive: Archive) -> None:
     workspace = slack.workspace
     root = next(raw["ts"] for raw in workspace.find("general").log if "Kafka" in raw["text"])
@@ -199,6 +206,7 @@ def test_a_deletion_is_not_undone_by_an_older_export(archive: Archive) -> None:
     assert [m.text for m in archive.messages() if m.ts == victim and m.channel == place.id] == [""]
 
 
+@in_both_orders
 def test_what_slack_hides_from_a_free_plan_is_not_deleted(slack: FakeSlack, archive: Archive, clock: Clock) -> None:
     sync(slack, archive)
     slack.behaviour.hides_before = clock.now + HOUR

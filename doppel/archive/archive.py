@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from doppel.access import ChannelKey, ConsentAction, ConsentRecord, is_refused
+from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, ledger, people, reading
 from doppel.archive.bot import BotStore
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.deliveries import Deliveries
-from doppel.archive.drafts import DraftStore, kept_edits, withdraw_drafts
+from doppel.archive.drafts import DraftStore, kept_edits
 from doppel.archive.erasing import Erased, erase_team
 from doppel.archive.events import EventStore, listening
 from doppel.archive.forgetting import Forgotten, forget
@@ -27,8 +28,10 @@ from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.rendering import render_outdated
+from doppel.archive.restrictions import Restrictions
 from doppel.archive.syncing import SyncStore
-from doppel.errors import BadInputError, UnknownUserError
+from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
+from doppel.errors import BadInputError, BusyError, UnknownUserError
 from doppel.records import Channel, Conversation, KeptEdit, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -43,6 +46,7 @@ class Archive:
         self.place = place
         self._engine = engine
         self._url = workspace_url.rstrip("/")
+        self._waiting = Waiting(engine, place)
 
     @classmethod
     def open(cls, where: Path | str, workspace_url: str = "") -> Archive:
@@ -69,20 +73,26 @@ class Archive:
 
     def close(self) -> None:
         """Close every connection."""
+        self._waiting.close()
         self._engine.dispose()
 
     def import_export(self, export: Export, progress: Progress | None = None) -> ImportReport:
         """Take in an export, whole or not at all; raises BusyError while another process imports."""
-        with exclusive(self.place), writing(self._engine, self.place) as connection:
-            return import_export(connection, export, progress)
+        with exclusive(self.place):
+            with writing(self._engine, self.place) as connection:
+                report = import_export(connection, export, progress)
+            # It counts anyway.
+            with suppress(BusyError):
+                self._settle()
+        return report
 
     def syncing(self) -> SyncStore:
         """The archive as a sync of Slack's API writes it."""
-        return SyncStore(self._engine, self.place)
+        return SyncStore(self._engine, self.place, self._waiting)
 
     def events(self, team: str) -> EventStore:
         """The archive of one workspace as Slack's events keep it current."""
-        return EventStore(self._engine, self.place, team)
+        return EventStore(self._engine, self.place, team, self._waiting)
 
     def heard_since(self, team: str) -> int | None:
         """Since when events have told of all that happened in a workspace, in microseconds; None where none did."""
@@ -106,11 +116,13 @@ class Archive:
     def erase(self, team: str) -> Erased:
         """Delete all that a workspace said and left here. It waits for an import that is under way."""
         with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
-            return erase_team(connection, team)
+            erased = erase_team(connection, team)
+        self._waiting.erase(team)
+        return erased
 
     def drafts(self, team: str) -> DraftStore:
         """The replies that were drafted for people of one workspace."""
-        return DraftStore(self._engine, self.place, team)
+        return DraftStore(self._engine, self.place, team, self._waiting.records)
 
     def kept_edits(self, user: User) -> list[KeptEdit]:
         """What a person made of replies that were drafted for them, oldest first."""
@@ -124,6 +136,7 @@ class Archive:
         """
         if target.place == self.place:
             raise BadInputError(f"{target.place} is the archive itself; name a new database or a new file.")
+        self._settle()
         with (
             exclusive(self.place),
             exclusive(target.place),
@@ -136,30 +149,30 @@ class Archive:
 
     def users(self, team: str | None = None) -> list[User]:
         """People and bots of one workspace or of all, by team and id."""
-        with reads(self._engine, self.place) as connection:
-            return reading.users(connection, team)
+        with self._certain() as (connection, certain):
+            return certain.users(reading.users(connection, team))
 
     def user(self, team: str, user_id: str) -> User | None:
         """The person or bot of that id in a workspace."""
-        with reads(self._engine, self.place) as connection:
-            return next(iter(reading.users(connection, team, [user_id])), None)
+        with self._certain() as (connection, certain):
+            return next(iter(certain.users(reading.users(connection, team, [user_id]))), None)
 
     def channels(self) -> list[Channel]:
         """Channels by team and name; a direct conversation is named after its members."""
-        with reads(self._engine, self.place) as connection:
-            return reading.channels(connection)
+        with self._certain() as (connection, certain):
+            return certain.channels(reading.channels(connection))
 
     def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterator[Message]:
         """Messages of `channels`, or of all, as of one moment: channel by channel, each in the order of time."""
-        with reads(self._engine, self.place) as connection:
-            yield from reading.messages(connection, channels)
+        with self._certain() as (connection, certain):
+            yield from filter(certain.shows, reading.messages(connection, channels))
 
     def messages_of(
         self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
     ) -> list[Message]:
         """A person's newest messages with words of their own, newest first, from `channels` or from all."""
-        with reads(self._engine, self.place) as connection:
-            return reading.messages_of(connection, team, user_id, limit, channels)
+        with self._certain() as (connection, certain):
+            return certain.messages(reading.messages_of(connection, team, user_id, limit, channels))
 
     def message_counts(self, team: str, user_id: str) -> dict[str, int]:
         """How many messages a person typed in each channel where there are any, by the channel's id."""
@@ -171,21 +184,27 @@ class Archive:
 
         The rules are those of `doppel.conversation`; it has no messages where the archive has none any more.
         """
-        with reads(self._engine, self.place) as connection:
-            return reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
+        with self._certain() as (connection, certain):
+            found = reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
+            return certain.conversation(found)
 
     def last_said(self, team: str, channel: str, but_by: str) -> Message | None:
-        """The newest message in a channel itself, outside of its threads, that a person other than `but_by` wrote."""
-        with reads(self._engine, self.place) as connection:
-            return reading.last_said(connection, team, channel, but_by)
+        """The newest message in a channel itself, outside of its threads, that a person other than `but_by` wrote.
+
+        None also where that was changed or deleted just now.
+        """
+        with self._certain() as (connection, certain):
+            found = reading.last_said(connection, team, channel, but_by)
+            return found if found is not None and certain.shows(found) else None
 
     def leading_to(self, team: str, channel: str, ts: str) -> list[Message]:
         """What was said up to `ts` in the conversation of that message, which is the last of it.
 
-        Nothing where no person said anything at `ts`.
+        Nothing where no person said anything at `ts`, or it was changed or deleted just now.
         """
-        with reads(self._engine, self.place) as connection:
-            return reading.leading_to(connection, team, channel, ts)
+        with self._certain() as (connection, certain):
+            found = reading.leading_to(connection, team, channel, ts)
+            return certain.messages(found) if found and certain.shows(found[-1]) else []
 
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
         """The address of a message in Slack."""
@@ -220,20 +239,35 @@ class Archive:
             return reading.counts(connection, team)
 
     def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
-        """Append to the consent ledger; a no removes what was drafted for its person."""
-        with writing(self._engine, self.place) as connection:
-            record = ledger.record_consent(connection, user, action, by)
-            if is_refused([record]):
-                withdraw_drafts(connection, user)
-            return record
+        """Append to the consent ledger; a no removes what was drafted for its person.
+
+        What takes something away counts at once, also while another process imports or writes: see `waiting`. Raises
+        BusyError for what doesn't.
+        """
+        record, given = ledger.new_record(user, action, by), action not in TAKES_AWAY
+        try:
+            with nullcontext() if given else soon_exclusive(self.place):
+                self._settle(record)
+        except BusyError:
+            if given:
+                raise
+            self._waiting.withdraw(record)
+        return record
 
     def forget(self, user: User, messages: bool, by: str) -> Forgotten:
         """Forget a person: what is kept because of their doppelganger goes, and with `messages` what they wrote.
 
-        That is so for good, whatever is imported, synced or heard later. It waits for an import that is under way.
+        That is so for good, whatever is imported, synced or heard later. It waits for an import that is under way, and
+        until then counts as a withdrawal.
         """
-        with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
-            return forget(connection, user, messages, by)
+
+        def withdraw() -> None:
+            self._waiting.withdraw(ledger.new_record(user, ConsentAction.REVOKE, by))
+
+        with exclusive_or(self.place, FORGET_SECONDS, withdraw):
+            self._settle()
+            with writing(self._engine, self.place) as connection:
+                return forget(connection, user, messages, by)
 
     def scrub(self) -> None:
         """Overwrite what deleted rows left in the database's files. Raises BusyError while others read too long."""
@@ -248,7 +282,7 @@ class Archive:
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]:
         """The consent ledger, or one person's part of it, oldest first."""
         with reads(self._engine, self.place) as connection:
-            return ledger.consent_records(connection, user)
+            return self._waiting.records(connection, user)
 
     def add_feedback(
         self,
@@ -288,3 +322,18 @@ class Archive:
         """All feedback, oldest first."""
         with reads(self._engine, self.place) as connection:
             return ledger.feedback(connection)
+
+    @contextmanager
+    def _certain(self) -> Iterator[tuple[Connection, Restrictions]]:
+        """A connection that sees one state, and what is uncertain of it, as an event of that waits to be written."""
+        with reads(self._engine, self.place) as connection:
+            yield connection, self._waiting.restrictions(connection)
+
+    def _settle(self, *records: ConsentRecord) -> None:
+        """Write to the ledger what waits, and then these."""
+        with reads(self._engine, self.place) as connection:
+            if not records and not self._waiting.has_withdrawals(connection):
+                return
+        with writing(self._engine, self.place) as connection:
+            waited = self._waiting.settle(connection, records)
+        self._waiting.settled(waited)

@@ -6,15 +6,15 @@ What was answered is kept as a reference to the message, never as a copy. Times 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from doppel.access import has_consent
+from doppel.access import ConsentRecord, has_consent
 from doppel.archive import tables
 from doppel.archive.database import reading, writing
-from doppel.archive.ledger import consent_records
 from doppel.archive.place import Place
 from doppel.errors import ConsentError
 from doppel.records import KeptEdit, User
@@ -22,6 +22,8 @@ from doppel.slack.markup import clean
 
 KEPT_UNSENT = 7 * 86_400_000_000
 """How long a draft that nobody sends is kept."""
+
+Records = Callable[[Connection, User], list[ConsentRecord]]
 
 OPEN, SENDING, SENT = "open", "sending", "sent"
 
@@ -53,10 +55,13 @@ class Draft:
 
 
 class DraftStore:
-    """The drafts of one workspace. Safe from several threads; every method is one transaction."""
+    """The drafts of one workspace. Safe from several threads; every method is one transaction.
 
-    def __init__(self, engine: Engine, place: Place, team: str) -> None:
-        self._engine, self._place, self.team = engine, place, team
+    `records` reads what a person said about their doppelganger.
+    """
+
+    def __init__(self, engine: Engine, place: Place, team: str, records: Records) -> None:
+        self._engine, self._place, self.team, self._records = engine, place, team, records
 
     def add(
         self, at: int, wanted: Wanted, text: str, version: str | None, asked_at: int, instead_of: str | None = None
@@ -98,7 +103,7 @@ class DraftStore:
     def finish(self, draft: Draft, sent_ts: str) -> None:
         """It was sent. What its person changed is kept, if they agree to a doppelganger; of the rest only where."""
         with writing(self._engine, self._place) as connection:
-            agrees = has_consent(consent_records(connection, User(self.team, draft.wanted.user_id, "")))
+            agrees = has_consent(self._records(connection, User(self.team, draft.wanted.user_id, "")))
             kept = {} if draft.edited and agrees else _nothing()
             values = {"state": SENT, "sent_ts": sent_ts, **kept}
             connection.execute(update(tables.drafts).where(*self._here(draft.id, SENDING)).values(**values))
@@ -113,7 +118,7 @@ class DraftStore:
 
     def _require_unchanged(self, connection: Connection, user_id: str, since: int) -> None:
         """Raise ConsentError where the person doesn't agree, or was forgotten, or somebody's messages were."""
-        if not has_consent(consent_records(connection, User(self.team, user_id, ""))):
+        if not has_consent(self._records(connection, User(self.team, user_id, ""))):
             raise ConsentError("You withdrew your consent meanwhile; nothing of the draft is kept.")
         f = tables.forgotten
         query = select(f.c.user_id).where(f.c.team == self.team, f.c.at >= since)

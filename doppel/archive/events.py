@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,14 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import UNSEEN, merge_channels, take_membership
-from doppel.archive.database import exclusive, writing
+from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
 from doppel.archive.rendering import render_again
+from doppel.archive.restrictions import Restriction, restrictions_of
+from doppel.archive.waiting import Waiting, exclusive_or
 from doppel.moments import micros
 from doppel.records import ChannelKind
 from doppel.slack.events import (
@@ -63,8 +66,8 @@ class _Outcome:
 class EventStore:
     """One workspace's archive as events write it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place, team: str) -> None:
-        self._engine, self._place, self.team = engine, place, team
+    def __init__(self, engine: Engine, place: Place, team: str, waiting: Waiting) -> None:
+        self._engine, self._place, self.team, self._waiting = engine, place, team, waiting
         self._lock = threading.Lock()
         self._directory: Directory | None = None
         self._read_at = 0.0
@@ -73,17 +76,28 @@ class EventStore:
         """Take in changes, each with when it was; whether a sync must read what no event told of.
 
         A workspace is known after its first sync, which reads all that events told of before. Doing it twice, or in
-        another order, comes to the same, but for reactions, which the next sync sets right.
+        another order, comes to the same, but for reactions, which the next sync sets right. While it waits for an
+        import, what the changes forbid is not used: see `waiting`.
         """
-        outcome = _Outcome()
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
-            if not self._is_known(connection):
-                return True
-            for change, at in changes:
-                self._apply(connection, change, at, outcome)
-            if outcome.changed:
-                note_change(connection, self.team)
-        return outcome.unread
+        limits, kept = self._limits(changes), list[int]()
+
+        def keep() -> None:
+            kept.extend(self._waiting.keep(limits))
+
+        with self._heard(limits), self._lock:
+            with exclusive_or(self._place, WAIT_SECONDS, keep), writing(self._engine, self._place) as connection:
+                unread = self._take(connection, changes)
+            if kept:
+                self._waiting.drop(kept)
+        return unread
+
+    def hear(self, changes: Sequence[tuple[Change, int]]) -> None:
+        """Use nothing any more that the changes forbid, until as many are `written`."""
+        self._waiting.hear(self._limits(changes))
+
+    def written(self, changes: Sequence[tuple[Change, int]]) -> None:
+        """The changes are written."""
+        self._waiting.let_go(self._limits(changes))
 
     def listen(self, since: int, until: int) -> None:
         """Record that no event was missed from `since` to `until`."""
@@ -95,6 +109,27 @@ class EventStore:
         t = tables.listening
         with writing(self._engine, self._place) as connection:
             connection.execute(delete(t).where(t.c.team == self.team))
+
+    def _limits(self, changes: Sequence[tuple[Change, int]]) -> list[Restriction]:
+        return [limit for change, _ in changes for limit in restrictions_of(self.team, change)]
+
+    @contextmanager
+    def _heard(self, limits: Sequence[Restriction]) -> Iterator[None]:
+        self._waiting.hear(limits)
+        try:
+            yield
+        finally:
+            self._waiting.let_go(limits)
+
+    def _take(self, connection: Connection, changes: Sequence[tuple[Change, int]]) -> bool:
+        outcome = _Outcome()
+        if not self._is_known(connection):
+            return True
+        for change, at in changes:
+            self._apply(connection, change, at, outcome)
+        if outcome.changed:
+            note_change(connection, self.team)
+        return outcome.unread
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:

@@ -41,7 +41,16 @@ def now() -> str:
 
 def record_consent(connection: Connection, user: User, action: ConsentAction, by: str) -> ConsentRecord:
     """Append to the ledger."""
-    record = ConsentRecord(user.team, user.id, action, now(), clean(by))
+    return append_record(connection, new_record(user, action, by))
+
+
+def new_record(user: User, action: ConsentAction, by: str) -> ConsentRecord:
+    """What somebody says now."""
+    return ConsentRecord(user.team, user.id, action, now(), clean(by))
+
+
+def append_record(connection: Connection, record: ConsentRecord) -> ConsentRecord:
+    """Append to the ledger what was said before."""
     connection.execute(insert(tables.consent).values(**asdict(record)))
     return record
 

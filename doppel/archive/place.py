@@ -36,6 +36,12 @@ class Place(Protocol):
     def exclusive(self, seconds: float) -> AbstractContextManager[None]:
         """The right to import or migrate, for one process at a time; raises BusyError after `seconds`."""
 
+    def beside(self, engine: Engine, create: bool) -> Engine | None:
+        """Where `waiting` and `withdrawals` can be written while `engine`'s archive is held by an import.
+
+        None where that has still to be made, and isn't to be.
+        """
+
     def mapped(self, error: Exception) -> DoppelError | None:
         """What an error of SQLAlchemy or of the driver means to a user, or None where that is unknown."""
 

@@ -99,6 +99,10 @@ class PostgresDatabase:
             with suppress(DBAPIError):
                 connection.close()
 
+    def beside(self, engine: Engine, create: bool) -> Engine:
+        """The same: an import locks none of these tables."""
+        return engine
+
     def mapped(self, error: Exception) -> DoppelError | None:
         """By SQLSTATE, or by what libpq says where no connection came about."""
         reason, state = _reason(error), _state(error)

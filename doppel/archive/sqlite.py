@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from doppel.archive import place
+from doppel.archive.tables import metadata, waiting, withdrawals
 from doppel.artifacts import storage_error
 from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
 
@@ -86,6 +87,16 @@ class SqliteFile:
         finally:
             lock.release()
 
+    def beside(self, engine: Engine, create: bool) -> Engine | None:
+        """A file of its own, as SQLite locks files."""
+        file = SqliteFile(self.path.with_name(self.path.name + ".waiting"))
+        if not create and not file.path.exists():
+            return None
+        other = file.engine()
+        with file.writing(other) as connection:
+            metadata.create_all(connection, tables=[waiting, withdrawals])
+        return other
+
     def mapped(self, error: Exception) -> DoppelError | None:
         """By SQLite's result code."""
         reason = error.orig if isinstance(error, DBAPIError) else error
@@ -123,6 +134,7 @@ class SqliteFile:
         create_private(draft)
         try:
             _vacuum_into(self.path, draft)
+            _add_withdrawals(draft, self.path.with_name(self.path.name + ".waiting"))
             draft.replace(file)
         except sqlite3.Error as error:
             raise self._not_backed_up(error, file) from error
@@ -156,6 +168,16 @@ def _vacuum_into(path: Path, draft: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(draft),))
     with draft.open("rb") as written:
         os.fsync(written.fileno())
+
+
+def _add_withdrawals(draft: Path, beside: Path) -> None:
+    """Write to a copy's ledger what waits to be written to the archive's."""
+    if not beside.exists():
+        return
+    columns = 'team, user_id, action, at, "by"'
+    with closing(sqlite3.connect(draft, timeout=place.BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("ATTACH ? AS beside", (str(beside),))
+        connection.execute(f"INSERT INTO consent ({columns}) SELECT {columns} FROM beside.withdrawals ORDER BY id")
 
 
 def _on_connect(connection: Any, _record: object) -> None:

@@ -30,6 +30,7 @@ from doppel.archive.place import Place
 from doppel.archive.putting import put_row
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
+from doppel.archive.waiting import Waiting
 from doppel.moments import micros
 from doppel.records import Channel, User
 from doppel.slack.markup import Raw
@@ -85,8 +86,8 @@ class Taken:
 class SyncStore:
     """The archive as a sync writes it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place) -> None:
-        self._engine, self._place = engine, place
+    def __init__(self, engine: Engine, place: Place, waiting: Waiting) -> None:
+        self._engine, self._place, self._waiting = engine, place, waiting
         self._lock = threading.Lock()
         self._directory: Directory | None = None
 
@@ -196,10 +197,15 @@ class SyncStore:
             if is_news:
                 note_change(connection, self.team)
 
-    def finish(self) -> None:
-        """Name those whom no list names, by what their messages say."""
+    def finish(self, began: int | None) -> None:
+        """Name those whom no list names, by what their messages say.
+
+        What events forbade before is over where all was read since `began`; None where it wasn't.
+        """
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             merge_authors(connection, self._names)
+        if began is not None:
+            self._waiting.drop_before(self.team, began)
 
     def _threads(self, channels: Collection[str], condition: Any) -> list[Thread]:
         t = tables.sync_threads

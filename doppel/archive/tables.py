@@ -73,6 +73,32 @@ memberships = Table(
     Column("as_of", BigInteger, nullable=False),
 )
 
+# What holds until an event is written that waits for an import, and which consent was withdrawn meanwhile. Of a SQLite
+# archive these two stand in a file beside it: see `waiting.py`.
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("team", Text, nullable=False),
+    Column("limit", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("team", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # `at`, `edited` and `as_of` are microseconds since the epoch: Slack's timestamps as text don't sort. `said` is what of
 # `text` the author typed, NULL where that is all of it.
 messages = Table(

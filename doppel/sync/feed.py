@@ -1,7 +1,8 @@
 """Slack's events on their way into the archive: in order, in batches, with a watch on gaps.
 
 While events come without a gap, a sync has nothing to read; after one, a sync is asked for. Slack's documentation
-promises each event at least once to an app that listens, and nothing to one that doesn't.
+promises each event at least once to an app that listens, and nothing to one that doesn't. What an event forbids isn't
+used for answers from when it came, however long it waits to be written: see `archive.waiting`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class EventFeed:
     def put(self, event: Raw) -> None:
         """Take an event; returns at once."""
         at = _micros(event.get("event_ts")) or self._micros_now()
-        for change in changes_of(event, self._bot_user):
+        changes = changes_of(event, self._bot_user)
+        self._store.hear([(change, at) for change in changes])
+        for change in changes:
             self._queue.put_nowait((change, at))
             self._pending += 1
 
@@ -102,12 +105,13 @@ class EventFeed:
         while True:
             try:
                 self._wants_sync |= await asyncio.to_thread(self._store.take, batch)
+                self._store.written(batch)
                 return
             except DoppelError as error:
                 log.warning("Events wait: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                # Without its text, which may quote a message.
+                # Without its text, which may quote a message. What the changes forbid stays so: they aren't written.
                 log.error("%d changes could not be taken in (%s)", len(batch), type(error).__name__)
                 self.begin()
                 return

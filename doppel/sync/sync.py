@@ -145,7 +145,7 @@ class Sync:
             self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, asked_at)
             self._plan(listed)
             self._work(len(listed.channels))
-            self._store.finish()
+            self._store.finish(None if self._options.channels else asked_at)
             self._tell_refusals()
         except BaseException:
             self._clock.stop()

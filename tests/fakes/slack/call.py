@@ -105,7 +105,7 @@ class Call:
             at = next((number for number, item in enumerate(items) if item["id"] == start), -1)
             if at < 0:
                 raise SlackError("invalid_cursor")
-        rest = items[at + limit :]
+        rest = items[limit:] if self.slack.behaviour.repeats_cursors else items[at + limit :]
         cursor = encode_cursor(prefix, rest[0]["id"]) if rest else ""
         return items[at : at + limit], {"response_metadata": {"next_cursor": cursor}}
 

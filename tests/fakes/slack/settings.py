@@ -30,6 +30,7 @@ class Behaviour:
     hides_before: a workspace without a plan: nothing older than this timestamp is shown, and history says is_limited.
     oldest_without_latest: conversations.history given `oldest` alone begins with the oldest, as its page once said.
     ignores_latest: conversations.history and .replies give the same page whatever `latest` and `oldest` are.
+    repeats_cursors: a list's next page is always its second.
     names_latest_reply: a parent says when its newest reply was written.
     stream_seconds: how long chat.appendStream works after chat.startStream, in seconds before scaling.
     """
@@ -42,5 +43,6 @@ class Behaviour:
     hides_before: float = 0
     oldest_without_latest: bool = False
     ignores_latest: bool = False
+    repeats_cursors: bool = False
     names_latest_reply: bool = True
     stream_seconds: float = 300

@@ -31,6 +31,26 @@ def upgrade() -> None:
         sa.Column("is_member", sa.Boolean()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
+    op.create_table(
+        "waiting",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("team", sa.Text(), nullable=False),
+        sa.Column("limit", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "withdrawals",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("team", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sqlite_autoincrement=True,
+    )
     op.execute(
         "INSERT INTO channel_versions (team, channel, name, kind, archived, members) "
         "SELECT c.team, c.id, c.as_of, c.as_of, c.as_of, CASE WHEN CAST(c.members AS TEXT) = '[]' THEN -1 "
