@@ -47,7 +47,7 @@ def test_a_folder_called_like_an_id_and_like_another_channel_is_read_by_nobody(a
 
 def test_one_channel_that_two_lists_name_is_of_the_narrower_kind(archive: Archive) -> None:
     builder = ExportBuilder().user("U1", "ada").channel("C1", "deals", "U1", "U2", list_="groups")
-    take_in(archive, builder.channel("C1", "deals", "U1").say("deals", "1700000000.1", "hi"))
+    take_in(archive, builder.channel("C1", "deals", "U1", "U3").say("deals", "1700000000.1", "hi"))
     assert said(archive) == {("C1", "private")}
     assert [channel.members for channel in archive.channels()] == [("U1",)]
 
