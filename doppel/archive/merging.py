@@ -6,24 +6,24 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.directory import UNSEEN, Directory, merge_people, read_directory
-from doppel.archive.forgotten import Unwanted, read_unwanted
+from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
 from doppel.records import MessageKind, User
 from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
+from doppel.slack.nesting import is_too_deep
 
-DELETED = 2**62
-"""`edited` of a tombstone: a deletion is the last that happens to a message."""
 _BATCH = 500
+_BATCH_CHARS = 2 * 2**20
+"""How many messages, and how much of them, are in memory at once."""
 encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts")
 
@@ -35,27 +35,29 @@ class Merger:
     """Merges messages in the transaction of `connection`, and counts what became of them.
 
     `as_of` says, in microseconds, when Slack said so; `skipped` counts by reason what can't be used. What was forgotten
-    comes in as a tombstone.
+    comes in as a tombstone, and without the copies of it, which may name `people`. `erased` counts tombstones that
+    were not there: of what they stand for, messages taken in before may hold copies.
     """
 
     connection: Connection
     directory: Directory
     as_of: int
     skipped: Counter[str] = field(default_factory=Counter)
+    people: Iterable[User] = ()
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    erased: int = 0
     unwanted: Unwanted = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
-        self.unwanted = read_unwanted(self.connection, self.directory.team)
+        self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
         self.directory = replace(self.directory, names=self.unwanted.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
         """Messages of one channel, as Slack wrote them."""
-        rows = self._rows(channel, raws)
-        while batch := list(islice(rows, _BATCH)):
+        for batch in _batches(self._rows(channel, raws)):
             self._merge(batch)
 
     @property
@@ -75,28 +77,30 @@ class Merger:
                 yield row | {"as_of": self.as_of}
 
     def _row(self, raw: Raw, channel: str) -> Values | None:
-        row = _row(raw, self.directory, channel)
+        row = row_of(raw, self.directory, channel)
         if row is None or not self.unwanted.until:
             return row
         if self.unwanted.covers(row["user"], row["at"]):
-            return row | blank(row["ts"])
-        return _row(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
+            return row | blank(row["ts"], FORGOTTEN)
+        if not self.unwanted.may_concern(row["raw"]):
+            return row
+        return row_of(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
 
     def _merge(self, batch: list[Values]) -> None:
         t, incoming = tables.messages, _unique(batch)
         stored = self._stored(incoming)
         added = [row for ts, row in incoming.items() if ts not in stored]
         differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
-        newer = [_keyed(row) for row, old in differing if (row["edited"], row["as_of"]) > (old.edited, old.as_of)]
+        newer = [row for row, old in differing if (row["edited"], row["as_of"]) > (old.edited, old.as_of)]
         same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
         seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
         if added:
             self.connection.execute(insert(t), added)
-        if newer:
-            self.connection.execute(_REPLACE, newer)
+        replace_rows(self.connection, newer)
         if seen:
             self.connection.execute(_SEEN, seen)
         self.skipped["duplicate"] += len(batch) - len(incoming)
+        self.erased += sum(row["edited"] == FORGOTTEN for row in (*added, *newer))
         self.added += len(added)
         self.updated += len(newer)
         self.unchanged += len(incoming) - len(added) - len(newer)
@@ -111,6 +115,12 @@ class Merger:
 _KEY = and_(*(tables.messages.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")))
 _REPLACE = update(tables.messages).where(_KEY).values({c.name: bindparam(c.name) for c in tables.messages.c})
 _SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
+
+
+def replace_rows(connection: Connection, rows: Iterable[Values]) -> None:
+    """Put rows in the place of those with the same key."""
+    if keyed := [_keyed(row) for row in rows]:
+        connection.execute(_REPLACE, keyed)
 
 
 def merge_authors(connection: Connection, directory: Directory) -> None:
@@ -133,10 +143,11 @@ def tombstone(ts: str) -> Raw:
     return {"subtype": "tombstone", "ts": ts, "type": "message"}
 
 
-def blank(ts: str) -> Values:
-    """What a row holds instead of what was said."""
+def blank(ts: str, edited: int = DELETED) -> Values:
+    """What a row holds instead of what was said: of a message that is DELETED, or was written by who is FORGOTTEN."""
     gone = {"text": "", "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
-    return {**gone, "edited": DELETED, "raw": encoded(tombstone(ts))}
+    raw = tombstone(ts) if edited < FORGOTTEN else {**tombstone(ts), "forgotten": True}
+    return {**gone, "edited": edited, "raw": encoded(raw)}
 
 
 def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
@@ -148,15 +159,20 @@ def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterab
 
 
 def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int) -> int:
-    """Leave a tombstone of each message, whatever it was; `rows` are (channel, ts). Returns how many there are."""
-    values = [{"key_team": team, "key_channel": channel, "key_ts": ts, "raw": blank(ts)["raw"]} for channel, ts in rows]
+    """Leave of each message what stays of a forgotten one, for good; `rows` are (channel, ts). Returns how many."""
+    keys = [{"key_team": team, "key_channel": channel, "key_ts": ts} for channel, ts in rows]
+    values = [key | {"raw": blank(key["key_ts"], FORGOTTEN)["raw"]} for key in keys]
     if values:
-        gone = blank("") | {"raw": bindparam("raw")}
+        gone = blank("", FORGOTTEN) | {"raw": bindparam("raw")}
         connection.execute(update(tables.messages).where(_KEY).values(**gone, as_of=as_of), values)
     return len(values)
 
 
-def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
+def row_of(raw: Raw, directory: Directory, channel: str) -> Values | None:
+    """The row of a message; None for one without a valid timestamp, or nested too deep."""
+    text = encoded(raw)
+    if is_too_deep(raw, text):
+        return None
     message = translate(raw, directory.team, channel, directory.names, directory.bots)
     if message is None:
         return None
@@ -165,8 +181,22 @@ def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
         "at": micros(message.record.ts),
         "subtype": message.subtype,
         "edited": DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(encoded(raw)),
+        "raw": clean(text),
     }
+
+
+def _batches(rows: Iterable[Values]) -> Iterator[list[Values]]:
+    """Rows in groups that fit into memory."""
+    batch: list[Values] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row["raw"])
+        if len(batch) == _BATCH or size >= _BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _keyed(row: Values) -> Values:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
@@ -12,8 +11,11 @@ from doppel.archive import tables
 from doppel.archive.directory import Directory
 from doppel.archive.reading import AnyRow
 from doppel.slack.messages import translate
+from doppel.slack.nesting import stored_raw
 
 _PAGE = 1000
+_AT_ONCE = 50
+_PAGE_CHARS = 2 * 2**20
 _ID = re.compile(r'[@#"]([A-Z][A-Z0-9]+)[>|"]')
 
 
@@ -22,25 +24,45 @@ def render_again(connection: Connection, directory: Directory, changed: Collecti
     t = tables.messages
     key = [t.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")]
     statement = update(t).where(*key).values(text=bindparam("new_text"), kind=bindparam("new_kind"))
-    for page in _pages(connection, directory.team) if changed else ():
-        concerned = [row for row in page if not set(_ID.findall(row.raw)).isdisjoint(changed)]
-        if updates := [values for row in concerned if (values := _update(row, directory))]:
+    if not changed:
+        return
+
+    def is_concerned(row: AnyRow) -> bool:
+        return not set(_ID.findall(row.raw)).isdisjoint(changed)
+
+    for found in rows_where(connection, directory.team, is_concerned):
+        if updates := [values for row in found if (values := _update(row, directory))]:
             connection.execute(statement, updates)
 
 
-def _pages(connection: Connection, team: str) -> Iterator[Sequence[AnyRow]]:
+def rows_where(connection: Connection, team: str, chosen: Callable[[AnyRow], bool]) -> Iterator[list[AnyRow]]:
+    """The chosen messages of a workspace, group by group; a group may be written to before the next is read.
+
+    Of what isn't chosen little is in memory at once, however large the messages are.
+    """
     t = tables.messages
-    query = select(t.c.channel, t.c.ts, t.c.text, t.c.kind, t.c.raw).where(t.c.team == team)
-    query = query.order_by(t.c.channel, t.c.ts).limit(_PAGE)
-    page = connection.execute(query).all()
-    while page:
-        yield page
-        after = tuple_(t.c.channel, t.c.ts) > (page[-1].channel, page[-1].ts)
-        page = connection.execute(query.where(after)).all()
+    query = select(t).where(t.c.team == team).order_by(t.c.channel, t.c.ts).limit(_PAGE)
+    after: tuple[str, str] | None = None
+    while True:
+        page = query if after is None else query.where(tuple_(t.c.channel, t.c.ts) > after)
+        found, size, last = [], 0, None
+        with connection.execute(page.execution_options(yield_per=_AT_ONCE)) as rows:
+            for row in rows:
+                last = row.channel, row.ts
+                if chosen(row):
+                    found.append(row)
+                    size += len(row.raw)
+                if size >= _PAGE_CHARS:
+                    break
+        if found:
+            yield found
+        if last is None:
+            return
+        after = last
 
 
 def _update(row: AnyRow, directory: Directory) -> dict[str, str] | None:
-    message = translate(json.loads(row.raw), directory.team, row.channel, directory.names, directory.bots)
+    message = translate(stored_raw(row.raw), directory.team, row.channel, directory.names, directory.bots)
     if message is None or (message.record.text, message.record.kind) == (row.text, row.kind):
         return None
     key = {"key_team": directory.team, "key_channel": row.channel, "key_ts": row.ts}

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, Table, and_, func, or_, s
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
+from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
     Directory,
@@ -25,6 +26,7 @@ from doppel.archive.directory import (
     rekey_named,
 )
 from doppel.archive.events import Listening, listening
+from doppel.archive.forgotten import read_unwanted
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
@@ -87,6 +89,7 @@ class SyncStore:
         self._engine, self._place = engine, place
         self._lock = threading.Lock()
         self._directory: Directory | None = None
+        self._people: Sequence[User] = ()
 
     @property
     def team(self) -> str:
@@ -114,7 +117,7 @@ class SyncStore:
             changed |= merge_rows(connection, tables.channels, team, _with_members(connection, team, channels), as_of)
             hidden = _hide_unlisted(connection, team, {channel.id for channel in channels}, as_of)
             _take_url(connection, team, url, as_of)
-            self._directory = read_directory(connection, team, {})
+            self._directory, self._people = read_directory(connection, team, {}), users
             render_again(connection, self._directory, changed)
             if changed or hidden:
                 note_change(connection, team)
@@ -188,8 +191,13 @@ class SyncStore:
                 note_change(connection, self.team)
 
     def finish(self) -> None:
-        """Name those whom no list names, by what their messages say."""
+        """Name those whom no list names, by what their messages say; take out copies that came before what they copy
+        was found to be forgotten.
+        """
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+            unwanted = read_unwanted(connection, self.team, self._people)
+            if unwanted.until and clean_messages(connection, self._known, unwanted):
+                note_change(connection, self.team)
             merge_authors(connection, self._known)
 
     def _threads(self, channels: Collection[str], condition: Any) -> list[Thread]:
@@ -199,7 +207,7 @@ class SyncStore:
             return [Thread(**_without_team(row._mapping)) for row in rows if row.channel in channels]
 
     def _take(self, connection: Connection, channel: str, raws: Iterable[Raw], as_of: int) -> Taken:
-        merger = Merger(connection, self._known, as_of)
+        merger = Merger(connection, self._known, as_of, people=self._people)
         merger.take(channel, raws)
         return Taken(merger.added, merger.updated)
 
