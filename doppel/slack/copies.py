@@ -30,8 +30,8 @@ _TELLING = 20
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a part of a message says about where it is from: ids of its author, when that wrote it (in microseconds),
-    places of the message as (channel's id or name, or None; microseconds), and names of its author.
+    """What a part of a message says about where it is from: ids of its author, when that wrote it (in microseconds, 0
+    where it doesn't say), places of the message as (channel's id or name, or None; microseconds), names of its author.
     """
 
     authors: tuple[str, ...]
@@ -88,7 +88,7 @@ class _Cutter:
             return value
         origin = _origin(value, at)
         if not self.is_gone(origin):
-            return self.fields(value, origin.at)
+            return self.fields(value, origin.at or at)
         left = {key: item for key, item in value.items() if key in _KEPT}
         self.has_cut |= left != value
         self.texts |= {text for text in _spoken(value) if text}
@@ -134,10 +134,11 @@ class _Cutter:
 
 def _origin(part: Raw, at: int) -> Origin:
     ts, links = timestamp(part.get("ts")), _places_of_links(part)
-    when = micros(ts) if ts else links[0][1] if links else at
     channel = next((part[key] for key in ("channel_id", "channel", "channel_name") if _is_text(part.get(key))), None)
     places = [*links, (channel, micros(ts))] if ts else links
     authors = tuple(part[key] for key in _AUTHOR_KEYS if _is_text(part.get(key)))
+    # What somebody is known to have written is as old as the message around it; of the rest it is not known.
+    when = micros(ts) if ts else links[0][1] if links else at if authors else 0
     return Origin(authors, when, tuple(places), frozenset(_names(part)) if not authors else frozenset())
 
 

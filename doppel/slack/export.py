@@ -156,7 +156,7 @@ class Export:
             if isinstance(canvas, dict):
                 self._note_links(canvas)
 
-    def _find_team(self, members: list[Raw]) -> str:
+    def _find_team(self, members: Iterable[Raw]) -> str:
         teams = _known(text_of(member, "team_id") for member in members)
         if not teams:
             read = (raw for days in self._days.values() for parts in days for raw in self._load(parts) or ())
