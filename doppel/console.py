@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from doppel.errors import DoppelError
+from doppel.logs import stack_of
 
 FAILED = 1
 INTERRUPTED = 130
@@ -86,7 +87,9 @@ class Console:
 
     @contextmanager
     def guarded(self, log: Callable[[], Path]) -> Iterator[None]:
-        """Turn errors into one sentence and an exit status; what nobody foresaw goes to the file of `log` whole."""
+        """Turn errors into one sentence and an exit status; where one arose that nobody foresaw goes to
+        the file of `log`.
+        """
         try:
             yield
         except ExceptionGroup as group:
@@ -149,7 +152,7 @@ def _unforeseen(error: Exception, log: Callable[[], Path]) -> str:
         path = log()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{stack_of(error)}")
     except (OSError, DoppelError):
-        return f"Something went wrong that Doppel did not foresee: {type(error).__name__}: {error}."
+        return f"Something went wrong that Doppel did not foresee ({type(error).__name__})."
     return f"Something went wrong that Doppel did not foresee ({type(error).__name__}); the details are in {path}."

@@ -169,7 +169,7 @@ def test_late_events_bring_no_copy_back(archive: Archive) -> None:
     now = round(time.time() * 1e6)
     base = {"type": "message", "user": "U2", "text": "Look."}
     unknown = "1700000050.000100"
-    copies = [
+    copies: list[dict[str, Any]] = [
         {**base, "ts": "1700000600.000100", "attachments": [share(channel_id="C1", ts=AT)]},
         {**base, "ts": "1700000700.000100", "attachments": [share(from_url=LINK.format("C1"))]},
         {**base, "ts": "1700000800.000100", "attachments": [{"ts": unknown, "channel_id": "C1", "text": SAID}]},

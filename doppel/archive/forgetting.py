@@ -14,7 +14,7 @@ from doppel.archive.changes import note_change, revision
 from doppel.archive.cleaning import clean_messages, clean_questions
 from doppel.archive.directory import UNSEEN, read_directory
 from doppel.archive.drafts import drop_unsent
-from doppel.archive.forgotten import FORGOTTEN_NAME, read_unwanted
+from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name, read_unwanted
 from doppel.archive.ledger import record_consent
 from doppel.archive.merging import erase
 from doppel.archive.reading import AnyRow
@@ -87,7 +87,9 @@ def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int,
     profile = {"handle": "", "real_name": "", "display_name": FORGOTTEN_NAME, "deleted": False, "as_of": UNSEEN}
     u = tables.users
     connection.execute(update(u).where(u.c.team == user.team, u.c.id == user.id).values(**profile))
+    _rename_groups(connection, user)
     unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team, {})
+    _clear_file_names(connection, user.team, unwanted)
     copies = clean_messages(connection, directory, unwanted)
     clean_questions(connection, user.team, unwanted)
     render_again(connection, directory, {user.id})
@@ -103,6 +105,23 @@ def _names_of(connection: Connection, user: User) -> set[str]:
         for row in rows:
             names |= {row.author, *_profile_names(stored_raw(row.raw))}
     return names - {""}
+
+
+def _rename_groups(connection: Connection, user: User) -> None:
+    """Group conversations are named after those in them."""
+    c = tables.channels
+    query = select(c.c.id, c.c.name).where(c.c.team == user.team, c.c.name.startswith(GROUP))
+    for row in connection.execute(query).all():
+        name = group_name(row.name, {user.handle: user.id})
+        connection.execute(update(c).where(c.c.team == user.team, c.c.id == row.id).values(name=name))
+
+
+def _clear_file_names(connection: Connection, team: str, unwanted: Unwanted) -> None:
+    """Exports are named by whoever saved them."""
+    i = tables.imports
+    rows = connection.execute(select(i.c.id, i.c.name).where(i.c.team == team)).all()
+    named = [row.id for row in rows if unwanted.file_name(row.name) != row.name]
+    connection.execute(update(i).where(i.c.id.in_(named)).values(name=""))
 
 
 def _profile_names(raw: Raw) -> Iterable[str]:

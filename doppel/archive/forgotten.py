@@ -11,11 +11,14 @@ from sqlalchemy import Connection, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
-from doppel.records import User
+from doppel.logs import pattern_of
+from doppel.records import Channel, User
 from doppel.slack.copies import Origin, name_key, without_copies
 from doppel.slack.export import UNKNOWN_TEAM
 from doppel.slack.markup import Names, Raw
 
+GROUP = "mpdm-"
+"""Begins the name of a group conversation."""
 FORGOTTEN_NAME = "someone who was forgotten"
 DELETED = 2**62
 """`edited` of a tombstone: a deletion is the last that happens to a message, unless Slack shows it again."""
@@ -58,6 +61,18 @@ class Unwanted:
         if user.id not in self.nameless:
             return user
         return User(user.team, user.id, "", display_name=FORGOTTEN_NAME, is_bot=user.is_bot, is_guest=user.is_guest)
+
+    def channel(self, channel: Channel, people: Iterable[User]) -> Channel:
+        """What may be known of a channel: a group conversation is named after the handles of `people`."""
+        if not (self.nameless and channel.name.startswith(GROUP)):
+            return channel
+        ids = {user.handle: user.id for user in people if user.id in self.nameless}
+        return replace(channel, name=group_name(channel.name, ids))
+
+    def file_name(self, name: str) -> str:
+        """What may be known of a file's name: nothing where it names them."""
+        pattern = pattern_of(self.named)
+        return "" if pattern and pattern.search(name.replace("_", " ")) else name
 
     def may_concern(self, encoded: str) -> bool:
         """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
@@ -102,6 +117,12 @@ def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()
         return Unwanted()
     named = _named(until, [*_stored(connection, until), *people])
     return Unwanted(until, _nameless(connection, until), named, _authors_in(connection, team))
+
+
+def group_name(name: str, ids: Mapping[str, str]) -> str:
+    """A group conversation's name, `mpdm-ada--grace-1`, with ids in the place of those handles."""
+    handles, _, number = name.removeprefix(GROUP).rpartition("-")
+    return f"{GROUP}{'--'.join(ids.get(handle, handle) for handle in handles.split('--'))}-{number}"
 
 
 def clean_revision(connection: Connection) -> int:

@@ -63,7 +63,7 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
     )
     if changed or merger.changed or cleaned:
         note_change(connection, directory.team)
-    _log(connection, directory.team, export, report)
+    _log(connection, directory.team, merger.unwanted.file_name(export.path.name), micros(export.as_of), report)
     return report
 
 
@@ -74,6 +74,6 @@ def _merge_url(connection: Connection, team: str, export: Export) -> None:
         connection.execute(newer.values(url=export.url, as_of=as_of))
 
 
-def _log(connection: Connection, team: str, export: Export, report: ImportReport) -> None:
-    entry = {"at": now(), "team": team, "name": clean(export.path.name), "as_of": micros(export.as_of)}
+def _log(connection: Connection, team: str, name: str, as_of: int, report: ImportReport) -> None:
+    entry = {"at": now(), "team": team, "name": clean(name), "as_of": as_of}
     connection.execute(insert(tables.imports).values(**entry, counts=asdict(report)))

@@ -17,6 +17,7 @@ from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.moments import micros
 from doppel.records import MessageKind, User
+from doppel.slack.json_stream import MAX_ELEMENT_CHARS, Unread
 from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
 from doppel.slack.nesting import is_too_deep
@@ -72,7 +73,9 @@ class Merger:
             except RecursionError:
                 row = None
             if row is None:
-                self.skipped["nested too deep"] += 1
+                self.skipped[Unread.TOO_DEEP] += 1
+            elif len(row["raw"]) > MAX_ELEMENT_CHARS:
+                self.skipped[Unread.TOO_LARGE] += 1
             else:
                 yield row | {"as_of": self.as_of}
 

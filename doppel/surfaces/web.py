@@ -13,6 +13,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 
 from doppel.errors import DoppelError
+from doppel.logs import stack_of
 from doppel.records import Persona
 from doppel.surfaces import markup
 from doppel.surfaces.doors import SIGN_OUT, VISITOR
@@ -333,5 +334,5 @@ def sentence(error: Exception) -> str:
     """What the reader is told about an error; one that nobody foresaw is logged."""
     if isinstance(error, DoppelError):
         return str(error)
-    log.error("The web chat failed.", exc_info=error)
+    log.error("The web chat failed.\n%s", stack_of(error))
     return UNEXPECTED
