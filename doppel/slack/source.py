@@ -8,11 +8,10 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
-from doppel.errors import BadInputError
+from doppel.errors import BadInputError, DoppelError
 
 MAX_ENTRY_BYTES = 256 * 2**20
 """Largest file that is read; a real day of one channel is far below it."""
@@ -26,11 +25,35 @@ _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
-class Stream(Protocol):
-    """A file that is open."""
+class Stream:
+    """An open file of which no more than its `size` and one byte is read; use it as a context manager.
+
+    Given a number, zipfile unpacks no more than that at once; left to itself it trusts the data.
+    """
+
+    def __init__(
+        self, opened: Callable[[], IO[bytes]], size: int, sentence: Callable[[Exception], DoppelError]
+    ) -> None:
+        self._left, self._sentence = size + 1, sentence
+        try:
+            self._file = opened()
+        except (*_READ_ERRORS, OSError) as error:
+            raise sentence(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to so many bytes, or all that are left; none at the end."""
+        """Up to so many bytes, or all that are left; none at the end. Raises BadInputError."""
+        try:
+            data = self._file.read(self._left if size < 0 else min(size, self._left))
+        except (*_READ_ERRORS, OSError) as error:
+            raise self._sentence(error) from error
+        self._left -= len(data)
+        return data
 
 
 class Source(Protocol):
@@ -41,7 +64,7 @@ class Source(Protocol):
     def check(self, files: Iterable[tuple[str, ...]]) -> None:
         """Raise BadInputError where what is to be read mustn't be: it is too large, or packed beyond belief."""
 
-    def open(self, file: tuple[str, ...]) -> AbstractContextManager[Stream]:
+    def open(self, file: tuple[str, ...]) -> Stream:
         """One file, to be read from its beginning; raises BadInputError where it is damaged or mustn't be read."""
 
     def close(self) -> None:
@@ -71,14 +94,10 @@ class FolderSource:
             if self.files[file] > MAX_ENTRY_BYTES:
                 raise _too_large("/".join(file))
 
-    @contextmanager
-    def open(self, file: tuple[str, ...]) -> Iterator[Stream]:
+    def open(self, file: tuple[str, ...]) -> Stream:
         """One file."""
         self.check([file])
-        with ExitStack() as opened:
-            with _unreadable(file):
-                stream = opened.enter_context(self.path.joinpath(*file).open("rb"))
-            yield _Guarded(stream, self.files[file], lambda: _unreadable(file))
+        return Stream(lambda: self.path.joinpath(*file).open("rb"), self.files[file], lambda e: _unreadable(file, e))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -109,15 +128,11 @@ class ZipSource:
         if sum(info.file_size for info in infos) > max(RATIO_FREE_BYTES, MAX_RATIO * self.path.stat().st_size):
             raise _bomb()
 
-    @contextmanager
-    def open(self, file: tuple[str, ...]) -> Iterator[Stream]:
+    def open(self, file: tuple[str, ...]) -> Stream:
         """One entry; never more of it than its header says, whatever the data unpacks to."""
         info = self._infos[file]
         _check(info)
-        with ExitStack() as opened:
-            with _damaged(file):
-                entry = opened.enter_context(self._zip.open(info))
-            yield _Guarded(entry, info.file_size, lambda: _damaged(file))
+        return Stream(lambda: self._zip.open(info), info.file_size, lambda _: _damaged(file))
 
     def close(self) -> None:
         """Close the ZIP."""
@@ -167,39 +182,15 @@ def _parts(name: str) -> tuple[str, ...]:
     return path.parts
 
 
-class _Guarded:
-    """A file of which no more than its `size` and one byte is read, with errors as sentences.
-
-    Given a number, zipfile unpacks no more than that at once; left to itself it trusts the data.
-    """
-
-    def __init__(self, file: IO[bytes], size: int, errors: Callable[[], AbstractContextManager[None]]) -> None:
-        self._file, self._left, self._errors = file, size + 1, errors
-
-    def read(self, size: int = -1, /) -> bytes:
-        with self._errors():
-            data = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
+def _damaged(file: tuple[str, ...]) -> BadInputError:
+    return BadInputError(
+        f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
+    )
 
 
-@contextmanager
-def _damaged(file: tuple[str, ...]) -> Iterator[None]:
-    try:
-        yield
-    except (*_READ_ERRORS, OSError) as error:
-        raise BadInputError(
-            f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
-        ) from error
-
-
-@contextmanager
-def _unreadable(file: tuple[str, ...]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        name = "/".join(file)
-        raise BadInputError(f"Can't read {name} of the export ({error.strerror}); check the folder.") from error
+def _unreadable(file: tuple[str, ...], error: Exception) -> BadInputError:
+    reason = getattr(error, "strerror", None) or error
+    return BadInputError(f"Can't read {'/'.join(file)} of the export ({reason}); check the folder.")
 
 
 def _refuse_links(infos: list[zipfile.ZipInfo]) -> None:
