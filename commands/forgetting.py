@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.jobs import as_job, request_of, training_of
+from commands.jobs import as_job, request_of
 from commands.run import Run, UserName, command
 from doppel.console import Result
 from doppel.errors import DoppelError, JobError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from doppel.records import User
 
 app = typer.Typer()
+
+JOBS = "The jobs' database could not be written anew, which takes out their name; run the same command once more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,18 @@ def forget(run: Run, archive: Archive, person: User, messages: bool, by: str) ->
     """Everything but the index, which a reindex sets right, and the running server, which `unload` does."""
     from doppel import consent
     from doppel.jobs.queue import Jobs
+    from doppel.logs import remove_lines
 
     receipt = consent.forget(archive, run.adapters(), person, messages, by)
-    with suppress(JobError), Jobs(run.settings) as jobs:
-        jobs.forget("train", training_of(person))
-    return receipt
+    pending = receipt.pending
+    try:
+        with Jobs(run.settings) as jobs:
+            jobs.forget_person(person)
+            jobs.scrub()
+    except JobError:
+        pending += (JOBS,)
+    remove_lines(run.settings.logs_dir, person.names)
+    return replace(receipt, pending=pending)
 
 
 async def unload(run: Run, person: User, versions: Iterable[str]) -> None:

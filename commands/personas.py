@@ -97,11 +97,22 @@ def train_(
 
     with run.archive() as archive:
         sweep(archive, run.adapters())
-        person = archive.get_user(team, user) if run.is_job and team else archive.find_user(user, team)
-        require_consent(person, archive.consent_records(person))
         if run.is_job:
-            return _train(run, archive, person)
-    return as_job(run, "train", training_of(person), detach)
+            return _train(run, archive, archive.get_user(team or "", user))
+        person = archive.find_user(user, team)
+        require_consent(person, archive.consent_records(person))
+    result = as_job(run, "train", training_of(person), detach)
+    return result if detach else Result({"persona": person.name} | result.data, f"{person.name}: {result.text}")
+
+
+def _by_id(archive: Archive, team: str, user_id: str) -> User:
+    """Whom a job is about: what it reports is kept, and so holds no names, as the search for one may."""
+    from doppel.errors import UnknownUserError
+
+    person = archive.user(team, user_id)
+    if person is None:
+        raise UnknownUserError(f"The archive knows nobody with the id {user_id} any more.")
+    return person
 
 
 def _train(run: Run, archive: Archive, person: User) -> Result:
@@ -110,7 +121,7 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
     base = base_model_path(run.settings, run.console.say)
     from training.train import train
 
-    with run.console.progress(f"Training {person.name}") as update:
+    with run.console.progress(f"Training {person.id}") as update:
         report = train(
             person,
             archive,
@@ -121,8 +132,8 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
             lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
         )
     text = (
-        f"{line(report.persona)}: {report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} "
-        f"with it, on {report.held_out} held-out answers, after {report.seconds:.0f} s "
+        f"{report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with it, "
+        f"on {report.held_out} held-out answers, after {report.seconds:.0f} s "
         f"({report.tokens_per_second:.0f} tokens a second).\n"
         f"{f'Published as {report.version}.' if report.published else 'Not published.'} {report.reason}"
     )

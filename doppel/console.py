@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from doppel.errors import DoppelError
+from doppel.logs import stack_of
 from doppel.plain_text import json_text, line, plain
 
 FAILED = 1
@@ -86,7 +87,9 @@ class Console:
 
     @contextmanager
     def guarded(self, log: Callable[[], Path]) -> Iterator[None]:
-        """Turn errors into one sentence and an exit status; what nobody foresaw goes to the file of `log` whole."""
+        """Turn errors into one sentence and an exit status; where one arose that nobody foresaw goes to
+        the file of `log`.
+        """
         try:
             yield
         except ExceptionGroup as group:
@@ -159,7 +162,7 @@ def _unforeseen(error: Exception, log: Callable[[], Path]) -> str:
         path = log()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(plain("".join(traceback.format_exception(error))))
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{plain(stack_of(error))}")
     except (OSError, DoppelError):
-        return f"Something went wrong that Doppel did not foresee: {type(error).__name__}: {error}."
+        return f"Something went wrong that Doppel did not foresee ({type(error).__name__})."
     return f"Something went wrong that Doppel did not foresee ({type(error).__name__}); the details are in {path}."

@@ -5,7 +5,7 @@ A Slack timestamp (`ts`) is a string of seconds and six decimals, unique within 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -58,6 +58,16 @@ class User:
     def name(self) -> str:
         """The name that others read beside their messages."""
         return self.display_name or self.real_name or self.handle or self.id
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name they have."""
+        return frozenset({self.handle, self.real_name, self.display_name} - {""})
+
+    @property
+    def unnamed(self) -> User:
+        """The same person, called by their id: for what is written down, as jobs and logs are."""
+        return replace(self, handle="", real_name="", display_name="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,11 +127,18 @@ def test_a_folder_with_a_link(tmp_path: Path, path: Path) -> None:
     assert "holds a link" in refused(path, folder)
 
 
-@pytest.mark.parametrize("name", ["general/2024-01-01.json", "canvases.json", "general/photo.png", "bomb"])
+@pytest.mark.parametrize("name", ["general/2024-01-01.json", "general/canvas_1.json", "mpims.json"])
 def test_a_zip_bomb(tmp_path: Path, path: Path, name: str) -> None:
     with edited_zip(tmp_path) as file:
         file.writestr(name, b" " * 50_000_000)
     assert "far more than an export does" in refused(path, tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("name", ["__uploads/F1/log.json", "canvases.json", "general/photo.png", "bomb"])
+def test_what_is_not_read_may_be_packed_however_well(tmp_path: Path, where: Path | str, name: str) -> None:
+    with edited_zip(tmp_path) as file:
+        file.writestr(name, b" " * 50_000_000)
+    assert take_in(where, tmp_path / "bad.zip").added == 7
 
 
 def test_a_zip_bomb_that_lies_about_its_size(tmp_path: Path, path: Path) -> None:

@@ -104,7 +104,7 @@ def test_reading_again_goes_on_where_it_was_killed(
 ) -> None:
     outdate(filled)
     monkeypatch.setattr(rendering, "_PAGE", 2)
-    read, pages = rendering._page, iter(range(2))
+    read, pages = rendering._group, iter(range(2))
 
     def killed(*arguments: Any) -> Any:
         if next(pages, None) is None:
@@ -112,7 +112,7 @@ def test_reading_again_goes_on_where_it_was_killed(
         return read(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rendering, "_page", killed)
+        patch.setattr(rendering, "_group", killed)
         with pytest.raises(KeyboardInterrupt):
             Archive.open(where)
     with Archive.open(where) as again:

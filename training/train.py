@@ -51,7 +51,6 @@ class Source(Protocol):
 class TrainReport:
     """What a training run came to; NLLs are means in nats per completion token over the held-out examples."""
 
-    persona: str
     user_id: str
     version: str | None
     examples: int
@@ -100,15 +99,16 @@ def train(
 ) -> TrainReport:
     """Train, evaluate and publish an adapter of `user`; goes on from where an interrupted run stopped.
 
+    What it reports, raises and writes down names the person by their id, as it may be kept after the name is forgotten.
     Raises ConsentError without consent (also if it is withdrawn meanwhile), TrainingError with too few examples or
     with an adapter that vLLM can't load, BusyError while another process trains the same person.
     """
-    started = time.monotonic()
+    started, unnamed = time.monotonic(), user.unnamed
     before = archive.consent_records(user)
-    require_consent(user, before)
+    require_consent(unnamed, before)
 
     def still() -> None:
-        require_still(user, before, archive.consent_records(user))
+        require_still(unnamed, before, archive.consent_records(user))
 
     check_loadable(settings)
     tokenizer = ChatTokenizer(base_path)
@@ -117,18 +117,17 @@ def train(
         f"{len(material.train)} examples to learn from, {material.grounded} of them with quotes to answer from; "
         f"{len(material.held_out)} held out."
     )
-    with store.folder(user).writer() as writer:
+    with store.folder(unnamed).writer() as writer:
         try:
             tuned, base_nll, adapter_nll = _train(
                 still, settings, base_path, tokenizer, material, writer, say, progress
             )
-            version, reason = _publish(user, still, settings, material, tuned, base_nll, adapter_nll, writer)
+            version, reason = _publish(unnamed, still, settings, material, tuned, base_nll, adapter_nll, writer)
         except ConsentError:
             writer.retire()
             raise
-    _check_once_more(still, store, user)
+    _check_once_more(still, store, unnamed)
     return TrainReport(
-        persona=user.name,
         user_id=user.id,
         version=version,
         examples=len(material.train),
@@ -168,13 +167,13 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
     missing = settings.min_examples - len(examples)
     if missing > 0:
         raise TrainingError(
-            f"{user.name} has {len(examples)} answers to learn from, {missing} fewer than the {settings.min_examples} "
+            f"{user.id} has {len(examples)} answers to learn from, {missing} fewer than the {settings.min_examples} "
             "that are needed; import more of their messages, allow more channels (DOPPEL_TRAIN_CHANNELS) or lower "
             "DOPPEL_MIN_EXAMPLES."
         )
     learned, held_out = split_by_time(examples)
     if not learned:
-        raise TrainingError(f"All answers of {user.name} stand in one conversation; 1 more conversation is needed.")
+        raise TrainingError(f"All answers of {user.id} stand in one conversation; 1 more conversation is needed.")
     channels = sorted({(e.conversation[0], e.conversation[1]) for e in learned})
     encoded = _encode(learned, user, tokenizer, settings)
     grounded = _ground(learned, user, there, tokenizer, settings)
@@ -262,11 +261,10 @@ def _publish(
     draft = writer.draft()
     tuned.model.save_pretrained(draft)
     _write_log(tuned.log, draft / "metrics.jsonl")
-    save_loss_plot(tuned.log, f"{user.name}: fine-tuning", draft / "loss.png", LATELY)
+    save_loss_plot(tuned.log, "Fine-tuning", draft / "loss.png", LATELY)
     info: dict[str, Any] = {
         "team": user.team,
         "user_id": user.id,
-        "persona": user.name,
         "base_model": settings.base_model,
         "channels": material.channels,
         "examples": len(material.train),

@@ -45,7 +45,9 @@ def merge_directory(connection: Connection, export: Export) -> tuple[Directory, 
     as_of = micros(export.as_of)
     export.team = team = merge_team(connection, export.teams, export.channels)
     changed = merge_people(connection, team, export.users, as_of)
-    channel_ids, places = _merge_channels(connection, team, export.channels, as_of)
+    unwanted = read_unwanted(connection, team)
+    channels = [unwanted.channel(channel, export.users) for channel in export.channels]
+    channel_ids, places = _merge_channels(connection, team, channels, as_of)
     return read_directory(connection, team, channel_ids), changed | places
 
 

@@ -5,7 +5,6 @@ Times are microseconds since the epoch, as Slack's timestamps are.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import UNSEEN, merge_channels, take_membership
+from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
@@ -42,6 +42,7 @@ from doppel.slack.events import (
 )
 from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
+from doppel.slack.nesting import stored_raw
 
 WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
@@ -163,6 +164,8 @@ class EventStore:
             outcome.unread = outcome.changed = True
         merger = Merger(connection, self._names(connection), at)
         merger.take(channel, [raw])
+        if merger.erased:
+            clean_messages(connection, merger.directory, merger.unwanted)
         outcome.changed |= merger.changed
         if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
             self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
@@ -195,7 +198,7 @@ class EventStore:
         if stored is None:
             return
         merger = Merger(connection, self._names(connection), at)
-        merger.take(change.channel, [with_reaction(json.loads(stored), change)])
+        merger.take(change.channel, [with_reaction(stored_raw(stored), change)])
         outcome.changed |= merger.changed
 
     def _change_channel(
@@ -243,12 +246,18 @@ def listening(connection: Connection, team: str) -> Listening | None:
 
 def with_reaction(raw: Raw, change: Reacted) -> Raw:
     """The message with one reaction more or less, as Slack lists them."""
-    users = {item["name"]: list(item["users"]) for item in raw.get("reactions", ())}
+    users = {item["name"]: list(item["users"]) for item in _reactions(raw)}
     others = [user for user in users.get(change.name, []) if user != change.user]
     users[change.name] = [*others, change.user] if change.added else others
     reactions = [{"name": name, "users": who, "count": len(who)} for name, who in users.items() if who]
     rest = {key: value for key, value in raw.items() if key != "reactions"}
     return {**rest, "reactions": reactions} if reactions else rest
+
+
+def _reactions(raw: Raw) -> list[dict[str, Any]]:
+    found = raw.get("reactions")
+    listed = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return [item for item in listed if isinstance(item.get("name"), str) and isinstance(item.get("users"), list)]
 
 
 def _values(change: ChannelChanged) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,21 @@ from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.channels import UNSEEN
+from doppel.archive.cleaning import clean_messages, clean_questions
 from doppel.archive.directory import read_directory
 from doppel.archive.drafts import drop_unsent
-from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted, read_unwanted
+from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name, read_unwanted
 from doppel.archive.ledger import record_consent
-from doppel.archive.merging import encoded, erase
+from doppel.archive.merging import erase
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.moments import now_micros
 from doppel.records import MessageKind, User
+from doppel.slack.markup import Raw
+from doppel.slack.nesting import stored_raw
+
+_AT_ONCE = 100
+"""Messages in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +81,54 @@ def _moment(connection: Connection, user: User) -> int:
 
 def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int, int]:
     drop_unsent(connection, user.team)
+    called = [User(user.team, user.id, name) for name in _names_of(connection, user)]
     m = tables.messages
     theirs = select(m.c.channel, m.c.ts).where(m.c.team == user.team, m.c.user == user.id)
     gone = erase(connection, user.team, connection.execute(theirs).all(), now)
     profile = {"handle": "", "real_name": "", "display_name": FORGOTTEN_NAME, "deleted": False, "as_of": UNSEEN}
     u = tables.users
     connection.execute(update(u).where(u.c.team == user.team, u.c.id == user.id).values(**profile))
-    copies = _clean_others(connection, user, read_unwanted(connection, user.team))
-    render_again(connection, read_directory(connection, user.team, {}), {user.id})
+    _rename_groups(connection, user)
+    unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team, {})
+    _clear_file_names(connection, user.team, unwanted)
+    copies = clean_messages(connection, directory, unwanted)
+    clean_questions(connection, user.team, unwanted)
+    render_again(connection, directory, {user.id})
     return gone, copies
 
 
-def _clean_others(connection: Connection, user: User, unwanted: Unwanted) -> int:
-    """Take copies of their messages out of those of others; these are rendered again after it."""
+def _names_of(connection: Connection, user: User) -> set[str]:
+    """What they are called, and were called in what they wrote: copies may know them by that alone."""
     m = tables.messages
-    named = m.c.raw.contains(json.dumps(user.id), autoescape=True)
-    rows = connection.execute(select(m.c.channel, m.c.ts, m.c.at, m.c.raw).where(m.c.team == user.team, named)).all()
-    return sum(_clean(connection, user.team, row, unwanted) for row in rows)
+    query = select(m.c.author, m.c.raw).where(m.c.team == user.team, m.c.user == user.id)
+    names = {user.handle, user.real_name, user.display_name}
+    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        for row in rows:
+            names |= {row.author, *_profile_names(stored_raw(row.raw))}
+    return names - {""}
 
 
-def _clean(connection: Connection, team: str, row: AnyRow, unwanted: Unwanted) -> bool:
-    m, before = tables.messages, json.loads(row.raw)
-    after = unwanted.cleaned(before, row.at)
-    if after != before:
-        here = (m.c.team == team, m.c.channel == row.channel, m.c.ts == row.ts)
-        connection.execute(update(m).where(*here).values(raw=encoded(after)))
-    return bool(after != before)
+def _rename_groups(connection: Connection, user: User) -> None:
+    """Group conversations are named after those in them."""
+    c = tables.channels
+    query = select(c.c.id, c.c.name).where(c.c.team == user.team, c.c.name.startswith(GROUP))
+    for row in connection.execute(query).all():
+        name = group_name(row.name, {user.handle: user.id})
+        connection.execute(update(c).where(c.c.team == user.team, c.c.id == row.id).values(name=name))
+
+
+def _clear_file_names(connection: Connection, team: str, unwanted: Unwanted) -> None:
+    """Exports are named by whoever saved them."""
+    i = tables.imports
+    rows = connection.execute(select(i.c.id, i.c.name).where(i.c.team == team)).all()
+    named = [row.id for row in rows if unwanted.file_name(row.name) != row.name]
+    connection.execute(update(i).where(i.c.id.in_(named)).values(name=""))
+
+
+def _profile_names(raw: Raw) -> Iterable[str]:
+    profile = raw.get("user_profile")
+    found = [profile.get(key) for key in ("name", "real_name", "display_name")] if isinstance(profile, dict) else []
+    return [name for name in found if isinstance(name, str)]
 
 
 def _delete_posts(connection: Connection, user: User, now: int) -> int:
@@ -122,7 +150,7 @@ def _delete_questions(connection: Connection, user: User) -> int:
     """What they asked and was not answered; the events' ids stay, so that Slack's repetitions are known as such."""
     q = tables.questions
     rows = connection.execute(select(q.c.event_id, q.c.event).where(q.c.team == user.team)).all()
-    theirs = [row.event_id for row in rows if row.event and row.event.get("user") == user.id]
+    theirs = [row.event_id for row in rows if isinstance(row.event, dict) and row.event.get("user") == user.id]
     connection.execute(update(q).where(q.c.team == user.team, q.c.event_id.in_(theirs)).values(event=None))
     return len(theirs)
 

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 
 from sqlalchemy import Connection, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
 from doppel.ids import UNKNOWN_TEAM
-from doppel.moments import micros
-from doppel.records import User
+from doppel.logs import pattern_of
+from doppel.records import Channel, User
+from doppel.slack.copies import Origin, name_key, without_copies
 from doppel.slack.markup import Names, Raw
-from doppel.slack.messages import timestamp
 
+GROUP = "mpdm-"
+"""Begins the name of a group conversation."""
 FORGOTTEN_NAME = "someone who was forgotten"
-_BARE = frozenset({"type", "subtype", "ts", "thread_ts", "user", "author_id", "channel_id", "team"})
+DELETED = 2**62
+"""`edited` of a tombstone: a deletion is the last that happens to a message, unless Slack shows it again."""
+FORGOTTEN = DELETED + 1
+"""`edited` of the tombstone of what somebody wrote who was forgotten: nothing comes after it."""
+
+Authors = Callable[[str | None, int], list[str | None]]
+"""Who wrote what stands at a place (a channel's id or name, or None for any; microseconds): ids, None for nobody known,
+"" for a tombstone."""
 
 
-@dataclass(frozen=True, slots=True)
+def _nobody(_channel: str | None, _at: int) -> list[str | None]:
+    return []
+
+
+@dataclass(frozen=True)
 class Unwanted:
     """What must not come back.
 
     `until` says up to when, in microseconds, what somebody wrote is gone; `nameless` are those who have not agreed to
-    anything since, and so have no name either. Both by user id.
+    anything since, and so have no name either. Both by user id. `named` says the same as `until` by a person's name, as
+    far as it is known here; `authors` looks a place up in the archive.
     """
 
     until: Mapping[str, int] = field(default_factory=dict)
     nameless: frozenset[str] = frozenset()
+    named: Mapping[str, int] = field(default_factory=dict)
+    authors: Authors = _nobody
 
     def covers(self, user: object, at: int) -> bool:
         """Whether what `user` wrote at that time is gone."""
@@ -45,36 +62,67 @@ class Unwanted:
             return user
         return User(user.team, user.id, "", display_name=FORGOTTEN_NAME, is_bot=user.is_bot, is_guest=user.is_guest)
 
+    def channel(self, channel: Channel, people: Iterable[User]) -> Channel:
+        """What may be known of a channel: a group conversation is named after the handles of `people`."""
+        if not (self.nameless and channel.name.startswith(GROUP)):
+            return channel
+        ids = {user.handle: user.id for user in people if user.id in self.nameless}
+        return replace(channel, name=group_name(channel.name, ids))
+
+    def file_name(self, name: str) -> str:
+        """What may be known of a file's name: nothing where it names them."""
+        pattern = pattern_of(self.named)
+        return "" if pattern and pattern.search(name.replace("_", " ")) else name
+
+    def may_concern(self, encoded: str) -> bool:
+        """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
+        return bool(self.until) and self._marks.search(encoded) is not None
+
     def cleaned(self, raw: Raw, at: int) -> Raw:
-        """A message of somebody else, without the copies of theirs that Slack put in: shares, roots of threads."""
-        if not self.until:
-            return raw
-        return {key: self._clean(value, at) for key, value in raw.items() if not self._is_profile(key, raw)}
+        """A message of somebody else, without the copies of theirs that Slack put in, and without their names."""
+        return self.without_copies(raw, at)[0]
 
-    def _clean(self, value: Any, at: int) -> Any:
-        if isinstance(value, list):
-            return [self._clean(item, at) for item in value]
-        if not isinstance(value, dict):
-            return value
-        ts = timestamp(value.get("ts"))
-        at = micros(ts) if ts else at
-        if self.covers(value.get("user"), at) or self.covers(value.get("author_id"), at):
-            return {key: item for key, item in value.items() if key in _BARE}
-        return {key: self._clean(item, at) for key, item in value.items() if not self._is_profile(key, value)}
+    def without_copies(self, raw: Raw, at: int) -> tuple[Raw, bool]:
+        """The same, and whether there was a copy."""
+        return without_copies(raw, at, self._is_gone, self.nameless) if self.until else (raw, False)
 
-    def _is_profile(self, key: str, message: Raw) -> bool:
-        user = message.get("user")
-        return key == "user_profile" and isinstance(user, str) and user in self.nameless
+    def _is_gone(self, origin: Origin) -> bool:
+        """By the author's id, else by what the archive knows of the place, else by the author's name."""
+        if origin.authors:
+            return any(self.covers(user, origin.at) for user in origin.authors)
+        for channel, at in origin.places:
+            if found := self.authors(channel, at):
+                # Of what was deleted nobody knows any more whose it was.
+                return any(user == "" or self.covers(user, at) for user in found)
+        return any(origin.at <= self.named.get(name, -1) for name in origin.names)
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str]:
+        ids = "|".join(map(re.escape, sorted(self.until)))
+        keys = "from_url|original_url|author_name|author_subname|author_link|user_profile|message_blocks"
+        return re.compile(rf'[@"](?:{ids})[">|]|"(?:{keys})"|"ts"\s*:.*?"ts"\s*:', re.DOTALL)
 
 
-def read_unwanted(connection: Connection, team: str) -> Unwanted:
-    """What must not come back to a workspace; one without a name may be any."""
+def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()) -> Unwanted:
+    """What must not come back to a workspace; one without a name may be any.
+
+    `people` say what those are called whose names the archive keeps no more.
+    """
     t = tables.forgotten
     query = select(t.c.user_id, func.max(t.c.at).label("until")).where(t.c.messages).group_by(t.c.user_id)
     if team != UNKNOWN_TEAM:
         query = query.where(t.c.team.in_([team, UNKNOWN_TEAM]))
     until = {row.user_id: row.until for row in connection.execute(query)}
-    return Unwanted(until, _nameless(connection, until)) if until else Unwanted()
+    if not until:
+        return Unwanted()
+    named = _named(until, [*_stored(connection, until), *people])
+    return Unwanted(until, _nameless(connection, until), named, _authors_in(connection, team))
+
+
+def group_name(name: str, ids: Mapping[str, str]) -> str:
+    """A group conversation's name, `mpdm-ada--grace-1`, with ids in the place of those handles."""
+    handles, _, number = name.removeprefix(GROUP).rpartition("-")
+    return f"{GROUP}{'--'.join(ids.get(handle, handle) for handle in handles.split('--'))}-{number}"
 
 
 def clean_revision(connection: Connection) -> int:
@@ -90,6 +138,23 @@ def forgotten_since(connection: Connection, team: str, users: Collection[str], a
     return connection.scalar(query) is not None
 
 
+def _named(until: Mapping[str, int], people: Iterable[User]) -> dict[str, int]:
+    """Up to when what somebody of a name wrote is gone."""
+    named: dict[str, int] = {}
+    for user in people:
+        if user.id in until:
+            names = map(name_key, {user.handle, user.real_name, user.display_name} - {"", FORGOTTEN_NAME})
+            named |= {name: max(until[user.id], named.get(name, -1)) for name in names}
+    return named
+
+
+def _stored(connection: Connection, ids: Collection[str]) -> list[User]:
+    """Those of them who are known, perhaps by a name again."""
+    t = tables.users
+    query = select(t.c.team, t.c.id, t.c.handle, t.c.real_name, t.c.display_name).where(t.c.id.in_(ids))
+    return [User(*row) for row in connection.execute(query)]
+
+
 def _nameless(connection: Connection, users: Collection[str]) -> frozenset[str]:
     """Those who did not agree since they were forgotten."""
     t = tables.consent
@@ -97,3 +162,22 @@ def _nameless(connection: Connection, users: Collection[str]) -> frozenset[str]:
     decisive = (ConsentAction.GRANT, ConsentAction.FORGET)
     last = {row.user_id: row.action for row in connection.execute(query.where(t.c.action.in_(decisive)))}
     return frozenset(user for user in users if last.get(user) != ConsentAction.GRANT)
+
+
+def _authors_in(connection: Connection, team: str) -> Authors:
+    """Looks places up in the archive, by the index over channel and time."""
+    channels: list[tuple[str, str, str]] = []
+
+    def authors(channel: str | None, at: int) -> list[str | None]:
+        c, m = tables.channels, tables.messages
+        if not channels:
+            query = select(c.c.team, c.c.id, c.c.name)
+            rows = connection.execute(query if team == UNKNOWN_TEAM else query.where(c.c.team == team))
+            channels.extend((row.team, row.id, row.name) for row in rows)
+        # A link may name a channel as it was called then; a moment to the microsecond tells messages apart anyway.
+        there = [place for place in channels if channel in place[1:]] or channels
+        teams, ids = {place[0] for place in there}, {place[1] for place in there}
+        found = select(m.c.user, m.c.edited).where(m.c.team.in_(teams), m.c.channel.in_(ids), m.c.at == at)
+        return ["" if row.edited >= DELETED else row.user for row in connection.execute(found)]
+
+    return authors

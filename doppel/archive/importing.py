@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
+from doppel.archive.cleaning import clean_messages
 from doppel.archive.directory import merge_directory
 from doppel.archive.ledger import now
 from doppel.archive.merging import Merger, merge_authors, take_back
@@ -41,14 +42,17 @@ class ImportReport:
 
 def import_export(connection: Connection, export: Export, progress: Progress | None = None) -> ImportReport:
     """Take in an export within the transaction of `connection`."""
-    started = monotonic()
+    started, cleaned = monotonic(), 0
     directory, changed = merge_directory(connection, export)
     render_again(connection, directory, changed)
-    merger = Merger(connection, directory, micros(export.as_of), export.skipped)
+    merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users)
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
         merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
     for stand_in, channels in export.of_several.items():
         take_back(connection, directory.team, stand_in, channels)
+    if merger.unwanted.until:
+        # What was forgotten may have come after its copies, or was forgotten by a Doppel that knew fewer of these.
+        cleaned = clean_messages(connection, merger.directory, merger.unwanted)
     merge_authors(connection, directory)
     _merge_url(connection, directory.team, export)
     report = ImportReport(
@@ -59,9 +63,9 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
         skipped={reason: count for reason, count in sorted(export.skipped.items()) if count},
         seconds=round(monotonic() - started, 3),
     )
-    if changed or merger.changed:
+    if changed or merger.changed or cleaned:
         note_change(connection, directory.team)
-    _log(connection, directory.team, export, report)
+    _log(connection, directory.team, merger.unwanted.file_name(export.path.name), micros(export.as_of), report)
     return report
 
 
@@ -72,6 +76,6 @@ def _merge_url(connection: Connection, team: str, export: Export) -> None:
         connection.execute(newer.values(url=export.url, as_of=as_of))
 
 
-def _log(connection: Connection, team: str, export: Export, report: ImportReport) -> None:
-    entry = {"at": now(), "team": team, "name": clean(export.path.name), "as_of": micros(export.as_of)}
+def _log(connection: Connection, team: str, name: str, as_of: int, report: ImportReport) -> None:
+    entry = {"at": now(), "team": team, "name": clean(name), "as_of": as_of}
     connection.execute(insert(tables.imports).values(**entry, counts=asdict(report)))

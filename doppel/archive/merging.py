@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
@@ -15,22 +14,22 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, select, upda
 from doppel.archive import tables
 from doppel.archive.channels import UNSEEN
 from doppel.archive.directory import Directory, merge_people, read_directory
-from doppel.archive.forgotten import Unwanted, read_unwanted
+from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.ids import is_id
 from doppel.moments import micros
 from doppel.records import MessageKind, User
+from doppel.slack.json_stream import MAX_ELEMENT_CHARS, Unread
 from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
+from doppel.slack.nesting import is_too_deep
 
-DELETED = 2**62
-"""`edited` of a tombstone. A message that Slack shows later than it was deleted is alive again."""
-FORGOTTEN = DELETED + 1
-"""`edited` of what is left of a message that was to be forgotten: it never comes back."""
 _WITHHELD = re.compile(r'"(?:mode|subtype)":"hidden_by_limit"|"is_hidden_by_limit":(?:true|1)\b')
 """What Slack puts into a message, as it is stored, in place of what a workspace's plan doesn't show any more."""
 _BATCH = 500
+_BATCH_CHARS = 2 * 2**20
+"""How many messages, and how much of them, are in memory at once."""
 encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
 
@@ -42,27 +41,29 @@ class Merger:
     """Merges messages in the transaction of `connection`, and counts what became of them.
 
     `as_of` says, in microseconds, when Slack said so; `skipped` counts by reason what can't be used. What was forgotten
-    comes in as a tombstone.
+    comes in as a tombstone, and without the copies of it, which may name `people`. `erased` counts tombstones that
+    were not there: of what they stand for, messages taken in before may hold copies.
     """
 
     connection: Connection
     directory: Directory
     as_of: int
     skipped: Counter[str] = field(default_factory=Counter)
+    people: Iterable[User] = ()
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    erased: int = 0
     unwanted: Unwanted = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
-        self.unwanted = read_unwanted(self.connection, self.directory.team)
+        self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
         self.directory = replace(self.directory, names=self.unwanted.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
         """Messages of one channel, as Slack wrote them."""
-        rows = self._rows(channel, raws)
-        while batch := list(islice(rows, _BATCH)):
+        for batch in _batches(self._rows(channel, raws)):
             self._merge(batch)
 
     @property
@@ -77,33 +78,37 @@ class Merger:
             except RecursionError:
                 row = None
             if row is None:
-                self.skipped["nested too deep"] += 1
+                self.skipped[Unread.TOO_DEEP] += 1
+            elif len(row["raw"]) > MAX_ELEMENT_CHARS:
+                self.skipped[Unread.TOO_LARGE] += 1
             else:
                 yield row | {"as_of": self.as_of}
 
     def _row(self, raw: Raw, channel: str) -> Values | None:
-        row = _row(raw, self.directory, channel)
+        row = row_of(raw, self.directory, channel)
         if row is None or not self.unwanted.until:
             return row
         if self.unwanted.covers(row["user"], row["at"]):
             return row | blank(row["ts"], FORGOTTEN)
-        return _row(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
+        if not self.unwanted.may_concern(row["raw"]):
+            return row
+        return row_of(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
 
     def _merge(self, batch: list[Values]) -> None:
         t, incoming = tables.messages, _unique(batch)
         stored = self._stored(incoming)
         added = [row for ts, row in incoming.items() if ts not in stored]
         differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
-        newer = [_keyed(row) for row, old in differing if _goes_before(row, old)]
+        newer = [row for row, old in differing if _goes_before(row, old)]
         same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
         seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
         if added:
             self.connection.execute(insert(t), added)
-        if newer:
-            self.connection.execute(_REPLACE, newer)
+        replace_rows(self.connection, newer)
         if seen:
             self.connection.execute(_SEEN, seen)
         self.skipped["duplicate"] += len(batch) - len(incoming)
+        self.erased += sum(row["edited"] == FORGOTTEN for row in (*added, *newer))
         self.added += len(added)
         self.updated += len(newer)
         self.unchanged += len(incoming) - len(added) - len(newer)
@@ -118,6 +123,12 @@ class Merger:
 _KEY = and_(*(tables.messages.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")))
 _REPLACE = update(tables.messages).where(_KEY).values({c.name: bindparam(c.name) for c in tables.messages.c})
 _SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
+
+
+def replace_rows(connection: Connection, rows: Iterable[Values]) -> None:
+    """Put rows in the place of those with the same key."""
+    if keyed := [_keyed(row) for row in rows]:
+        connection.execute(_REPLACE, keyed)
 
 
 def merge_authors(connection: Connection, directory: Directory) -> None:
@@ -152,10 +163,11 @@ def tombstone(ts: str) -> Raw:
     return {"subtype": "tombstone", "ts": ts, "type": "message"}
 
 
-def blank(ts: str, edited: int) -> Values:
-    """What a row holds instead of what was said; `edited` is DELETED or FORGOTTEN."""
+def blank(ts: str, edited: int = DELETED) -> Values:
+    """What a row holds instead of what was said: of a message that is DELETED, or was written by who is FORGOTTEN."""
     gone = {"text": "", "said": None, "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
-    return {**gone, "edited": edited, "raw": encoded(tombstone(ts))}
+    raw = tombstone(ts) if edited < FORGOTTEN else {**tombstone(ts), "forgotten": True}
+    return {**gone, "edited": edited, "raw": encoded(raw)}
 
 
 def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
@@ -167,9 +179,9 @@ def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterab
 
 
 def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int) -> int:
-    """Leave a tombstone of each message, whatever it was, for good; `rows` are (channel, ts). Returns how many."""
+    """Leave of each message what stays of a forgotten one, for good; `rows` are (channel, ts). Returns how many."""
     keys = [{"key_team": team, "key_channel": channel, "key_ts": ts} for channel, ts in rows]
-    values = [key | {"raw": encoded(tombstone(key["key_ts"]))} for key in keys]
+    values = [key | {"raw": blank(key["key_ts"], FORGOTTEN)["raw"]} for key in keys]
     if values:
         gone = blank("", FORGOTTEN) | {"raw": bindparam("raw")}
         connection.execute(update(tables.messages).where(_KEY).values(**gone, as_of=as_of), values)
@@ -187,7 +199,11 @@ def _goes_before(row: Values, old: AnyRow) -> bool:
     return (row["edited"], row["as_of"]) > (old.edited, old.as_of)
 
 
-def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
+def row_of(raw: Raw, directory: Directory, channel: str) -> Values | None:
+    """The row of a message; None for one without a valid timestamp, or nested too deep."""
+    text = encoded(raw)
+    if is_too_deep(raw, text):
+        return None
     message = translate(raw, directory.team, channel, directory.names, directory.bots)
     if message is None:
         return None
@@ -196,8 +212,22 @@ def _row(raw: Raw, directory: Directory, channel: str) -> Values | None:
         "at": micros(message.record.ts),
         "subtype": message.subtype,
         "edited": DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(encoded(raw)),
+        "raw": clean(text),
     }
+
+
+def _batches(rows: Iterable[Values]) -> Iterator[list[Values]]:
+    """Rows in groups that fit into memory."""
+    batch: list[Values] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row["raw"])
+        if len(batch) == _BATCH or size >= _BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _keyed(row: Values) -> Values:

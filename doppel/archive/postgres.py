@@ -21,7 +21,7 @@ from doppel.errors import ArchiveError, BadInputError, BusyError, ConfigError, D
 _WRITE_LOCK = 0x446F7070656C01
 _IMPORT_LOCK = 0x446F7070656C02
 _LOCK_NOT_AVAILABLE = "55P03"
-_SCRUBBED = ("messages", "users", "answers", "feedback", "questions", "drafts")
+_SCRUBBED = ("messages", "users", "channels", "imports", "answers", "feedback", "questions", "drafts")
 _CONNECT = {"connect_timeout": 10, "application_name": "doppel", "client_encoding": "utf8"}
 _LOST = "{place} went away in the middle; what was not finished is undone: try again once it is back."
 _SENTENCES: tuple[tuple[tuple[str, ...], type[DoppelError], str], ...] = (
@@ -72,7 +72,7 @@ class PostgresDatabase:
 
     def engine(self) -> Engine:
         """An engine with a few connections; each is tried before it is used again."""
-        engine = create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True)
+        engine = create_engine(self.url, connect_args=self.connect_args, pool_pre_ping=True, hide_parameters=True)
         event.listen(engine, "connect", _require_utf8)
         return engine
 
@@ -150,7 +150,7 @@ class PostgresDatabase:
 @functools.lru_cache
 def _unpooled(at: PostgresDatabase) -> Engine:
     """An engine that keeps no connections; it is kept because the first question to an engine costs several."""
-    return create_engine(at.url, connect_args=at.connect_args, poolclass=NullPool)
+    return create_engine(at.url, connect_args=at.connect_args, poolclass=NullPool, hide_parameters=True)
 
 
 def _lock(connection: Connection, number: int, seconds: float) -> None:

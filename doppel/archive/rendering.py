@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, Engine, Update, bindparam, select, tuple_, update
 
@@ -15,19 +14,28 @@ from doppel.archive.directory import Directory, read_directory
 from doppel.archive.place import Place
 from doppel.archive.reading import AnyRow
 from doppel.slack.messages import translate
+from doppel.slack.nesting import stored_raw
 
 WAIT_SECONDS = 60.0
 """How long it is waited for an import that is under way."""
 _PAGE = 1000
 _READ = ("author", "text", "said", "kind")
 """What is read out of a message as Slack wrote it, and depends on what ids read as."""
+_AT_ONCE = 50
+_PAGE_CHARS = 2 * 2**20
+_Place = tuple[str, str]
+"""A channel and a timestamp."""
 _ID = re.compile(r'[@#"]([A-Z][A-Z0-9]+)[>|"]')
 
 
 def render_again(connection: Connection, directory: Directory, changed: Collection[str]) -> None:
     """Render those messages anew that name one of the `changed` ids."""
-    for page in _pages(connection, directory.team) if changed else ():
-        _render(connection, directory, [row for row in page if not set(_ID.findall(row.raw)).isdisjoint(changed)])
+
+    def is_concerned(row: AnyRow) -> bool:
+        return not set(_ID.findall(row.raw)).isdisjoint(changed)
+
+    for found in rows_where(connection, directory.team, is_concerned) if changed else ():
+        _render(connection, directory, found)
 
 
 def render_outdated(engine: Engine, place: Place) -> None:
@@ -39,20 +47,52 @@ def render_outdated(engine: Engine, place: Place) -> None:
             _render_team(engine, place, team)
 
 
+def rows_where(connection: Connection, team: str, chosen: Callable[[AnyRow], bool]) -> Iterator[list[AnyRow]]:
+    """The chosen messages of a workspace, group by group; a group may be written to before the next is read.
+
+    Of what isn't chosen little is in memory at once, however large the messages are.
+    """
+    found, last = _group(connection, team, chosen, None)
+    while last is not None:
+        if found:
+            yield found
+        found, last = _group(connection, team, chosen, last)
+
+
+def _group(
+    connection: Connection, team: str, chosen: Callable[[AnyRow], bool], after: _Place | None
+) -> tuple[list[AnyRow], _Place | None]:
+    """The next chosen messages, and where the last was that was read; None where there were none."""
+    t = tables.messages
+    query = select(t).where(t.c.team == team).order_by(t.c.channel, t.c.ts).limit(_PAGE)
+    if after is not None:
+        query = query.where(tuple_(t.c.channel, t.c.ts) > after)
+    found: list[AnyRow] = []
+    size, last = 0, None
+    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        for row in rows:
+            last = row.channel, row.ts
+            if chosen(row):
+                found.append(row)
+                size += len(row.raw)
+            if size >= _PAGE_CHARS:
+                break
+    return found, last
+
+
 def _render_team(engine: Engine, place: Place, team: str) -> None:
     with reading(engine, place) as connection:
         directory = read_directory(connection, team, {})
-    after: AnyRow | None = None
+    after: _Place | None = None
     while True:
         with writing(engine, place) as connection:
-            page = _page(connection, team, after)
-            _render(connection, directory, page)
-            if not page:
+            found, after = _group(connection, team, lambda _row: True, after)
+            _render(connection, directory, found)
+            if after is None:
                 w = tables.workspaces
                 connection.execute(update(w).where(w.c.team == team).values(rendering=tables.RENDERING))
                 note_change(connection, team)
                 return
-        after = page[-1]
 
 
 def _outdated(engine: Engine, place: Place) -> Sequence[str]:
@@ -75,27 +115,8 @@ def _replace() -> Update:
 _REPLACE = _replace()
 
 
-def _pages(connection: Connection, team: str) -> Iterator[Sequence[AnyRow]]:
-    page = _page(connection, team, None)
-    while page:
-        yield page
-        page = _page(connection, team, page[-1])
-
-
-def _page(connection: Connection, team: str, after: AnyRow | None) -> Sequence[AnyRow]:
-    t = tables.messages
-    query = select(t.c.channel, t.c.ts, t.c.raw, *(t.c[name] for name in _READ)).where(t.c.team == team)
-    if after is not None:
-        query = query.where(tuple_(t.c.channel, t.c.ts) > (after.channel, after.ts))
-    return connection.execute(query.order_by(t.c.channel, t.c.ts).limit(_PAGE)).all()
-
-
 def _update(row: AnyRow, directory: Directory) -> dict[str, str | None] | None:
-    try:
-        raw = json.loads(row.raw)
-    except (ValueError, RecursionError):
-        return None
-    message = translate(raw, directory.team, row.channel, directory.names, directory.bots)
+    message = translate(stored_raw(row.raw), directory.team, row.channel, directory.names, directory.bots)
     if message is None or all(getattr(message.record, name) == getattr(row, name) for name in _READ):
         return None
     key = {"key_team": directory.team, "key_channel": row.channel, "key_ts": row.ts}

@@ -48,7 +48,7 @@ class SqliteFile:
         """An engine for the file, which is made if there is none; raises StorageError."""
         create_private(self.path)
         url = URL.create("sqlite", database=str(self.path))
-        engine = create_engine(url, connect_args={"timeout": place.BUSY_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": place.BUSY_SECONDS}, hide_parameters=True)
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, func
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import channel_values, has_news_since, hide_channels, merge_channels, take_members
+from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
     Directory,
@@ -25,6 +26,7 @@ from doppel.archive.directory import (
     rekey_named,
 )
 from doppel.archive.events import Listening, listening
+from doppel.archive.forgotten import read_unwanted
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
 from doppel.archive.putting import put_row
@@ -90,6 +92,7 @@ class SyncStore:
         self._engine, self._place, self._waiting = engine, place, waiting
         self._lock = threading.Lock()
         self._directory: Directory | None = None
+        self._people: Sequence[User] = ()
 
     @property
     def team(self) -> str:
@@ -118,7 +121,7 @@ class SyncStore:
             changed |= merge_channels(connection, team, map(channel_values, channels), as_of)
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             _take_url(connection, team, url, as_of)
-            self._directory = read_directory(connection, team, {})
+            self._directory, self._people = read_directory(connection, team, {}), users
             render_again(connection, self._directory, changed)
             if changed:
                 note_change(connection, team)
@@ -198,11 +201,15 @@ class SyncStore:
                 note_change(connection, self.team)
 
     def finish(self, began: int | None) -> None:
-        """Name those whom no list names, by what their messages say.
+        """Name those whom no list names, by what their messages say; take out copies that came before what they copy
+        was found to be forgotten.
 
         What events forbade before is over where all was read since `began`; None where it wasn't.
         """
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+            unwanted = read_unwanted(connection, self.team, self._people)
+            if unwanted.until and clean_messages(connection, self._names, unwanted):
+                note_change(connection, self.team)
             merge_authors(connection, self._names)
         if began is not None:
             self._waiting.drop_before(self.team, began)
@@ -214,7 +221,7 @@ class SyncStore:
             return [Thread(**_without_team(row._mapping)) for row in rows if row.channel in channels]
 
     def _take(self, connection: Connection, channel: str, raws: Iterable[Raw], as_of: int) -> Taken:
-        merger = Merger(connection, self._names, as_of)
+        merger = Merger(connection, self._names, as_of, people=self._people)
         merger.take(channel, raws)
         return Taken(merger.added, merger.updated)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration, known without importing Alembic."""
 
 RENDERING = 1

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from dbos import error as dbos_errors
 from filelock import FileLock, Timeout
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from doppel.artifacts import storage_error, write_atomic
 from doppel.config import Settings
 from doppel.errors import JobError
 
 ID_BYTES = 5
+SCRUB_SECONDS = 30
+"""How long writing the database anew waits for others."""
 
 
 def worker_lock(settings: Settings) -> FileLock:
@@ -79,6 +82,19 @@ def database_url(settings: Settings) -> str:
     if not path.exists():
         _create_database(path)
     return f"sqlite:///{path}"
+
+
+def scrub(url: str) -> None:
+    """Write the jobs' database anew. Raises what SQLAlchemy raises, also where others use it for too long."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        else:
+            connection.exec_driver_sql(f"SET lock_timeout = {SCRUB_SECONDS * 1000}")
+            for table in inspect(connection).get_table_names(schema="dbos"):
+                connection.exec_driver_sql(f'VACUUM FULL dbos."{table}"')
 
 
 def _create_database(path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -18,8 +18,18 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 from doppel.config import Settings
 from doppel.errors import JobError
 from doppel.jobs.child import GRACE_SECONDS
-from doppel.jobs.database import ID_BYTES, application_name, database_errors, database_url, is_worked, quiet_logger
+from doppel.jobs.database import (
+    ID_BYTES,
+    application_name,
+    database_errors,
+    database_url,
+    is_worked,
+    quiet_logger,
+    scrub,
+)
 from doppel.jobs.state import JobFiles
+from doppel.logs import pattern_of
+from doppel.records import User
 
 WORKFLOW = "doppel-job"
 KEPT = 200
@@ -187,22 +197,38 @@ class Jobs:
         asked = ((row.created_at / 1000, row.input["args"][:2]) for row in rows)
         return next((at for at, (kind, words) in asked if (kind, team_of(words)) == wanted), None)
 
-    def forget(self, kind: str, words: list[str]) -> int:
-        """Delete the jobs that were to do exactly that and have ended; returns how many there were."""
-        return self._delete_ended(lambda found, others: (found, list(others)) == (kind, words))
+    def forget_person(self, user: User) -> int:
+        """Delete the jobs that have ended and were about somebody, or whose records name them, as those of earlier
+        versions do; returns how many there were.
+        """
+        pattern = pattern_of(user.names)
+
+        def is_theirs(row: Any) -> bool:
+            words = _input(row)[1]
+            about = user.id in words and team_of(words) in (None, user.team)
+            return about or (pattern is not None and pattern.search(self._told(row)) is not None)
+
+        return self._delete([row for row in self._list(status=_ENDED) if is_theirs(row)])
 
     def forget_team(self, team: str) -> int:
         """Delete the jobs of a workspace that have ended; returns how many there were."""
-        return self._delete_ended(lambda _, words: team_of(words) == team)
+        rows = self._list(status=_ENDED, load_output=False)
+        return self._delete([row for row in rows if team_of(_input(row)[1]) == team])
+
+    def scrub(self) -> None:
+        """Overwrite what deleted jobs left in the database's files. Raises JobError while others use it."""
+        with database_errors(self.url):
+            scrub(self.url)
 
     def forget_old(self) -> None:
         """Delete all but the KEPT newest jobs that ended."""
         old = self._list(status=_ENDED, sort_desc=True, offset=KEPT, limit=KEPT, load_input=False, load_output=False)
         self._delete(old)
 
-    def _delete_ended(self, chosen: Callable[[str, Sequence[str]], bool]) -> int:
-        rows: list[Any] = list(self._list(status=_ENDED, load_output=False))
-        return self._delete([row for row in rows if chosen(*row.input["args"][:2])])
+    def _told(self, row: Any) -> str:
+        """All that is kept of a job."""
+        files = JobFiles.of(self.settings, row.workflow_id)
+        return repr((row.input, row.output, row.error, files.read())) + files.log_tail()
 
     def _delete(self, rows: Sequence[Any]) -> int:
         for row in rows:
@@ -240,6 +266,11 @@ class Jobs:
             ended=_iso(row.completed_at),
             error=_sentence(row, status),
         )
+
+
+def _input(row: Any) -> list[Any]:
+    args: list[Any] = row.input["args"]
+    return args
 
 
 def team_of(words: Sequence[str]) -> str | None:

@@ -11,10 +11,12 @@ Exports are untidy: folders that no list names, canvases among the days, broken 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ from typing import Any, Self
 from doppel.errors import BadInputError
 from doppel.ids import UNKNOWN_TEAM
 from doppel.records import Channel, ChannelKind, User, ts_key
+from doppel.slack.json_stream import Unread, elements
 from doppel.slack.markup import Raw, clean
 from doppel.slack.members import channel_of, id_of, narrower, text_of, user_of
 from doppel.slack.messages import timestamp
@@ -36,6 +39,9 @@ PLACEHOLDER = "name:"
 SEVERAL = PLACEHOLDER + "?"
 """Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 
+_WHOLE_BYTES = 2 * 2**20
+"""Files up to here are read at once, larger ones element by element, and twice: a file that breaks off counts for none.
+"""
 _LISTS = {
     "channels.json": ChannelKind.PUBLIC,
     "groups.json": ChannelKind.PRIVATE,
@@ -77,7 +83,12 @@ class Export:
         self._files = {parts: parts for parts in source.files if not _is_junk(parts)}
         root = _root(path, self._files)
         self._files = {parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root}
+        self._broken: dict[tuple[str, ...], bool] = {}
         self._days = self._find_days()
+        self._canvases = [parts for parts in sorted(self._files) if _is_canvas(parts)]
+        self._source.check(self._files[parts] for parts in self._read_files())
+        for parts in self._canvases:
+            self._skip_canvases(parts)
         self._members = self._list("users.json")
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
@@ -143,22 +154,22 @@ class Export:
                 if progress:
                     progress(done, total)
 
+    def _read_files(self) -> Iterator[tuple[str, ...]]:
+        yield from ((name,) for name in ("users.json", *_LISTS) if (name,) in self._files)
+        yield from (parts for days in self._days.values() for parts in days)
+        yield from self._canvases
+
     def _find_days(self) -> dict[str, list[tuple[str, ...]]]:
         days: dict[str, list[tuple[str, ...]]] = {}
         for parts in sorted(self._files):
             if len(parts) == 2 and _DAY.fullmatch(parts[1]):
                 days.setdefault(parts[0], []).append(parts)
-            elif len(parts) == 2 and parts[1].startswith("canvas") and parts[1].endswith(".json"):
-                self._skip_canvases(parts)
-            elif len(parts) > 1 or (
-                parts[0] not in {"users.json", *_LISTS} and Path(parts[0]).stem not in _NOT_MESSAGES
-            ):
+            elif not _is_canvas(parts) and not _is_list(parts):
                 self.skipped["other file"] += 1
         return days
 
     def _skip_canvases(self, parts: tuple[str, ...]) -> None:
-        canvases = self._load(parts)
-        for canvas in canvases if isinstance(canvases, list) else []:
+        for canvas in self._load(parts) or ():
             self.skipped["canvas"] += 1
             if isinstance(canvas, dict):
                 self._note_links(canvas)
@@ -184,14 +195,14 @@ class Export:
     def _rooms(self, homes: Mapping[str, str]) -> Counter[str]:
         """In how many listed channels there is somebody of each team."""
         lists = (self._load((name,)) for name in _LISTS if (name,) in self._files)
-        members = (entry.get("members") for entries in lists for entry in _dicts(entries))
+        members = (entry.get("members") for entries in lists for entry in entries or () if isinstance(entry, dict))
         there = (members for members in members if isinstance(members, list))
         return _known(team for ids in there for team in {homes.get(m, "") for m in ids if isinstance(m, str)})
 
     def _teams_said(self) -> Iterator[Counter[str]]:
         """How many messages of people of each team there are, channel by channel."""
         for days in self._days.values():
-            read = (raw for parts in days for raw in self._load_list(parts) if isinstance(raw, dict))
+            read = (raw for parts in days for raw in self._load(parts) or () if isinstance(raw, dict))
             yield _known(next(filter(None, (id_of(raw, key) for key in _TEAM_OF)), "") for raw in read)
 
     def _find_channels(self) -> dict[str, Channel]:
@@ -220,48 +231,53 @@ class Export:
         channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + clean(folder)
         return Channel(self.team, channel_id, clean(folder), ChannelKind.UNKNOWN)
 
-    def _list(self, name: str) -> list[Raw]:
+    def _list(self, name: str) -> Iterable[Raw]:
         """The entries of a list that have an id; the list counts as skipped where it is missing or broken."""
         if (name,) not in self._files:
             self.skipped[f"{name} missing"] += 1
             return []
         entries = self._load((name,))
-        if not isinstance(entries, list):
+        if entries is None:
             self.skipped[f"{name} broken"] += 1
             return []
-        named: list[Raw] = [entry for entry in entries if isinstance(entry, dict) and text_of(entry, "id")]
-        usable = [entry for entry in named if id_of(entry, "id")]
-        self.skipped["no id"] += len(entries) - len(named)
-        self.skipped["unusable id"] += len(named) - len(usable)
-        return usable
+        self.skipped["no id"] += sum(not _has_id(entry) for entry in entries)
+        self.skipped["unusable id"] += sum(_has_id(entry) and not id_of(entry, "id") for entry in entries)
+        return _Chosen(entries)
 
-    def _entries(self, parts: tuple[str, ...]) -> list[Any]:
+    def _entries(self, parts: tuple[str, ...]) -> Iterable[Any]:
         entries = self._load(parts)
-        if isinstance(entries, list):
-            return entries
-        self.skipped["broken day file"] += 1
-        return []
+        if entries is None:
+            self.skipped["broken day file"] += 1
+        return entries or ()
 
-    def _load_list(self, parts: tuple[str, ...]) -> list[Any]:
-        entries = self._load(parts)
-        return entries if isinstance(entries, list) else []
+    def _load(self, parts: tuple[str, ...]) -> Iterable[Any] | None:
+        """The array in a file, None where there is none; may be gone through again and again."""
+        if self._size(parts) > _WHOLE_BYTES:
+            return None if self._is_broken(parts) else _Streamed(self._source, self._files[parts])
+        with self._source.open(self._files[parts]) as file:
+            return _array(file.read())
 
-    def _load(self, parts: tuple[str, ...]) -> Any:
-        """A file's JSON, None where it is none; bytes that aren't UTF-8 are replaced rather than the file lost."""
-        data = self._source.read(self._files[parts])
-        try:
-            return json.loads(data.decode("utf-8-sig", errors="replace"))
-        except (ValueError, RecursionError):
-            return None
+    def _is_broken(self, parts: tuple[str, ...]) -> bool:
+        """Whether a large file is no array, or breaks off."""
+        if parts not in self._broken:
+            try:
+                for _ in _Streamed(self._source, self._files[parts]):
+                    pass
+                self._broken[parts] = False
+            except ValueError:
+                self._broken[parts] = True
+        return self._broken[parts]
 
     def _ts(self, parts: tuple[str, ...]) -> Iterator[str]:
-        for raw in self._load_list(parts):
+        for raw in self._load(parts) or ():
             ts = timestamp(raw.get("ts")) if isinstance(raw, dict) else None
             if ts:
                 yield ts
 
     def _is_message(self, raw: Any) -> bool:
-        if not isinstance(raw, dict):
+        if isinstance(raw, Unread):
+            self.skipped[raw] += 1
+        elif not isinstance(raw, dict):
             self.skipped["no message"] += 1
         elif raw.get("ts") in (None, ""):
             self.skipped["no ts"] += 1
@@ -292,9 +308,61 @@ class Export:
         return self._source.files[self._files[parts]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """The array in a large file."""
+
+    source: Source
+    file: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.source.open(self.file) as file:
+            yield from elements(file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The entries of a list that have an id."""
+
+    entries: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Raw]:
+        return (entry for entry in self.entries if isinstance(entry, dict) and id_of(entry, "id"))
+
+
+def _array(data: bytes) -> list[Any] | None:
+    """The array that is all of `data`; bytes that aren't UTF-8 are replaced rather than the file lost."""
+    try:
+        found = json.loads(data.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        # Slower, but it knows UTF-16, and leaves out only the element that is nested too deep.
+        return _streamed_array(data)
+    return found if isinstance(found, list) else None
+
+
+def _streamed_array(data: bytes) -> list[Any] | None:
+    try:
+        return list(elements(io.BytesIO(data)))
+    except ValueError:
+        return None
+
+
+def _has_id(entry: Any) -> bool:
+    return isinstance(entry, dict) and text_of(entry, "id") != ""
+
+
 def _is_junk(parts: tuple[str, ...]) -> bool:
     """What macOS and Windows leave in folders and ZIPs."""
     return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1] == "Thumbs.db"
+
+
+def _is_canvas(parts: tuple[str, ...]) -> bool:
+    return len(parts) == 2 and parts[1].startswith("canvas") and parts[1].endswith(".json")
+
+
+def _is_list(parts: tuple[str, ...]) -> bool:
+    """A file of the export itself, whether it is read or not."""
+    return len(parts) == 1 and (parts[0] in {"users.json", *_LISTS} or Path(parts[0]).stem in _NOT_MESSAGES)
 
 
 def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol, Self
 
-from doppel.errors import BadInputError
+from doppel.errors import BadInputError, DoppelError
 
 MAX_ENTRY_BYTES = 256 * 2**20
 """Largest file that is read; a real day of one channel is far below it."""
@@ -25,13 +25,47 @@ _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
+class Stream:
+    """An open file of which no more than its `size` and one byte is read; use it as a context manager.
+
+    Given a number, zipfile unpacks no more than that at once; left to itself it trusts the data.
+    """
+
+    def __init__(
+        self, opened: Callable[[], IO[bytes]], size: int, sentence: Callable[[Exception], DoppelError]
+    ) -> None:
+        self._left, self._sentence = size + 1, sentence
+        try:
+            self._file = opened()
+        except (*_READ_ERRORS, OSError) as error:
+            raise sentence(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to so many bytes, or all that are left; none at the end. Raises BadInputError."""
+        try:
+            data = self._file.read(self._left if size < 0 else min(size, self._left))
+        except (*_READ_ERRORS, OSError) as error:
+            raise self._sentence(error) from error
+        self._left -= len(data)
+        return data
+
+
 class Source(Protocol):
     """The files of an export: path parts -> size in bytes."""
 
     files: dict[tuple[str, ...], int]
 
-    def read(self, file: tuple[str, ...]) -> bytes:
-        """All bytes of one file; raises BadInputError if it is damaged or too large."""
+    def check(self, files: Iterable[tuple[str, ...]]) -> None:
+        """Raise BadInputError where what is to be read mustn't be: it is too large, or packed beyond belief."""
+
+    def open(self, file: tuple[str, ...]) -> Stream:
+        """One file, to be read from its beginning; raises BadInputError where it is damaged or mustn't be read."""
 
     def close(self) -> None:
         """Let go of what is open."""
@@ -54,15 +88,16 @@ class FolderSource:
         self.path = path
         self.files = {file.relative_to(path).parts: file.stat().st_size for file in _walk(path)}
 
-    def read(self, file: tuple[str, ...]) -> bytes:
-        """All bytes of one file."""
-        if self.files[file] > MAX_ENTRY_BYTES:
-            raise _too_large("/".join(file))
-        try:
-            return self.path.joinpath(*file).read_bytes()
-        except OSError as error:
-            name = "/".join(file)
-            raise BadInputError(f"Can't read {name} of the export ({error.strerror}); check the folder.") from error
+    def check(self, files: Iterable[tuple[str, ...]]) -> None:
+        """Raise BadInputError where one is too large."""
+        for file in files:
+            if self.files[file] > MAX_ENTRY_BYTES:
+                raise _too_large("/".join(file))
+
+    def open(self, file: tuple[str, ...]) -> Stream:
+        """One file."""
+        self.check([file])
+        return Stream(lambda: self.path.joinpath(*file).open("rb"), self.files[file], lambda e: _unreadable(file, e))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -76,22 +111,28 @@ class ZipSource:
         self._zip = _open_zip(path)
         try:
             self._infos = {_parts(_name(info)): info for info in self._zip.infolist() if not info.is_dir()}
-            _check(path, self._zip.infolist())
+            _refuse_links(self._zip.infolist())
         except BaseException:
             self._zip.close()
             raise
         self.files = {parts: info.file_size for parts, info in self._infos.items()}
 
-    def read(self, file: tuple[str, ...]) -> bytes:
-        """All bytes of one entry; never more than its header says, whatever the data unpacks to."""
-        try:
-            with self._zip.open(self._infos[file]) as entry:
-                # Given a number, zipfile unpacks no more than that at once; left to itself it trusts the data.
-                return entry.read(self.files[file] + 1)
-        except (*_READ_ERRORS, OSError) as error:
-            raise BadInputError(
-                f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
-            ) from error
+    def check(self, files: Iterable[tuple[str, ...]]) -> None:
+        """Raise BadInputError for entries that are too large, encrypted or packed beyond belief, one or all together.
+
+        What else the ZIP holds, such as uploaded files, may be as it is.
+        """
+        infos = [self._infos[file] for file in files]
+        for info in infos:
+            _check(info)
+        if sum(info.file_size for info in infos) > max(RATIO_FREE_BYTES, MAX_RATIO * self.path.stat().st_size):
+            raise _bomb()
+
+    def open(self, file: tuple[str, ...]) -> Stream:
+        """One entry; never more of it than its header says, whatever the data unpacks to."""
+        info = self._infos[file]
+        _check(info)
+        return Stream(lambda: self._zip.open(info), info.file_size, lambda _: _damaged(file))
 
     def close(self) -> None:
         """Close the ZIP."""
@@ -141,19 +182,31 @@ def _parts(name: str) -> tuple[str, ...]:
     return path.parts
 
 
-def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+def _damaged(file: tuple[str, ...]) -> BadInputError:
+    return BadInputError(
+        f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
+    )
+
+
+def _unreadable(file: tuple[str, ...], error: Exception) -> BadInputError:
+    reason = getattr(error, "strerror", None) or error
+    return BadInputError(f"Can't read {'/'.join(file)} of the export ({reason}); check the folder.")
+
+
+def _refuse_links(infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
         _parts(_name(info))
         if stat.S_ISLNK(info.external_attr >> 16):
             raise BadInputError(f"The ZIP holds a link ({info.filename}), which Slack never writes; it is not read.")
-        if info.flag_bits & _ENCRYPTED:
-            raise BadInputError("The ZIP is encrypted; unpack it with its password and import the folder.")
-        if info.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * info.compress_size):
-            raise _bomb()
-        if info.file_size > MAX_ENTRY_BYTES and info.filename.endswith(".json"):
-            raise _too_large(info.filename)
-    if sum(info.file_size for info in infos) > max(RATIO_FREE_BYTES, MAX_RATIO * path.stat().st_size):
+
+
+def _check(info: zipfile.ZipInfo) -> None:
+    if info.flag_bits & _ENCRYPTED:
+        raise BadInputError("The ZIP is encrypted; unpack it with its password and import the folder.")
+    if info.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * info.compress_size):
         raise _bomb()
+    if info.file_size > MAX_ENTRY_BYTES:
+        raise _too_large(info.filename)
 
 
 def _unsafe(name: str) -> BadInputError:

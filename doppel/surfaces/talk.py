@@ -11,6 +11,7 @@ from typing import Protocol
 from doppel.access import Place
 from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
+from doppel.logs import stack_of
 from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
 from doppel.surfaces.terminal import ASKER
 
@@ -197,6 +198,6 @@ async def _write(
             changed.set()
     except DoppelError as error:
         exchange.trouble = str(error)
-    except Exception:
-        log.exception("An answer failed.")
+    except Exception as error:
+        log.error("An answer failed.\n%s", stack_of(error))
         exchange.trouble = UNEXPECTED

@@ -1,4 +1,4 @@
-"""Of when each field of a channel is known, who joined or left since, and which tombstones are of the forgotten."""
+"""Of when each field of a channel is known, who joined or left since, and what waits for an import."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,6 @@ branch_labels = None
 depends_on = None
 
 Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-DELETED = 2**62
 
 
 def upgrade() -> None:
@@ -58,8 +57,3 @@ def upgrade() -> None:
         "FROM channels c LEFT JOIN sync_channels s ON s.team = c.team AND s.channel = c.id"
     )
     op.execute("UPDATE sync_channels SET members_at = 0")
-    # Forgetting left tombstones of the very moment that it noted.
-    op.execute(
-        f"UPDATE messages SET edited = {DELETED + 1} WHERE edited = {DELETED} AND EXISTS "
-        "(SELECT 1 FROM forgotten f WHERE f.team = messages.team AND f.at = messages.as_of)"
-    )

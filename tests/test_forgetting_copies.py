@@ -1,0 +1,323 @@
+"""Copies that Slack made of a forgotten person's messages: they go however they say whose they are, and stay gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from doppel.archive import Archive, database, tables
+from doppel.archive.forgotten import DELETED, FORGOTTEN
+from doppel.archive.merging import tombstone
+from doppel.slack.events import Deleted, Said
+from tests.fakes.export_builder import ExportBuilder
+from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.forgetting import everything, forget, take_in
+from tests.syncing import sync
+
+AT, LATER = "1700000000.000100", "1700000500.000100"
+SECRET = "zebrafish"
+SAID = f"The {SECRET} is the hint to the vault."
+LINK = "https://acme.slack.com/archives/{}/p1700000000000100"
+
+
+def people(team: str = "T1") -> ExportBuilder:
+    return (
+        ExportBuilder(team)
+        .user("U1", "adal", "Ada Lovelace", "Countess")
+        .user("U2", "grace", "Grace Hopper", "Grace")
+        .channel("C1", "general", "U1", "U2")
+        .channel("C2", "random", "U1", "U2")
+    )
+
+
+def original(builder: ExportBuilder) -> ExportBuilder:
+    return builder.say("general", AT, SAID, "U1")
+
+
+def share(**fields: Any) -> dict[str, Any]:
+    return {"text": SAID, "fallback": f"[January 23rd, 2017 7:37 AM] {SAID}", "id": 1, **fields}
+
+
+ATTACHED = {
+    "by id": share(author_id="U1", ts=AT),
+    "by channel id": share(channel_id="C1", ts=AT),
+    "by channel name": share(channel_name="general", ts=AT),
+    "by a number": share(channel_id="C1", ts=1700000000.0001),
+    "by link": share(from_url=LINK.format("C1")),
+    "by link to a name": share(from_url=LINK.format("general")),
+    "by link to a former name": share(from_url=LINK.format("once-called-so")),
+    "by link into a thread": share(from_url=LINK.format("C1") + "?thread_ts=1699999999.000100&cid=C1"),
+    "by time alone": share(ts=AT),
+    "by real name": share(author_name="Ada Lovelace", text=f"Another {SECRET}."),
+    "by handle": share(author_subname="adal", text=f"Another {SECRET}."),
+    "by display name in other letters": share(author_name="COUNTESS ", text=f"Another {SECRET}."),
+    "by link to the profile": share(author_link="https://acme.slack.com/team/adal", text=f"Another {SECRET}."),
+    "by the fallback": share(
+        fallback=f"[January 23rd, 2017 7:37 AM] adal: Another {SECRET}.", author_name="", text=SECRET
+    ),
+    "in blocks": {"channel_id": "C1", "ts": AT, "message_blocks": [{"message": {"blocks": [{"text": SAID}]}}]},
+    "within another": {"author_id": "U2", "text": "Mine.", "attachments": [share(channel_id="C1", ts=AT)]},
+}
+MORE: dict[str, dict[str, Any]] = {
+    "root": {"subtype": "thread_broadcast", "root": {"ts": AT, "text": SAID}, "thread_ts": AT},
+    "former version": {"subtype": "message_changed", "previous_message": {"user": "U1", "ts": AT, "text": SAID}},
+    "pinned item": {
+        "subtype": "pinned_item",
+        "item": {"type": "message", "channel": "C1", "message": {"ts": AT, "text": SAID}},
+    },
+    "items": {"items": [{"channel": "C1", "ts": AT, "text": SAID}]},
+    "file": {"files": [{"id": "F1", "user": "U1", "title": SAID, "preview": SAID}]},
+    "comment on a file": {"file": {"id": "F1", "initial_comment": {"user": "U1", "comment": SAID}}},
+    "text made of it": {"text": f"<@U2> shared a message: {SAID}", "attachments": [share(channel_id="C1", ts=AT)]},
+    "text that is it": {"text": SAID, "attachments": [share(channel_id="C1", ts=AT)]},
+    "shortened text": {"text": SAID[:25] + "…", "attachments": [share(channel_id="C1", ts=AT)]},
+    "blocks in pieces": {
+        "attachments": [share(channel_id="C1", ts=AT)],
+        "blocks": [{"type": "rich_text", "elements": [{"elements": [{"text": SAID[:15]}, {"text": SAID[15:]}]}]}],
+    },
+}
+CASES = {name: {"attachments": [attachment]} for name, attachment in ATTACHED.items()} | MORE
+
+
+@pytest.mark.parametrize("more", CASES.values(), ids=CASES)
+def test_a_copy_goes_from_its_row_and_comes_back_by_no_import(archive: Archive, more: dict[str, Any]) -> None:
+    export = original(people()).say("random", LATER, more.get("text", "Look."), "U2", **_without_text(more))
+    take_in(archive, export)
+    done = forget(archive)
+    assert (done.messages, done.copies) == (1, 1)
+    assert SECRET not in everything(archive)
+    later = export.say("random", "1700009000.000100", "Later.", "U2")
+    take_in(archive, later)
+    assert SECRET not in everything(archive)
+    assert "Later." in [message.text for message in archive.messages()]
+
+
+@pytest.mark.parametrize("more", CASES.values(), ids=CASES)
+def test_a_copy_that_comes_before_what_it_copies_goes_too(archive: Archive, more: dict[str, Any]) -> None:
+    """Their message was in no archive when they were forgotten; an older export brings it after the copy of it."""
+    take_in(archive, people())
+    forget(archive)
+    copy = people().say("general", LATER, more.get("text", "Look."), "U2", **_without_text(more))
+    says_where = "C1" in json.dumps(more) or "general" in json.dumps(more)
+    take_in(archive, copy.say("general" if says_where else "random", AT, SAID, "U1"))
+    assert SECRET not in everything(archive)
+
+
+def _without_text(more: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in more.items() if key != "text"}
+
+
+def test_what_the_sharer_typed_and_what_is_of_others_stays(archive: Archive) -> None:
+    own = {"author_id": "U2", "author_name": "Ada Lovelace", "text": "By another of that name.", "ts": "1700000100.0"}
+    placed = {"author_name": "Countess", "channel_id": "C1", "ts": "1700000200.000100", "text": "Grace's, renamed."}
+    export = original(people()).say("general", "1700000200.000100", "Grace's, renamed.", "U2")
+    export.say("random", LATER, "My own words.", "U2", attachments=[share(channel_id="C1", ts=AT), own, placed])
+    export.say("random", "1700000600.000100", f"Ada said: {SAID}", "U2")
+    take_in(archive, export)
+    assert forget(archive).copies == 1
+    assert [m.text for m in archive.messages() if m.text] == [
+        "Grace's, renamed.",
+        "My own words.",
+        f"Ada said: {SAID}",
+    ]
+    kept = _raw(archive, LATER)["attachments"]
+    assert kept[1:] == [own, placed]
+
+
+def test_copies_of_messages_that_were_deleted_before_go_too(archive: Archive) -> None:
+    """Of a deleted message nobody knows any more whose it was."""
+    take_in(
+        archive, original(people()).say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
+    )
+    archive.events("T1").take([(Deleted("C1", AT), 1_700_001_000_000_000)])
+    forget(archive)
+    assert SECRET not in everything(archive)
+
+
+def test_names_beside_ids_go(archive: Archive) -> None:
+    message = {"attachments": [{"author_id": "U1", "author_name": "Ada Lovelace", "ts": "1600000000.0", "text": "x"}]}
+    take_in(archive, people().say("random", LATER, "Ask <@U1|adal>, <@U2|grace>.", "U2", **message))
+    forget(archive)
+    told = everything(archive)
+    assert not [name for name in ("adal", "Lovelace", "Countess") if name in told]
+    assert "<@U2|grace>" in _raw(archive, LATER)["text"]
+
+
+def test_a_name_they_had_before_tells_a_copy(archive: Archive) -> None:
+    export = people().say("general", AT, SAID, "U1", user_profile={"real_name": "Ada Byron", "name": "byron"})
+    export.say("random", LATER, "Look.", "U2", attachments=[{"author_subname": "byron", "text": SAID}])
+    take_in(archive, export)
+    assert forget(archive).copies == 1
+    assert SECRET not in everything(archive)
+
+
+def test_an_export_without_a_team_brings_no_copy_back(archive: Archive) -> None:
+    take_in(archive, original(people()))
+    forget(archive)
+    shared = (
+        people("").without("users").say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
+    )
+    take_in(archive, shared)
+    assert SECRET not in everything(archive)
+
+
+def test_late_events_bring_no_copy_back(archive: Archive) -> None:
+    take_in(archive, original(people()))
+    forget(archive)
+    now = round(time.time() * 1e6)
+    base = {"type": "message", "user": "U2", "text": "Look."}
+    unknown = "1700000050.000100"
+    copies: list[dict[str, Any]] = [
+        {**base, "ts": "1700000600.000100", "attachments": [share(channel_id="C1", ts=AT)]},
+        {**base, "ts": "1700000700.000100", "attachments": [share(from_url=LINK.format("C1"))]},
+        {**base, "ts": "1700000800.000100", "attachments": [{"ts": unknown, "channel_id": "C1", "text": SAID}]},
+        {"type": "message", "user": "U1", "ts": unknown, "text": SAID},
+    ]
+    archive.events("T1").take([(Said("C1", raw), now) for raw in copies])
+    assert SECRET not in everything(archive)
+
+
+def test_a_sync_brings_no_copy_back(archive: Archive) -> None:
+    workspace = Workspace()
+    ada, grace = workspace.user("adal", "Ada Lovelace", id="U1"), workspace.user("grace", "Grace Hopper", id="U2")
+    workspace.channel("general", ada, grace, id="C1")
+    root = workspace.post("general", ada, SAID)
+    with FakeSlack(workspace, limits=Limits.none(time_scale=20)) as slack:
+        sync(slack, archive)
+        forget(archive)
+        workspace.post("general", grace, "Look.", attachments=[share(channel_id="C1", ts=root)])
+        workspace.post("general", grace, "And this.", attachments=[{"author_name": "Ada Lovelace", "text": SAID}])
+        sync(slack, archive)
+    assert "Look." in [message.text for message in archive.messages()]
+    assert SECRET not in everything(archive)
+
+
+def test_a_question_that_waits_loses_its_copies(archive: Archive) -> None:
+    take_in(archive, original(people()))
+    asked = {"user": "U2", "ts": LATER, "text": "Why?", "attachments": [share(channel_id="C1", ts=AT)]}
+    archive.bot("T1").accept([("E1", asked)], at=1)
+    forget(archive)
+    (question,) = archive.bot("T1").open_questions()
+    assert question.event["text"] == "Why?"
+    assert SECRET not in everything(archive)
+
+
+def test_the_next_import_mends_what_an_earlier_forgetting_left(archive: Archive) -> None:
+    take_in(
+        archive, original(people()).say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
+    )
+    raw = _raw(archive, LATER, text=True)
+    forget(archive)
+    _put_raw(archive, LATER, raw)
+    take_in(archive, people())
+    assert SECRET not in everything(archive)
+
+
+def test_a_forgotten_message_is_told_from_a_deleted_one(archive: Archive) -> None:
+    take_in(archive, original(people()).say("general", LATER, "Oops.", "U2"))
+    archive.events("T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
+    forget(archive)
+    m = tables.messages
+    with database.reading(archive._engine, archive.place) as connection:
+        assert {row.ts: row.edited for row in connection.execute(select(m.c.ts, m.c.edited))} == {
+            AT: FORGOTTEN,
+            LATER: DELETED,
+        }
+
+
+def nested(depth: int) -> str:
+    inner = '{"x": [' * depth + '{"user": "U1", "text": "zebrafish"}' + "]}" * depth
+    return f'{{"ts": "{LATER}", "user": "U2", "text": "Mine.", "x": {inner}}}'
+
+
+ODD: dict[str, str] = {
+    "broken": "{",
+    "no object": "[1]",
+    "empty": "",
+    "odd types": json.dumps({"ts": LATER, "user": {"id": "U1"}, "text": ["U1"], "attachments": {"ts": [LATER]}}),
+    "odd copies": json.dumps({"ts": LATER, "attachments": [{"user": ["U1"], "author_id": 5, "from_url": {}}, 5, None]}),
+    "odd reactions": json.dumps({"ts": LATER, "reactions": [5, {"users": "U1"}, {"name": []}], "files": "U1"}),
+    "a huge number": '{"ts": "1", "user": "U1", "x": ' + "9" * 5000 + "}",
+    **{f"{depth} deep": nested(depth) for depth in (40, 200, 245, 400, 490, 2000, 100_000)},
+}
+
+
+@pytest.mark.parametrize("raw", ODD.values(), ids=ODD)
+def test_no_stored_message_can_stop_a_forgetting(archive: Archive, raw: str) -> None:
+    take_in(archive, original(people()).say("random", LATER, "Mine.", "U2"))
+    _put_raw(archive, LATER, raw)
+    q = tables.questions
+    with database.writing(archive._engine, archive.place) as connection:
+        connection.execute(insert(q), [{"team": "T1", "event_id": "E1", "at": 1, "event": ["U1", SECRET]}])
+    assert forget(archive).messages == 1
+    assert SECRET not in everything(archive)
+    take_in(archive, people())
+
+
+def test_what_can_be_read_of_a_message_nested_too_deep_stays(archive: Archive) -> None:
+    take_in(archive, original(people()).say("random", LATER, "Mine.", "U2"))
+    _put_raw(archive, LATER, nested(245))
+    forget(archive)
+    assert [message.text for message in archive.messages() if message.text] == ["Mine."]
+
+
+def test_a_message_nested_too_deep_is_skipped_wherever_it_comes_from(archive: Archive) -> None:
+    deep: Any = "x"
+    for _ in range(70):
+        deep = {"x": deep}
+    take_in(archive, people().say("general", AT, "Before.", "U2"))
+    archive.events("T1").take([(Said("C1", {"type": "message", "user": "U2", "ts": LATER, "text": "!", "x": deep}), 1)])
+    assert [message.text for message in archive.messages()] == ["Before."]
+
+
+def test_forgetting_twice_removes_nothing_more(archive: Archive) -> None:
+    take_in(
+        archive, original(people()).say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
+    )
+    assert (forget(archive).copies, forget(archive).copies) == (1, 0)
+    revision = archive.revision()
+    take_in(
+        archive, original(people()).say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
+    )
+    assert archive.revision() == revision
+
+
+def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path) -> None:
+    from alembic import command
+
+    from tests.test_migrations import config
+
+    file, m = tmp_path / "archive.db", tables.messages
+    with Archive.open(file) as archive:
+        take_in(archive, original(people()).say("general", LATER, "Oops.", "U2"))
+        archive.events("T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
+        forget(archive)
+        with database.writing(archive._engine, archive.place) as connection:
+            for ts in (AT, LATER):
+                plain = json.dumps(tombstone(ts), sort_keys=True, separators=(",", ":"))
+                connection.execute(update(m).where(m.c.ts == ts).values(edited=DELETED, raw=plain))
+            migrations = config()
+            migrations.attributes["connection"] = connection
+            command.stamp(migrations, "0007")
+    with Archive.open(file) as archive, database.reading(archive._engine, archive.place) as connection:
+        rows = {row.ts: (row.edited, json.loads(row.raw)) for row in connection.execute(select(m))}
+    assert rows == {AT: (FORGOTTEN, {**tombstone(AT), "forgotten": True}), LATER: (DELETED, tombstone(LATER))}
+
+
+def _raw(archive: Archive, ts: str, text: bool = False) -> Any:
+    m = tables.messages
+    with database.reading(archive._engine, archive.place) as connection:
+        raw = connection.scalar(select(m.c.raw).where(m.c.ts == ts))
+    assert raw is not None
+    return raw if text else json.loads(raw)
+
+
+def _put_raw(archive: Archive, ts: str, raw: str) -> None:
+    m = tables.messages
+    with database.writing(archive._engine, archive.place) as connection:
+        connection.execute(update(m).where(m.c.ts == ts).values(raw=raw))
