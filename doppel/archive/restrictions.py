@@ -51,9 +51,9 @@ def restrictions_of(team: str, change: Change) -> list[Restriction]:
         case Said(channel, raw, changed) if changed:
             return [Restriction(team, Limit.MESSAGE, channel, timestamp(raw.get("ts")) or "")]
         case PersonChanged(raw):
-            user = user_of(raw, team)
-            limits = ((Limit.GUEST, user.is_guest), (Limit.DEACTIVATED, user.deleted))
-            return [Restriction(team, limit, subject=user.id) for limit, holds in limits if holds]
+            person = user_of(raw, team)
+            limits = ((Limit.GUEST, person.is_guest), (Limit.DEACTIVATED, person.deleted))
+            return [Restriction(team, limit, subject=person.id) for limit, holds in limits if holds]
     return []
 
 

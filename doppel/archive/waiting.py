@@ -93,7 +93,8 @@ class Waiting:
         """Let limits hold in every process, also after a crash; returns what they can be dropped by."""
         rows = [asdict(limit) | {"at": now_micros()} for limit in limits]
         with self._writing() as connection:
-            return [connection.execute(insert(tables.waiting).values(**row)).inserted_primary_key[0] for row in rows]
+            new = insert(tables.waiting).returning(tables.waiting.c.id)
+            return [connection.execute(new.values(**row)).scalar_one() for row in rows]
 
     def drop(self, ids: Collection[int]) -> None:
         """What they were about is written."""
