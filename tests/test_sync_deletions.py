@@ -148,7 +148,7 @@ def test_what_was_forgotten_never_comes_back(slack: FakeSlack, archive: Archive,
     say(slack, 2)
     workspace = slack.workspace
     asked = workspace.post("general", "U2", "What do you think?")
-    posted = {"bot_id": workspace.bot_id, "username": "ada"}
+    posted: dict[str, Any] = {"bot_id": workspace.bot_id, "username": "ada"}
     reply = workspace.post("general", workspace.bot_user, "I like it.", thread_ts=asked, **posted)
     sync(slack, archive)
     common: dict[str, Any] = {"version": None, "question": "", "reply": "", "sources": (), "asker": "U2"}

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,10 @@ def channel(archive: Archive, id_: str) -> Channel:
     return next(c for c in archive.channels() if c.id == id_)
 
 
+def _is_out(archive: Archive) -> bool:
+    return "U2" not in channel(archive, "C2").members
+
+
 def texts(archive: Archive) -> list[str]:
     return [m.text for m in archive.messages() if m.text.endswith("said.")]
 
@@ -120,7 +125,7 @@ def test_who_leaves_while_an_import_runs_reads_nothing_more_in_any_process(
     with Archive.open(where) as other:
         with waiting(where, tmp_path, synced, Membership("C2", "U2", joined=False)):
             for archive in (synced, other):
-                until(lambda archive=archive: "U2" not in channel(archive, "C2").members)
+                until(partial(_is_out, archive))
                 readable = Readership.of_person(TEAM, "U2", archive.users()).readable(archive.channels())
                 assert readable == {(TEAM, "C1")}
                 assert "U2" in channel(archive, "C2").uncertain

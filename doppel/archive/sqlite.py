@@ -142,6 +142,7 @@ class SqliteFile:
             raise storage_error(error, file) from error
         finally:
             draft.unlink(missing_ok=True)
+            draft.with_name(draft.name + "-journal").unlink(missing_ok=True)
 
     def _not_backed_up(self, error: sqlite3.Error, file: Path) -> Exception:
         harmed = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

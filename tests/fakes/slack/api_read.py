@@ -151,7 +151,8 @@ def _page_size(call: Call) -> int:
 
 
 def _is_hidden(call: Call, raw: Json) -> bool:
-    return float(raw["ts"]) < call.slack.behaviour.hides_before
+    hidden = call.slack.behaviour.hides_before
+    return bool(hidden) and float(raw["ts"]) < hidden
 
 
 def _window(call: Call) -> Window:
