@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, deque
+from bisect import insort
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import itemgetter
 
 from doppel.errors import DoppelError
 
@@ -22,13 +24,13 @@ class FairQueue:
     """Gives `at_once` places, each to whoever has the fewest: first by workspace, then by asker within it.
 
     Among equals it is who was served longest ago. One asker holds half of the places at most, so that another finds one
-    free, and has at most `waiting` questions waiting, which come in their order. For one event loop.
+    free, and has at most `waiting` questions waiting. For one event loop.
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._at_once, self._most_waiting = at_once, waiting
         self._share = at_once - at_once // 2
-        self._waiting: dict[Asker, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[Asker, list[tuple[int, asyncio.Future[None]]]] = {}
         self._running: Counter[Asker] = Counter()
         self._of_team: Counter[str] = Counter()
         self._served: dict[Asker, int] = {}
@@ -36,12 +38,12 @@ class FairQueue:
         self._turns = itertools.count(1)
 
     @asynccontextmanager
-    async def place(self, asker: Asker, owed: bool = False) -> AsyncIterator[None]:
-        """Wait for a place, and hold it while this is open.
+    async def place(self, asker: Asker, owed: bool = False, asked_at: int = 0) -> AsyncIterator[None]:
+        """Wait for a place, and hold it while this is open; of one asker's the earliest by `asked_at` comes first.
 
         Raises CrowdedError where `asker` has too many waiting, unless the answer is `owed`, as one accepted before is.
         """
-        turn = self._join(asker, owed)
+        turn = self._join(asker, owed, asked_at)
         try:
             await turn
         except asyncio.CancelledError:
@@ -55,11 +57,10 @@ class FairQueue:
         finally:
             self._release(asker)
 
-    def _join(self, asker: Asker, owed: bool) -> asyncio.Future[None]:
+    def _join(self, asker: Asker, owed: bool, asked_at: int) -> asyncio.Future[None]:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = self._waiting.get(asker, deque())
-        line.append(turn)
-        self._waiting[asker] = line
+        line = self._waiting.setdefault(asker, [])
+        insort(line, (asked_at, turn), key=itemgetter(0))
         self._fill()
         if not turn.done() and not owed and len(line) > self._most_waiting:
             self._leave(asker, turn)
@@ -69,9 +70,7 @@ class FairQueue:
         return turn
 
     def _leave(self, asker: Asker, turn: asyncio.Future[None]) -> None:
-        line = self._waiting.get(asker)
-        if line and turn in line:
-            line.remove(turn)
+        self._waiting[asker] = [(at, other) for at, other in self._waiting.get(asker, []) if other is not turn]
         self._forget_idle(asker)
 
     def _release(self, asker: Asker) -> None:
@@ -89,7 +88,7 @@ class FairQueue:
             self._begin(min(ready, key=self._rank))
 
     def _begin(self, asker: Asker) -> None:
-        turn = self._waiting[asker].popleft()
+        _, turn = self._waiting[asker].pop(0)
         # One that was cancelled in this moment takes no place.
         if not turn.cancelled():
             self._running[asker] += 1

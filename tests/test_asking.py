@@ -236,6 +236,6 @@ async def test_what_one_asks_in_a_thread_begins_in_its_order(
         root = slack.workspace.post("C1", "U1", f"<@{BOT}> 0")
         await doppel.until(lambda: replies(slack, "C1", root))
         for number in range(1, 6):
-            slack.workspace.post("C1", "U1", f"{number}", thread_ts=root)
+            slack.workspace.post("C1", "U1", f"<@{BOT}> {number}", thread_ts=root)
         await doppel.until(lambda: len(replies(slack, "C1", root)) == 6)
     assert [turns[-1].text for _, turns, _ in engine.asked] == [str(number) for number in range(6)]

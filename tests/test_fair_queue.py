@@ -105,6 +105,18 @@ async def test_what_one_asks_is_taken_in_its_order() -> None:
     assert order == list(range(20))
 
 
+async def test_what_one_asked_first_comes_first_even_where_it_came_late() -> None:
+    queue, order = FairQueue(1, 100), []
+
+    async def ask(asked_at: int) -> None:
+        async with queue.place(ADA, asked_at=asked_at):
+            order.append(asked_at)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask(asked_at) for asked_at in (5, 3, 8, 1, 3, 9)))
+    assert order == [5, 1, 3, 3, 8, 9]
+
+
 async def test_beyond_the_bound_one_is_told_how_many_wait_and_others_are_not() -> None:
     async with room(2, waiting=3) as found:
         tasks = await found.ask(*[ADA] * 5)

@@ -69,9 +69,9 @@ def likes(archive: Archive) -> list[bool | None]:
 
 async def test_one_person_has_one_vote_on_an_answer_and_may_change_it(doppel: Listening, archive: Archive) -> None:
     first, second = await answer(doppel, "C1", "U2"), await answer(doppel, "C1", "U2")
-    for value in ("like", "like", "dislike"):
+    for value, kept in (("like", True), ("dislike", False), ("dislike", False), ("like", True), ("dislike", False)):
         await vote(doppel, f"{value}:{first.id}", "U2", "C1", first.thread_ts)
-    await doppel.until(lambda: likes(archive) == [False])
+        await doppel.until(lambda kept=kept: likes(archive) == [kept])
     await vote(doppel, f"like:{first.id}", "U1", "C1", first.thread_ts)
     await vote(doppel, f"like:{second.id}", "U2", "C1", second.thread_ts)
     await doppel.until(lambda: len(likes(archive)) == 3)

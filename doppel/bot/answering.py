@@ -107,11 +107,13 @@ class Answering:
             await self._answer(left.event_id, question, owed=True)
 
     async def _answer(self, event_id: str, question: Question, owed: bool = False) -> None:
-        await self._calm()
         try:
-            async with self._queue.place((self._team, question.asker), owed):
+            # In line at once, so that what one asks stays in its order.
+            async with self._queue.place((self._team, question.asker), owed, micros(question.ts)):
+                await self._calm()
                 await self._answer_each(event_id, question)
         except DoppelError as error:
+            await self._calm()
             await self._say(question, str(error))
         except Exception as error:
             # Without its text, which may quote a message.
