@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
@@ -19,6 +19,7 @@ from doppel.slack.markup import Names, Raw
 
 GROUP = "mpdm-"
 """Begins the name of a group conversation."""
+_COPY_KEYS = ('_url"', '"author_', '"user_profile"', '"message_blocks"')
 FORGOTTEN_NAME = "someone who was forgotten"
 DELETED = 2**62
 """`edited` of a tombstone: a deletion is the last that happens to a message, unless Slack shows it again."""
@@ -76,7 +77,11 @@ class Unwanted:
 
     def may_concern(self, encoded: str) -> bool:
         """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
-        return bool(self.until) and self._marks.search(encoded) is not None
+        if not self.until:
+            return False
+        # A message has one timestamp of its own.
+        has_copy = encoded.count('"ts"') > 1 or any(key in encoded for key in _COPY_KEYS)
+        return has_copy or self._marks.search(encoded) is not None
 
     def cleaned(self, raw: Raw, at: int) -> Raw:
         """A message of somebody else, without the copies of theirs that Slack put in, and without their names."""
@@ -99,8 +104,7 @@ class Unwanted:
     @cached_property
     def _marks(self) -> re.Pattern[str]:
         ids = "|".join(map(re.escape, sorted(self.until)))
-        keys = "from_url|original_url|author_name|author_subname|author_link|user_profile|message_blocks"
-        return re.compile(rf'[@"](?:{ids})[">|]|"(?:{keys})"|"ts"\s*:.*?"ts"\s*:', re.DOTALL)
+        return re.compile(rf'[@"](?:{ids})[">|]')
 
 
 def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()) -> Unwanted:
@@ -164,20 +168,28 @@ def _nameless(connection: Connection, users: Collection[str]) -> frozenset[str]:
     return frozenset(user for user in users if last.get(user) != ConsentAction.GRANT)
 
 
+_M = tables.messages.c
+# Put together once: an import asks it for every copy.
+_AT_PLACE = select(_M.user, _M.edited).where(
+    _M.team.in_(bindparam("teams", expanding=True)),
+    _M.channel.in_(bindparam("ids", expanding=True)),
+    _M.at == bindparam("at"),
+)
+
+
 def _authors_in(connection: Connection, team: str) -> Authors:
     """Looks places up in the archive, by the index over channel and time."""
     channels: list[tuple[str, str, str]] = []
 
     def authors(channel: str | None, at: int) -> list[str | None]:
-        c, m = tables.channels, tables.messages
+        c = tables.channels
         if not channels:
             query = select(c.c.team, c.c.id, c.c.name)
             rows = connection.execute(query if team == UNKNOWN_TEAM else query.where(c.c.team == team))
             channels.extend((row.team, row.id, row.name) for row in rows)
         # A link may name a channel as it was called then; a moment to the microsecond tells messages apart anyway.
         there = [place for place in channels if channel in place[1:]] or channels
-        teams, ids = {place[0] for place in there}, {place[1] for place in there}
-        found = select(m.c.user, m.c.edited).where(m.c.team.in_(teams), m.c.channel.in_(ids), m.c.at == at)
-        return ["" if row.edited >= DELETED else row.user for row in connection.execute(found)]
+        given = {"teams": {place[0] for place in there}, "ids": {place[1] for place in there}, "at": at}
+        return ["" if row.edited >= DELETED else row.user for row in connection.execute(_AT_PLACE, given)]
 
     return authors
