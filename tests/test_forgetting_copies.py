@@ -57,6 +57,7 @@ ATTACHED = {
     "by handle": share(author_subname="adal", text=f"Another {SECRET}."),
     "by display name in other letters": share(author_name="COUNTESS ", text=f"Another {SECRET}."),
     "by link to the profile": share(author_link="https://acme.slack.com/team/adal", text=f"Another {SECRET}."),
+    "by link to the profile with an id": share(author_link="https://acme.slack.com/team/U1", text=f"An {SECRET}."),
     "by the fallback": share(
         fallback=f"[January 23rd, 2017 7:37 AM] adal: Another {SECRET}.", author_name="", text=SECRET
     ),
@@ -73,6 +74,7 @@ MORE: dict[str, dict[str, Any]] = {
     "items": {"items": [{"channel": "C1", "ts": AT, "text": SAID}]},
     "file": {"files": [{"id": "F1", "user": "U1", "title": SAID, "preview": SAID}]},
     "comment on a file": {"file": {"id": "F1", "initial_comment": {"user": "U1", "comment": SAID}}},
+    "file with its time": {"files": [{"id": "F1", "user": "U1", "title": SAID, "created": 1700000000}]},
     "text made of it": {"text": f"<@U2> shared a message: {SAID}", "attachments": [share(channel_id="C1", ts=AT)]},
     "text that is it": {"text": SAID, "attachments": [share(channel_id="C1", ts=AT)]},
     "shortened text": {"text": SAID[:25] + "…", "attachments": [share(channel_id="C1", ts=AT)]},
@@ -122,11 +124,29 @@ def test_what_the_sharer_typed_and_what_is_of_others_stays(archive: Archive) -> 
     assert forget(archive).copies == 1
     assert [m.text for m in archive.messages() if m.text] == [
         "Grace's, renamed.",
-        "My own words.",
+        "My own words.\n[forwarded from Grace] By another of that name.\n[from Countess] Grace's, renamed.",
         f"Ada said: {SAID}",
     ]
     kept = _raw(archive, LATER)["attachments"]
     assert kept[1:] == [own, placed]
+
+
+def test_a_file_of_theirs_that_is_shared_after_they_were_forgotten_is_as_old_as_it_is(archive: Archive) -> None:
+    take_in(archive, people())
+    forget(archive)
+    files = [{"id": "F1", "user": "U1", "title": SAID, "created": 1700000000}]
+    take_in(archive, people().say("random", "4000000000.000100", "Look.", "U2", files=files))
+    assert "Look." in everything(archive)
+    assert SECRET not in everything(archive)
+
+
+def test_what_somebody_typed_below_a_file_of_theirs_stays(archive: Archive) -> None:
+    text = f"<@U2> shared <@U1>'s file: <https://acme.slack.com/files/U1/F1/a|{SAID}> and commented: My own words."
+    file = {"id": "F1", "user": "U1", "created": 1700000000, "title": SAID}
+    take_in(archive, original(people()).say("random", LATER, text, "U2", subtype="file_share", file=file))
+    forget(archive)
+    assert SECRET not in everything(archive)
+    assert "My own words." in _raw(archive, LATER)["text"]
 
 
 def test_copies_of_messages_that_were_deleted_before_go_too(archive: Archive) -> None:
@@ -303,7 +323,7 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
                 connection.execute(update(m).where(m.c.ts == ts).values(edited=DELETED, raw=plain))
             migrations = config()
             migrations.attributes["connection"] = connection
-            command.stamp(migrations, "0007")
+            command.stamp(migrations, "0011")
     with Archive.open(file) as archive, database.reading(archive._engine, archive.place) as connection:
         rows = {row.ts: (row.edited, json.loads(row.raw)) for row in connection.execute(select(m))}
     assert rows == {AT: (FORGOTTEN, {**tombstone(AT), "forgotten": True}), LATER: (DELETED, tombstone(LATER))}

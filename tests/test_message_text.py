@@ -134,6 +134,7 @@ FORWARDED = "[forwarded from Erik, #general] I hate it."
         (by_ines("This content can\u2019t be displayed."), ""),
         (by_ines("[no preview available]"), ""),
         (by_ines("This message was deleted."), ""),
+        (by_ines("This file was deleted."), ""),
         (
             by_ines(files=[{"title": "Screenshot.png"}, {"name": "audio_message.m4a"}]),
             "[file: Screenshot.png]\n[file: audio_message.m4a]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import combinations_with_replacement
 
 import pytest
@@ -15,6 +16,8 @@ from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
 from tests.test_ids import take_in
 
+COMPOSED = unicodedata.normalize("NFC", "développement")
+DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
 LISTS = ("channels", "groups", "mpims", "dms")
 
 
@@ -37,6 +40,22 @@ def test_a_folder_that_two_channels_are_called_like_is_read_by_nobody(archive: A
     for _ in range(2):
         take_in(archive, listed(("C1", "deals", pair[0]), ("G1", "deals", pair[1])))
         assert said(archive) == {("name:?deals", "unknown")}
+
+
+@pytest.mark.parametrize("folder", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("name", [COMPOSED, DECOMPOSED])
+def test_an_accent_is_one_however_it_is_written(archive: Archive, name: str, folder: str) -> None:
+    export = ExportBuilder().user("U1", "ada").channel("C1", name, "U1").say(folder, "1700000000.1", "Bonjour.")
+    take_in(archive, export)
+    assert said(archive) == {("C1", "public")}
+    assert [channel.name for channel in archive.channels()] == [COMPOSED]
+
+
+@pytest.mark.parametrize("folder", [COMPOSED, DECOMPOSED])
+def test_two_channels_whose_names_look_the_same_are_of_one_name(archive: Archive, folder: str) -> None:
+    export = ExportBuilder().user("U1", "ada").channel("C1", COMPOSED, "U1")
+    take_in(archive, export.channel("G1", DECOMPOSED, "U1", list_="groups").say(folder, "1700000000.1", "Bonjour."))
+    assert {kind for _, kind in said(archive)} == {"unknown"}
 
 
 def test_a_folder_called_like_an_id_and_like_another_channel_is_read_by_nobody(archive: Archive) -> None:

@@ -104,7 +104,7 @@ class Unwanted:
     @cached_property
     def _marks(self) -> re.Pattern[str]:
         ids = "|".join(map(re.escape, sorted(self.until)))
-        return re.compile(rf'[@"](?:{ids})[">|]')
+        return re.compile(rf'[@"/](?:{ids})[">|/?#]')
 
 
 def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()) -> Unwanted:

@@ -22,8 +22,11 @@ _NAME_KEYS = ("author_name", "author_subname", "username")
 _PROFILE_KEYS = frozenset({*_NAME_KEYS, "author_link", "author_icon", "fallback", "user_profile", "user_team_profile"})
 _LINK = re.compile(r"/archives/(?P<channel>[^/?#\s]+)/p(?P<at>\d{16})(?!\d)(?:[^\s]*?[?&]cid=(?P<id>[A-Z0-9]+))?")
 _TEAM_LINK = re.compile(r"/team/([^/?#\s]+)$")
+_ID = re.compile(r"[UW](?=[A-Z]*[0-9])[A-Z0-9]+")
 _FALLBACK = re.compile(r"\[[^\]]{1,60}\]\s*([^:\n]{1,80}):")
 _SAYS_SO = re.compile(r"\s*<@[^>]+> (?:shared|pinned|posted|commented on|replied to) [^:\n]*:")
+_COMMENTED = re.compile(r" and commented: .*", re.DOTALL)
+"""What whoever shared a file typed below it, in a sentence of Slack's of old."""
 _TELLING = 20
 """Characters from which on the same text in the same message is taken for the same copy."""
 
@@ -121,7 +124,8 @@ class _Cutter:
 
     def _cut(self, text: str) -> str:
         if match := _SAYS_SO.match(text):
-            return match[0]
+            commented = _COMMENTED.search(text) if " shared " in match[0] else None
+            return match[0] + (commented[0] if commented else "")
         for said in sorted(self.texts, key=len, reverse=True):
             if text.strip() == said:
                 return ""
@@ -136,10 +140,23 @@ def _origin(part: Raw, at: int) -> Origin:
     ts, links = timestamp(part.get("ts")), _places_of_links(part)
     channel = next((part[key] for key in ("channel_id", "channel", "channel_name") if _is_text(part.get(key))), None)
     places = [*links, (channel, micros(ts))] if ts else links
-    authors = tuple(part[key] for key in _AUTHOR_KEYS if _is_text(part.get(key)))
+    authors = tuple(part[key] for key in _AUTHOR_KEYS if _is_text(part.get(key))) or _linked_author(part)
     # What somebody is known to have written is as old as the message around it; of the rest it is not known.
-    when = micros(ts) if ts else links[0][1] if links else at if authors else 0
+    when = micros(ts) if ts else links[0][1] if links else _made(part) or (at if authors else 0)
     return Origin(authors, when, tuple(places), frozenset(_names(part)) if not authors else frozenset())
+
+
+def _linked_author(part: Raw) -> tuple[str, ...]:
+    """The author's id where a link to their profile is all that names them."""
+    link = part.get("author_link")
+    match = _TEAM_LINK.search(link) if isinstance(link, str) else None
+    return (match[1],) if match and _ID.fullmatch(match[1]) else ()
+
+
+def _made(part: Raw) -> int:
+    """When a file was made, or a comment on one, in microseconds; 0 where it isn't said."""
+    seconds = part.get("created")
+    return seconds * 1_000_000 if isinstance(seconds, int) and 0 < seconds < 10**11 else 0
 
 
 def _places_of_links(part: Raw) -> list[tuple[str | None, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from doppel.slack.markup import Raw
-from doppel.slack.members import id_of, text_of
+from doppel.slack.members import channel_name, id_of, text_of
 from doppel.slack.messages import timestamp
 
 
@@ -181,7 +181,7 @@ def _channel(what: str, event: Raw) -> list[Change]:
     if not channel:
         return []
     match what:
-        case "rename" if isinstance(place, dict) and (name := text_of(place, "name")):
+        case "rename" if isinstance(place, dict) and (name := channel_name(text_of(place, "name"))):
             return [ChannelChanged(channel, name=name)]
         case "archive" | "unarchive":
             return [ChannelChanged(channel, archived=what == "archive")]

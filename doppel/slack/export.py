@@ -27,7 +27,7 @@ from doppel.ids import UNKNOWN_TEAM
 from doppel.records import Channel, ChannelKind, User, ts_key
 from doppel.slack.json_stream import Unread, elements
 from doppel.slack.markup import Raw, clean
-from doppel.slack.members import channel_of, id_of, narrower, text_of, user_of
+from doppel.slack.members import channel_name, channel_of, id_of, narrower, text_of, user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Source, open_source
 
@@ -218,7 +218,8 @@ class Export:
             for name in (channel.id, channel.name):
                 named.setdefault(name, set()).add(channel.id)
         return listed | {
-            folder: self._folder(folder, [listed[id_] for id_ in named.get(folder, ())]) for folder in self._days
+            folder: self._folder(name, [listed[id_] for id_ in named.get(name, ())])
+            for folder, name in ((folder, channel_name(folder)) for folder in self._days)
         }
 
     def _folder(self, folder: str, called_so: list[Channel]) -> Channel:

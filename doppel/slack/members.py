@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 from doppel.ids import is_id
@@ -49,7 +50,7 @@ def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:
     return Channel(
         team=team,
         id=text_of(raw, "id"),
-        name=text_of(raw, "name") or text_of(raw, "id"),
+        name=channel_name(text_of(raw, "name")) or text_of(raw, "id"),
         kind=_narrowed(raw, kind),
         members=tuple(clean(m) for m in members if isinstance(m, str)) if isinstance(members, list) else (),
         archived=bool(raw.get("is_archived")),
@@ -61,6 +62,11 @@ def narrower(one: Channel, other: Channel) -> Channel:
     kinds = list(ChannelKind)
     kind = max(one.kind, other.kind, key=kinds.index)
     return replace(one, kind=kind, members=tuple(member for member in one.members if member in other.members))
+
+
+def channel_name(text: str) -> str:
+    """A channel's name, or its folder's, as names are compared: some systems write an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", text)
 
 
 def text_of(raw: Raw, key: str) -> str:

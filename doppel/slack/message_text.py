@@ -29,6 +29,7 @@ _PLACEHOLDERS = frozenset(
         "this message can't be displayed.",
         "this message contains interactive elements.",
         "this message was deleted.",
+        "this file was deleted.",
         "message deleted",
     }
 )
@@ -47,6 +48,8 @@ _LIKE_A_HEAD = re.compile(r"\[(?=\s*forwarded\b)", re.IGNORECASE)
 _ABOUT_A_FILE = re.compile(
     r"<@[^<>]*> (?:[^<>]|<@[^<>]*>'s)*<(?P<link>[^<>@]+)>(?: and commented)?(?:: ?(?P<comment>.*))?", re.DOTALL
 )
+_REPLIED = "replied to a thread"
+"""How Slack's own sentence above a broadcast of old begins; the reply is attached to it."""
 _FENCE = "```"
 _NAMELESS = "[file]"
 
@@ -100,6 +103,8 @@ def _typed(raw: Raw, names: Names) -> tuple[str, list[str]]:
     text = string(raw.get("text"))
     if text.startswith("<@") and _is_of_slack(raw, text):
         return _of_slack(raw, text, names)
+    if raw.get("subtype") == "reply_broadcast" and text.startswith(_REPLIED):
+        return "", [] if dicts(raw.get("attachments")) else [render_text(text, names)]
     if not text.strip():
         text = _comment(raw)
     return "" if _is_placeholder(text) else render_text(text, names), []
