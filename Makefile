@@ -13,15 +13,22 @@ BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 setup: $(STAMP)
 
 # --no-deps: the lock is whole, and leaves out what vLLM asks for and Doppel must not have (see pyproject.toml).
-# The CPU build of PyTorch comes from wherever pip finds it, else from PyTorch's own index.
+# --require-hashes: nothing is installed that isn't byte for byte what was locked. The CPU build of PyTorch comes from
+# wherever pip finds it, else from PyTorch's own index. -q -q: of all that pip says, errors.
+LOCKED := $(PIP) install -q -q --no-deps --require-hashes
+WRONG := echo "Setting up stopped at what pip says above. Where it speaks of hashes, a file is not what was locked: \
+	don't install it by hand; try again, and if it stays, ask whoever runs your package index." >&2; exit 1
 $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Setting up $(VENV): about three minutes and 5 GB of disk after downloads."
 	@$(PYTHON) -c 'import sys; sys.exit("Doppel needs Python 3.11 or 3.12; name one with make PYTHON=python3.11") if not (3, 11) <= sys.version_info < (3, 13) else None'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@torch=$$(grep '^torch==' requirements.txt) && { $(PIP) install -q --no-deps "$$torch" 2>/dev/null \
-		|| $(PIP) install -q --no-deps --index-url $(TORCH_INDEX) "$$torch"; }
-	@$(PIP) install -q --no-deps -r requirements.txt -r requirements-dev.txt
-	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@echo "  PyTorch"
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.txt > $(VENV)/torch.txt
+	@$(LOCKED) -r $(VENV)/torch.txt 2>/dev/null || $(LOCKED) -r $(VENV)/torch.txt --index-url $(TORCH_INDEX) || { $(WRONG); }
+	@echo "  $$(grep -c '^[a-z].*==' requirements-dev.txt) packages"
+	@$(LOCKED) -r requirements.txt -r requirements-dev.txt || { $(WRONG); }
+	@echo "  Doppel"
+	@$(PIP) install -q -q --no-deps --no-build-isolation -e . || { $(WRONG); }
 	@touch $@
 
 demo: setup
@@ -43,13 +50,21 @@ test-postgres: check
 bench: setup
 	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training, serving, sync or slack)) $(ARGS)
 
-# Both locks from pyproject.toml. Needs uv; PyTorch's CPU index (or UV_FIND_LINKS) for the first.
-LOCK := uv pip compile -q pyproject.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	--no-emit-find-links --no-emit-index-url --custom-compile-command "make lock"
+# The locks from pyproject.toml, each package with the hashes of all its files, so that one lock serves both Pythons: pip
+# takes what the index gives only if its hash is there. The index tells them; those of PyTorch's CPU build stand in
+# docs/make_torch_hashes.py, as a folder of wheels knows its own files only. A package that one Python alone asks for is
+# named in pyproject.toml; a lock that isn't whole for the other is an error. Needs uv, and PyTorch's CPU index or, in
+# UV_FIND_LINKS, a folder with its wheels.
+LOCK := uv pip compile -q pyproject.toml --python-platform x86_64-manylinux_2_28 --no-emit-find-links \
+	--no-emit-index-url --custom-compile-command "make lock"
+HASHED := $(LOCK) --python-version 3.11 --generate-hashes
+TORCH_FROM := $(if $(UV_FIND_LINKS),,--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match)
 lock:
-	$(LOCK) --extra cpu $(if $(UV_FIND_LINKS),,--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) -o requirements.txt
-	$(LOCK) --extra cpu --extra dev -c requirements.txt $(if $(UV_FIND_LINKS),,--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) -o requirements-dev.txt
-	UV_FIND_LINKS= $(LOCK) --extra gpu -o requirements-gpu.txt
+	$(HASHED) --extra cpu $(TORCH_FROM) -o requirements.txt
+	$(HASHED) --extra cpu --extra dev -c requirements.txt $(TORCH_FROM) -o requirements-dev.txt
+	UV_FIND_LINKS= $(HASHED) --extra gpu -o requirements-gpu.txt
+	$(PYTHON) docs/make_torch_hashes.py requirements.txt requirements-dev.txt
+	UV_FIND_LINKS= $(LOCK) --python-version 3.12 --extra gpu -c requirements-gpu.txt | $(PYTHON) docs/make_torch_hashes.py --same requirements-gpu.txt
 
 clean:
 	rm -rf $(VENV) .demo

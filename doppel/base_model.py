@@ -10,13 +10,14 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 
 from doppel.artifacts import storage_error
 from doppel.config import Settings
 from doppel.errors import ConfigError
+from doppel.markers import PlainText
 from doppel.prompt import ChatMessage
 
 PACKAGE = "package:"
@@ -32,7 +33,7 @@ def base_model_path(settings: Settings, say: Callable[[str], None] = lambda _: N
     if not name.startswith(PACKAGE):
         folder = Path(name).expanduser()
         return str(folder.resolve()) if folder.is_dir() else name
-    gguf = _packaged_gguf(name.removeprefix(PACKAGE))
+    gguf = packaged_gguf(name.removeprefix(PACKAGE))
     target = settings.models_dir / gguf.stem
     try:
         settings.models_dir.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,8 @@ def base_model_path(settings: Settings, say: Callable[[str], None] = lambda _: N
     return str(target.resolve())
 
 
-def _packaged_gguf(package: str) -> Path:
+def packaged_gguf(package: str) -> Path:
+    """The model file of an installed package. Raises ConfigError where there is none."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
@@ -89,8 +91,12 @@ class ChatTokenizer:
             ) from None
         if not self._tokenizer.chat_template:
             raise ConfigError(f"The base model {model} has no chat template; choose an instruct model.")
-        self._special = sorted(self._tokenizer.all_special_tokens, key=len, reverse=True)
+        if not self._tokenizer.is_fast:
+            raise ConfigError(f"The base model {model} has no tokenizer.json; choose a model that has one.")
+        self._text = PlainText(self._tokenizer.backend_tokenizer)
         self._system_role = self._takes_system_role()
+        self._trims = " u " not in self._rendered([{"role": "user", "content": " u "}], False)
+        self._text.learn_heads(lambda places: self._rendered(self._spoken(places), True), 4)
         self.end_id = self._find_end_id()
 
     @property
@@ -107,46 +113,48 @@ class ChatTokenizer:
         prompt = self.prompt_ids(messages)
         whole = self._render([*messages, {"role": "assistant", "content": answer}], add_generation_prompt=False)
         if whole[: len(prompt)] != prompt:
-            return [*self._encode(self._neutral(answer)), self.end_id]
+            return [*self._text.ids(answer), self.end_id]
         completion = whole[len(prompt) :]
         ends = [i for i, token in enumerate(completion) if token == self.end_id]
         return completion[: ends[-1] + 1] if ends else [*completion, self.end_id]
 
     def count(self, text: str) -> int:
         """How many tokens plain text takes."""
-        return len(self._encode(self._neutral(text)))
+        return len(self._text.ids(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
     def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool) -> list[int]:
-        plain = [ChatMessage(role=m["role"], content=self._neutral(m["content"])) for m in messages]
-        ids: list[int] = self._tokenizer.apply_chat_template(
-            plain if self._system_role else _folded(plain),
-            add_generation_prompt=add_generation_prompt,
-            return_dict=False,
-            enable_thinking=False,
-        )
-        return ids
+        told = list(messages) if self._system_role else _folded(list(messages))
+        texts = [m["content"].strip() if self._trims else m["content"] for m in told]
 
-    def _neutral(self, text: str) -> str:
-        """Text in which nothing reads as a special token: what people write must not open a turn of its own."""
-        for token in self._special:
-            text = text.replace(token, token[0] + "\u200b" + token[1:])
+        def render(places: Sequence[str]) -> str:
+            held = [ChatMessage(role=m["role"], content=place) for m, place in zip(told, places, strict=True)]
+            return self._rendered(held, add_generation_prompt)
+
+        return self._text.prompt_ids(render, texts)
+
+    def _spoken(self, texts: Sequence[str]) -> list[ChatMessage]:
+        """A conversation of any texts, the first of them the system's where the template takes one."""
+        talk: list[Literal["user", "assistant"]] = ["user", "assistant"]
+        system = [ChatMessage(role="system", content=text) for text in texts[: int(self._system_role)]]
+        rest = texts[len(system) :]
+        return [*system, *(ChatMessage(role=talk[i % 2], content=text) for i, text in enumerate(rest))]
+
+    def _rendered(self, messages: Sequence[ChatMessage], add_generation_prompt: bool) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
+        )
         return text
 
     def _takes_system_role(self) -> bool:
         from jinja2 import TemplateError
 
-        probe: list[ChatMessage] = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
         try:
-            self._tokenizer.apply_chat_template(probe, tokenize=False)
+            self._rendered([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], False)
         except TemplateError:
             return False
         return True
@@ -156,7 +164,8 @@ class ChatTokenizer:
         question: list[ChatMessage] = [{"role": "user", "content": "u"}]
         whole = self._render([*question, {"role": "assistant", "content": "a"}], add_generation_prompt=False)
         tail = whole[len(self.prompt_ids(question)) :]
-        special = set(self._tokenizer.all_special_ids)
+        added = self._tokenizer.added_tokens_decoder.items()
+        special = {*self._tokenizer.all_special_ids, *(token for token, word in added if word.special)}
         return next((token for token in tail if token in special), int(self._tokenizer.eos_token_id))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import re
 import string
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doppel import secret_rules
 from doppel.secrets import MASK, mask, masked_pieces
+from tests import secret_samples
 
 LETTERS = string.ascii_letters + string.digits
 # Put together here, so that no scanner takes this file for a leak.
@@ -62,6 +67,24 @@ HARMLESS = [
     "eyJust a word. ghp_ and hf_ are prefixes",
     "密码在哪里?",
 ]
+SURROUNDINGS = [
+    ("", ""),
+    ("use ", " now"),
+    ("`", "`"),
+    ('"', '",'),
+    ("(", ")."),
+    ("<", "|x>"),
+    ("export K=", "\n"),
+    ("https://example.org/?k=", "&b=1"),
+    ("密", "码"),
+]
+HOSTILE = [
+    "a", "A1", "-", "=", "= ", "a=", "a:", "::", '"', "'a", "`", "_", "a-", "a_b_", "[masked secret] ", "{{", "${",
+    "is is ", " | ", "eyJ", "sk-", "xoxb-1", "ops_eyJ", "://", "x://a:b", "https://a@b:c", "https://hooks.a/", "----",
+    "-----BEGIN ", "-----BEGIN PRIVATE " "KEY-----\n-----END ", "password=", "password: ", 'password="', 'password="\\',
+    "token=a1b2c3d4&", "密：", "login a password ", "curl -u a:", "mysql -p", "--password ", "Authorization: ",
+    "Bearer ", "\\", "api key for a on b ",
+]  # fmt: skip
 SECRETS = [*TOKENS.values(), *NAMED.values(), "MIIEpAIBAAKCAQEA", "abc/def+ghi="]
 
 
@@ -106,9 +129,97 @@ def test_harmless_text_stays(text: str) -> None:
     assert mask(text) == text
 
 
-FRAGMENTS = st.sampled_from(
-    [*SECRETS, *NAMED, *HARMLESS, PRIVATE_KEY, PRIVATE_KEY[:40], PRIVATE_KEY[40:], MASK, "Authorization", "password"]
-) | st.text(alphabet=" \n\t:=>\"'`-_.@/ABEeh1xé密", max_size=8)
+@pytest.mark.parametrize("token", secret_samples.TOKENS.values(), ids=secret_samples.TOKENS)
+def test_a_published_form_is_masked_wherever_it_stands(token: str) -> None:
+    for before, after in SURROUNDINGS:
+        shown = mask(before + token + after)
+        assert token not in shown
+        assert MASK in shown
+        assert shown.startswith(before)
+
+
+@pytest.mark.parametrize(("text", "secret"), secret_samples.CONTEXTS.values(), ids=secret_samples.CONTEXTS)
+def test_what_is_announced_is_masked_as_people_write_it(text: str, secret: str) -> None:
+    for before, after in [("", ""), ("so ", "\nand on"), ("```\n", "\n```")]:
+        shown = mask(before + text + after)
+        assert secret not in shown
+        assert MASK in shown
+        assert shown.startswith(before)
+        assert shown.endswith(after)
+
+
+def test_what_only_looks_like_a_secret_stays() -> None:
+    assert len(secret_samples.HARMLESS) >= 35
+    assert [line for line in secret_samples.HARMLESS if mask(line) != line] == []
+
+
+def test_a_published_form_cut_anywhere_is_never_shown() -> None:
+    dice = random.Random(3)
+    for text in [*secret_samples.TOKENS.values(), *(text for text, _ in secret_samples.CONTEXTS.values())]:
+        text, stream, shown = f"Sure, take {text} and go.", masked_pieces(), ""
+        while text:
+            cut = dice.randint(1, 9)
+            piece, rest = text[:cut], text[cut:]
+            shown, text = shown + stream.feed(piece), rest
+        assert MASK in shown + stream.close()
+    for text, _ in secret_samples.CONTEXTS.values():
+        stream = masked_pieces()
+        assert "".join([*map(stream.feed, text), stream.close()]) == mask(text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_text_takes_time_in_proportion(text: str) -> None:
+    def seconds(length: int) -> float:
+        started = time.process_time()
+        mask((text * length)[:length])
+        return time.process_time() - started
+
+    seconds(5_000)
+    assert seconds(40_000) < max(0.5, 16 * seconds(5_000))
+
+
+def test_no_rule_of_the_set_takes_long_over_a_hostile_text() -> None:
+    for rule in secret_rules.rules():
+        for sign in ("", "=", "_1"):
+            text = "".join(word + sign for word in rule.keywords) * 100_000
+            started = time.process_time()
+            assert sum(1 for _ in rule.find(text[:100_000])) >= 0
+            assert time.process_time() - started < 2, rule.name
+
+
+def test_the_rule_set_is_whole_and_comes_with_its_licence() -> None:
+    assert len(secret_rules.rules()) > 300
+    for rule in secret_rules.rules():
+        assert rule.keywords
+        assert isinstance(rule.pattern, re.Pattern)
+    notice = secret_rules.FILE.with_name("secret_rules.LICENSE").read_text(encoding="utf-8")
+    assert "MIT License" in notice
+    assert "Apache License" in notice
+
+
+FRAGMENTS = (
+    st.sampled_from(
+        [
+            *secret_samples.TOKENS.values(),
+            *(text for text, _ in secret_samples.CONTEXTS.values()),
+            *secret_samples.HARMLESS,
+        ]
+    )
+    | st.sampled_from(
+        [
+            *SECRETS,
+            *NAMED,
+            *HARMLESS,
+            PRIVATE_KEY,
+            PRIVATE_KEY[:40],
+            PRIVATE_KEY[40:],
+            MASK,
+            "Authorization",
+            "password",
+        ]
+    )
+    | st.text(alphabet=" \n\t:=>\"'`-_.@/\\&;ABEeh1xé密：", max_size=8)
+)
 
 
 @given(st.lists(FRAGMENTS, max_size=6).map("".join))
