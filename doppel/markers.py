@@ -62,7 +62,7 @@ class PlainText:
     def prompt_ids(self, render: Render, texts: Sequence[str]) -> list[int]:
         """Token ids of what `render` makes of places held for `texts`; the template never sees the texts themselves."""
         places = [f"{_OPEN}{i}{_CLOSE}" if text else "" for i, text in enumerate(texts)]
-        written, marks = "", []
+        written, marks = "", list[int]()
         for i, part in zip(count(), _PLACE.split(render(places)), strict=False):
             if i % 2:
                 written += self.written(texts[int(part)])

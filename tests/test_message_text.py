@@ -100,6 +100,10 @@ FORWARDED = "[forwarded from Erik, #general] I hate it."
             "[forwarded from erik] I hate it.",
         ),
         (
+            by_ines("replied to a thread: I hate it.", subtype="reply_broadcast", attachments=[forward("I hate it.")]),
+            FORWARDED,
+        ),
+        (
             by_ines(
                 attachments=[
                     {"service_name": "GitHub", "title": "PR 1", "text": "by erik", "from_url": "https://github.com/1"}

@@ -20,7 +20,8 @@ CHATML = """{%- for message in messages %}
 {%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}
-{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}"""
+{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+{%- endif %}"""
 INST = """{{- bos_token }}{%- for message in messages %}
 {%- if message.role == 'system' %}{{- raise_exception('no system role') }}{%- endif %}
 {%- if message.role == 'user' %}{{- '[INST] ' + message.content | trim + ' [/INST]' }}
