@@ -15,10 +15,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, Integer, MetaData, Text, insert, text
+from sqlalchemy import JSON, Boolean, Connection, Integer, MetaData, Text, insert, select, text
 
 from doppel.access import ConsentAction
 from doppel.archive import Archive, database, tables
+from doppel.archive.channels import take_members
+from doppel.archive.merging import DELETED, FORGOTTEN
 from doppel.errors import ArchiveError
 from doppel.records import Message, MessageKind, User
 
@@ -54,7 +56,7 @@ def released(request: pytest.FixtureRequest, bare: Path | str) -> Path | str:
     return bare
 
 
-def put_rows(connection: Connection) -> None:
+def put_rows(connection: Connection, **more: dict[str, Any]) -> None:
     found = MetaData()
     found.reflect(connection)
     for name, given in ROWS.items():
@@ -62,7 +64,7 @@ def put_rows(connection: Connection) -> None:
         for column in table.columns:
             if column.name not in given and not column.nullable and column.name != "id":
                 other[column.name] = filler(column.type)
-        connection.execute(insert(table).values(**other | given))
+        connection.execute(insert(table).values(**other | given | more.get(name, {})))
 
 
 def filler(kind: Any) -> object:
@@ -88,6 +90,34 @@ def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | s
 def test_every_released_archive_becomes_todays(released: Path | str) -> None:
     with Archive.open(released) as archive, database.reading(archive._engine, archive.place) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+def test_members_and_tombstones_of_an_older_archive_are_carried_over(bare: Path | str) -> None:
+    """Members are known of when they were read; what was forgotten is told from what was deleted."""
+    place, migrations = database.place_of(bare), config()
+    engine, synced = place.engine(), {"team": "T1", "channel": "C1", "members_at": 70, "checked_at": 0}
+    gone = {"channel": "C1", "user": None, "text": "", "subtype": "tombstone", "kind": "system", "edited": 2**62}
+    with place.writing(engine) as connection:
+        migrations.attributes["connection"] = connection
+        command.upgrade(migrations, "0007")
+        put_rows(connection, channels={"as_of": 50})
+        found = MetaData()
+        found.reflect(connection)
+        connection.execute(insert(found.tables["sync_channels"]).values(**synced))
+        forgotten = {"team": "T1", "user_id": "U2", "at": 60, "messages": True, "revision": 1}
+        connection.execute(insert(found.tables["forgotten"]).values(**forgotten))
+        common = {"team": "T1", "author": "", "raw": "{}", "at": 1, **gone}
+        rows = [common | {"ts": "2.5", "as_of": 60}, common | {"ts": "3.5", "as_of": 61}]
+        connection.execute(insert(found.tables["messages"]), rows)
+    engine.dispose()
+    with Archive.open(bare) as archive, database.writing(archive._engine, archive.place) as connection:
+        versions = connection.execute(select(tables.channel_versions)).all()
+        assert [tuple(row) for row in versions] == [("T1", "C1", 50, 50, 50, 70)]
+        assert connection.scalar(select(tables.sync_channels.c.members_at)) == 0
+        edited = dict(connection.execute(select(tables.messages.c.ts, tables.messages.c.edited)).all())
+        assert (edited["2.5"], edited["3.5"]) == (FORGOTTEN, DELETED)
+        assert not take_members(connection, "T1", "C1", ["U2"], 60)
+        assert take_members(connection, "T1", "C1", ["U2"], 71)
 
 
 def test_the_newest_migration_is_known() -> None:

@@ -198,9 +198,9 @@ def test_a_thread_that_slack_does_not_find_is_neither_deleted_nor_asked_for_agai
     leave_alone(archive)
     sync(slack, archive)
     assert alive(archive) == set(stamps)
-    asked = slack.count("conversations.replies", "")
+    asked = slack.count("conversations.replies")
     sync(slack, archive)
-    assert slack.count("conversations.replies", "") == asked
+    assert slack.count("conversations.replies") == asked
 
 
 def test_a_slack_that_does_not_heed_what_is_asked_for_ends_with_a_sentence(slack: FakeSlack, archive: Archive) -> None:

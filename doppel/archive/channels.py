@@ -7,7 +7,7 @@ comes, it comes to the same. Where two of the same time differ, the narrower hol
 whoever one of them has in the channel and the other hasn't is uncertain (see `records.Channel`). A channel whose list
 was never read, or is empty, has no members however many join, as nobody knows who else is in it.
 
-Every function belongs into a transaction in which nobody else writes.
+Every function is to be called in a transaction in which nobody else writes.
 """
 
 from __future__ import annotations

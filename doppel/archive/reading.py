@@ -209,10 +209,12 @@ def _memberships(connection: Connection) -> dict[tuple[str, str], list[AnyRow]]:
     return later
 
 
-def _who(listed: Sequence[str], as_of: int, later: Iterable[AnyRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _who(listed: Sequence[str], as_of: int, later: Sequence[AnyRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Who is in a channel and who may be, by its list, known of `as_of`, and by what happened since."""
+    if not listed or not later:
+        return tuple(listed), ()
     there, uncertain = dict.fromkeys(listed), dict[str, None]()
-    for row in later if listed else ():
+    for row in later:
         if row.is_member is None or (row.as_of == as_of and row.is_member != (row.user_id in there)):
             uncertain[row.user_id] = None
             there.pop(row.user_id, None)

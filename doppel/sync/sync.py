@@ -133,7 +133,7 @@ class Sync:
         self._names: dict[str, str] = {}
         self._fresh: set[str] = set()
         self._began: dict[str, int] = {}
-        self._told_pace = self._is_limited = False
+        self._told_pace = False
         self._lanes = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
 
     def run(self) -> SyncReport:
@@ -163,9 +163,7 @@ class Sync:
             facts = listed.facts[channel.id]
             top = self._now() if cursor.low is None else cursor.low
             self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
-            if facts.num_members != cursor.num_members or cursor.members_at < max(
-                current_since or 0, self._now() - DAY
-            ):
+            if facts.num_members != cursor.num_members or cursor.members_at < self._members_since(current_since):
                 due = replace(cursor, num_members=facts.num_members)
                 self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
             if facts.is_member and self._is_current(cursor, current_since):
@@ -180,6 +178,10 @@ class Sync:
         """Since when events have told of everything, up to now; None where they don't."""
         listening = self._store.listening()
         return listening.since if listening and self._now() - listening.until < SILENCE else None
+
+    def _members_since(self, current_since: int | None) -> int:
+        """Members that were read before then are read again: once a day, and where joins and leaves may be missing."""
+        return max(current_since or 0, self._now() - DAY)
 
     def _is_current(self, cursor: Cursor, current_since: int | None) -> bool:
         """Whether nothing can be missing of a channel; once a day it is read all the same."""
@@ -250,31 +252,38 @@ class Sync:
     def _read_replies(self, thread: Thread, after: int | None, looking_since: int | None) -> None:
         """One page of replies after `after`; the whole thread with `looking_since`, when what it lacks was deleted."""
         asked_at, low = self._now(), thread.fetched if after is None else after
-        asked = Gone(low + 1, asked_at + AHEAD - 1, looking_since or asked_at)
-        try:
-            page = self._ask(REPLIES, asked, channel=thread.channel, ts=thread.thread_ts)
-        except SlackError as error:
-            if error.code != "thread_not_found":
-                raise
+        begins = looking_since is not None and after is None
+        asked = Gone(low + (not begins), asked_at + AHEAD - 1, looking_since or asked_at)
+        page = self._thread_page(thread, asked)
+        if page is None:
             self._store.close_thread(replace(thread, fetched=thread.latest, looked_at=asked_at))
             self._done_with_thread()
             return
-        stamps, more = [at for at in page.stamps if at > low], page.more
-        if more and not stamps:
-            raise SlackError(LOST, "unexpected_page")
+        stamps = [at for at in page.stamps if at > low]
         newest = max(stamps, default=low)
-        gone = spanned(asked, stamps, more) if looking_since and not page.limited else None
-        fetched = newest if more else max(newest, thread.latest)
-        seen = replace(thread, fetched=fetched, latest=max(thread.latest, newest))
-        seen = seen if more else replace(seen, looked_at=asked_at)
+        # What a workspace's plan hides is older than all that it shows: where the first message is shown, nothing is.
+        shows_all = not begins or low in page.stamps
+        gone = spanned(asked, stamps, page.more or not shows_all) if looking_since and not page.limited else None
+        seen = _seen(thread, newest, page.more, asked_at)
         self._count(REPLIES, page.raws, self._store.take_replies(seen, page.raws, asked_at, gone), 0)
-        if gone and gone.low > asked.low:
+        if gone and gone.low > asked.low and shows_all:
             self._look_into_thread(seen, replace(asked, high=gone.low - 1))
-        if more:
+        if not page.more:
+            self._done_with_thread()
+        elif not stamps:
+            raise SlackError(LOST, "unexpected_page")
+        else:
             task = partial(self._read_replies, seen, newest, looking_since)
             self._put(REPLIES, -thread.latest, thread.channel, task)
-        else:
-            self._done_with_thread()
+
+    def _thread_page(self, thread: Thread, asked: Gone) -> _Page | None:
+        """What was asked for of a thread; None where Slack has no such thread."""
+        try:
+            return self._ask(REPLIES, asked, channel=thread.channel, ts=thread.thread_ts)
+        except SlackError as error:
+            if error.code != "thread_not_found":
+                raise
+            return None
 
     def _look_into_thread(self, thread: Thread, gap: Gone) -> None:
         """The same for a thread."""
@@ -296,11 +305,9 @@ class Sync:
         oldest = _ts(asked.low - 1) if asked.low > 0 else None
         answer = self._api.call(method, **where, latest=_ts(asked.high + 1), oldest=oldest, limit=PAGE)
         raws = _messages(answer)
-        with self._lock:
-            # Slack hides old messages from workspaces without a plan, of threads too: what it hides is not deleted.
-            self._is_limited |= bool(answer.get("is_limited"))
-            limited = bool(answer.get("is_limited")) or (self._is_limited and method == REPLIES)
-        return _Page(raws, [micros(str(raw["ts"])) for raw in raws], bool(answer.get("has_more")), limited)
+        stamps = [micros(str(raw["ts"])) for raw in raws]
+        # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
+        return _Page(raws, stamps, bool(answer.get("has_more")), bool(answer.get("is_limited")))
 
     def _add_threads(self, threads: Sequence[Thread]) -> None:
         with self._lock:
@@ -424,6 +431,14 @@ class Sync:
 def _messages(answer: Json) -> list[Json]:
     found: list[Any] = answer.get("messages") or []
     return [raw for raw in found if isinstance(raw, dict) and timestamp(raw.get("ts"))]
+
+
+def _seen(thread: Thread, newest: int, more: bool, asked_at: int) -> Thread:
+    """The thread after a page of it up to its reply `newest`."""
+    latest = max(thread.latest, newest)
+    if more:
+        return replace(thread, fetched=newest, latest=latest)
+    return replace(thread, fetched=latest, latest=latest, looked_at=asked_at)
 
 
 def _ts(at: int) -> str:
