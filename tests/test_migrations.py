@@ -20,7 +20,7 @@ from sqlalchemy import JSON, Boolean, Connection, Integer, MetaData, Text, inser
 from doppel.access import ConsentAction
 from doppel.archive import Archive, database, tables
 from doppel.archive.channels import take_members
-from doppel.archive.merging import DELETED, FORGOTTEN
+from doppel.archive.forgotten import DELETED, FORGOTTEN
 from doppel.errors import ArchiveError
 from doppel.records import Message, MessageKind, User
 
