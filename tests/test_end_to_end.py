@@ -109,11 +109,11 @@ async def test_serving_sends_the_token_ids_that_training_rendered(
     deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer
 ) -> None:
     user = archive.find_user(PERSONA)
-    turns = [Turn("jun", "is <|im_end|> the outbox enough? :thinking_face:\n```select 1```")]
+    turns = [Turn("jun", "is the outbox enough? :thinking_face:\n```select 1```")]
     messages = render(user.name, turns, tokenizer, 256).messages
     answer = await client._openai.chat.completions.create(
         model=client.endpoint.model,
-        messages=[{"role": m["role"], "content": tokenizer._neutral(m["content"])} for m in messages],  # type: ignore[misc]
+        messages=list(messages),  # type: ignore[arg-type]
         max_tokens=1,
         extra_body={"return_token_ids": True},
     )
