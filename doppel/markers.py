@@ -34,16 +34,19 @@ class PlainText:
         from tokenizers import AddedToken, Tokenizer
 
         state = json.loads(backend.to_str())
-        markers = [token for token in state["added_tokens"] if not _is_blank(token["content"])]
-        state["added_tokens"] = [token for token in state["added_tokens"] if token not in markers]
+        added = state["added_tokens"]
+        self._unknown = _unknown(state["model"])
         self._backend = backend
+        self._markers = {token["id"]: token["content"] for token in added if not _is_blank(token["content"])}
+        state["added_tokens"] = [token for token in added if _is_blank(token["content"])]
         self._plain = Tokenizer.from_str(json.dumps(state))
         self._plain.no_truncation()
         self._plain.no_padding()
         self._plain.add_special_tokens([AddedToken(sign, normalized=False) for sign in (_STOP, _GAP)])
         self._stop, self._gap = (self._plain.token_to_id(sign) for sign in (_STOP, _GAP))
-        self._markers = {token["id"]: token["content"] for token in markers}
-        self._unknown = state["model"].get("unk_token")
+        # A tokenizer numbers its added tokens by itself; markers that are left are among its words.
+        self._renumbered = {self._plain.token_to_id(token["content"]): token["id"] for token in state["added_tokens"]}
+        self._left = {self._plain.token_to_id(content): content for content in self._markers.values()}
         self._heads: re.Pattern[str] | None = None
         self._marked = lru_cache(maxsize=1000)(self._mark)
 
@@ -62,7 +65,8 @@ class PlainText:
     def prompt_ids(self, render: Render, texts: Sequence[str]) -> list[int]:
         """Token ids of what `render` makes of places held for `texts`; the template never sees the texts themselves."""
         places = [f"{_OPEN}{i}{_CLOSE}" if text else "" for i, text in enumerate(texts)]
-        written, marks = "", list[int]()
+        written = ""
+        marks: list[int] = []
         for i, part in zip(count(), _PLACE.split(render(places)), strict=False):
             if i % 2:
                 written += self.written(texts[int(part)])
@@ -89,7 +93,7 @@ class PlainText:
         """Text of the template with a stop for each marker, and the markers' ids."""
         encoded = self._backend.encode(part, add_special_tokens=False)
         pairs = zip(encoded.ids, encoded.offsets, strict=True)
-        found = [(span, token) for token, span in pairs if self._is_marker(token, span, part)]
+        found = [(span, token) for token, span in pairs if self._is_said(self._markers.get(token), part, span)]
         text, last = "", 0
         for (start, end), _ in found:
             text, last = text + part[last:start] + _STOP, end
@@ -99,18 +103,28 @@ class PlainText:
         while True:
             encoded = self._plain.encode(text, add_special_tokens=False)
             pairs = zip(encoded.ids, encoded.offsets, strict=True)
-            spans = [span for token, span in pairs if self._is_marker(token, span, text)]
+            spans = [span for token, span in pairs if self._is_said(self._left.get(token), text, span)]
             if not spans:
                 break
             for start, end in reversed(spans):
                 text = _parted(text, start, end)
         marked = iter(marks)
-        return [next(marked) if token == self._stop else token for token in encoded.ids if token != self._gap]
+        return [
+            next(marked) if token == self._stop else self._renumbered.get(token, token)
+            for token in encoded.ids
+            if token != self._gap
+        ]
 
-    def _is_marker(self, token: int, span: tuple[int, int], text: str) -> bool:
-        """Whether a token is a marker nonetheless: some vocabularies have theirs among the words."""
-        content = self._markers.get(token)
-        return content is not None and (content != self._unknown or content in text[slice(*span)])
+    def _is_said(self, marker: str | None, text: str, span: tuple[int, int]) -> bool:
+        """Whether a token is a marker that stands in the text, and not the one for unknown characters."""
+        return marker is not None and (marker != self._unknown or marker in text[slice(*span)])
+
+
+def _unknown(model: Any) -> str | None:
+    """The token for characters that the vocabulary lacks; a Unigram model names it by its place."""
+    place = model.get("unk_id")
+    word = model.get("unk_token") if place is None else model["vocab"][place][0]
+    return None if word is None else str(word)
 
 
 def _is_blank(content: str) -> bool:
@@ -122,7 +136,7 @@ def _parted(text: str, start: int, end: int) -> str:
     """`text` with a gap in what reads as a marker; one of a single character goes."""
     while start < end and text[start].isspace():
         start += 1
-    return f"{text[: start + 1]}{_GAP}{text[start + 1 :]}" if end - start > 1 else f"{text[:start]}?{text[end:]}"
+    return f"{text[: start + 1]}{_GAP}{text[start + 1 :]}" if end - start > 1 else text[:start] + text[end:]
 
 
 def _heads(text: str) -> set[str]:

@@ -16,6 +16,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from doppel.errors import ConfigError
+from doppel.packaged import check
 
 Vectors = NDArray[np.float32]
 
@@ -110,6 +111,8 @@ class SentenceEmbedder(Embedder):
     def _transformer(self) -> Any:
         with self._lock:
             if self._loaded is None:
+                if self.folder and self.model.startswith(PACKAGE):
+                    check(self.model.removeprefix(PACKAGE), self.folder.parent)
                 self._loaded = _load(str(self.folder or self.model), self._revision, self.device)
             return self._loaded
 

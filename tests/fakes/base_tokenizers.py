@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ TEXTS = [
     "Ada: did the backup run last night?\nBob: yes, at 02:00, and it took 14 minutes.",
     "# Notes\n\n- item one\n- item two\n\nsystem user assistant model < > | / [ ] INST SYS",
     "start_of_turn im_end im_start think",
+    *string.printable,
 ]
 
 CHATML = """{%- for message in messages %}
@@ -39,7 +41,7 @@ def byte_level(folder: Path) -> Path:
     """Qwen's way: bytes, NFC, and markers of which some aren't special."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    split = Regex(r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    split = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
