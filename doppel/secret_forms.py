@@ -18,12 +18,12 @@ _PLAIN = (
     r"gh[oprsu]_|hf_|api_org_|r8_|gsk_|lin_(?:api|oauth)_|ntn_|secret_|npm_|rubygems_|cio(?=[A-Za-z0-9]{30})|ATTA|ATBB|"
     r"NR[A-Z]{2}-|PMA[KT]-|do[opr]_v1_|(?:dapi|dkea|dose)(?=[0-9a-f]{30})|ddapp_|ddpat_|dd[op]_|sbp_|napi_|"
     r"[rs]k_(?:live|test|prod)_|whsec_|shp[a-z]{2}_|SK(?=[0-9a-f]{32})|key-(?=[0-9a-f]{30})|"
-    r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])(?=[A-Z0-9]{12})|LTAI|AKID|pul-|CFPAT-|pnu_|shippo_(?:live|test)_|EZ[AT]K|"
+    r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])(?=[A-Z0-9]{12})|LTAI|AKID|pul-|pnu_|shippo_(?:live|test)_|EZ[AT]K|"
     r"FLWSECK(?:_TEST)?-|GR1348941|sgp_(?:[a-f0-9]{16}_|local_)?|tskey-(?:[a-z]+-)?|AKCp|cmVmd|sq[apu]_|"
     r"oy2(?=[a-z0-9]{40})|SCW(?=[A-Z0-9]{17})|bk(?:ua|aa|aj|ar|ct|pt|pat|ps)_|CCI(?:PAT|PRJ)_|vc[a-z]_|nf[a-z]_|glc_|"
-    r"rnd_|pplx-|fw_(?=[A-Za-z0-9]{20})|apify_api_|waka_|tfp_|duffel_(?:live|test)_|rdme_|sntry[su]_|xnd_[a-z]+_|zpka_|"
+    r"rnd_|pplx-|fw_(?=[A-Za-z0-9]{20})|apify_api_|waka_|duffel_(?:live|test)_|rdme_|sntry[su]_|xnd_[a-z]+_|zpka_|"
     r"ucat_|AIK_(?:CI|SECRET)_|cnvca|lsv2_(?:pt|sk)_|unkey_|wandb_v1_|phx_|e2b_|re_[A-Za-z0-9]{8}_|AQVN|cf[au]t_|CCDB1_|"
-    r"xkeysib-|xsmtpsib-|mlsn\."
+    r"xkeysib-|xsmtpsib-|mlsn\.|rzp_(?:live|test)_|(?:live|test)_(?=[0-9a-f]{35})|sk_(?=[0-9a-f]{40})"
 )
 # Beginnings after which hyphens, dots and the like may follow, too.
 _MIXED = (
@@ -31,8 +31,8 @@ _MIXED = (
     r"xai-|hv[bsr]\.|AIza|GOCSPX-|ya29\.|1//0|pypi-|ATATT3|ATCTT3|BBDC-|glsa_|dp\.(?:pt|st|ct|sa|scim|audit)\.|ops_eyJ|"
     r"pscale_(?:tkn|pw|oauth|otkn)_|mdb_sa_sk_|fo1_|fm[12][ar]?_|pat-(?:na|eu|ap)\d-|sl\.(?=[\w-]{30})|dt0[a-z]\d{2}\.|"
     r"p8e-|fio-u-|(?:sdk|api|mob)-(?=[0-9a-f]{8}-)|EAAA(?=[\w-]{22})|EAA[A-Z](?=[A-Za-z0-9]{30})|v1\.0-(?=[0-9a-f]{20})|"
-    r"access-(?:sandbox|development|production)-|access_token\$production\$|sha256~|4b1d(?=[A-Za-z0-9]{38})|ABSK|sq0[a-z]{3}-|"
-    r"dckr_[a-z]{3}_|sb_secret_|fig[do]r?_|HRKU-|nvapi-|tgp_v1_|sk\.eyJ"
+    r"access-(?:sandbox|development|production)-|access_token\$production\$(?:[a-z0-9]{0,16}\$)?|sha256~|4b1d(?=[A-Za-z0-9]{38})|ABSK|sq0[a-z]{3}-|"
+    r"CFPAT-|pcsk_|tfp_|pa-(?=[\w-]{40})|dckr_[a-z]{3}_|sb_secret_|fig[do]r?_|HRKU-|nvapi-|tgp_v1_|sk\.eyJ"
 )
 # A digit, or letters as no name in code has them.
 _MADE_UP = r"(?:(?=[\w./+=~%-]{0,80}\d)|(?=[A-Za-z]{20})(?![a-z]{1,40}(?:[A-Z][a-z]{1,40}){1,8}(?![A-Za-z0-9])))"
