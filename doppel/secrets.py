@@ -183,11 +183,16 @@ def _once_masked(before: str, word: str) -> str:
     return _with_masks(text, start, spans)
 
 
+def _is_mask(shown: str) -> bool:
+    """Whether a mask, or the first word of one, is all that this is."""
+    return shown.startswith(MASK.split()[0]) and MASK.startswith(shown)
+
+
 def _with_masks(text: str, start: int, spans: Iterable[Span]) -> str:
     """`text` from `start` on, each span that reaches beyond it replaced; spans that touch become one."""
     shown = ""
     for begin, end in sorted(spans):
-        if end <= start or begin == end:
+        if end <= start or begin == end or _is_mask(text[max(begin, start) : end]):
             continue
         shown += text[start : max(begin, start)]
         if begin > start or not shown.endswith(MASK):
