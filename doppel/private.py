@@ -32,10 +32,12 @@ def is_private_folder(path: Path) -> bool:
 def secure_data_folder(folder: Path) -> str:
     """Take from others what they may do in a data folder that is there; a sentence where they might have read it.
 
-    Raises ConfigError where the folder is another user's, or one that everybody uses.
+    Raises ConfigError where the folder is a file, another user's, or one that everybody uses.
     """
     before = _folder_mode(folder)
     if before is None:
+        if folder.is_file():
+            raise ConfigError(f"{folder} is a file; choose a folder for Doppel's data with --data-dir.")
         return ""
     _require_own(folder)
     real = folder.resolve()

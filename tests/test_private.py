@@ -152,6 +152,15 @@ def test_a_folder_of_another_user_is_refused_with_one_sentence(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    file.write_text("mine")
+    done = doppel(file, "doctor")
+    assert done.status == 1
+    assert "is a file; choose a folder" in done.data["error"]
+    assert file.read_text() == "mine"
+
+
 def test_a_folder_that_everybody_uses_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     with pytest.raises(ConfigError, match="not for Doppel alone"):
