@@ -108,6 +108,10 @@ _BEHIND = (
         r"(?P<secret>[^\s\"'-][^\s\"']{3,})",
     ),
     ("password", r"\blogin\s{1,4}\S{1,100}\s{1,4}password\s{1,4}(?P<secret>\S{3,})"),
+    ("identified", r"(?i:identified[ ](?:with[ ]\w{1,40}[ ])?by)[ ]['\"](?P<secret>[^\s'\"]{4,})"),
+    ("with password", r"(?i:with password)[ ]['\"](?P<secret>[^\s'\"]{4,})"),
+    ("requirepass", r"\brequirepass[ ](?P<secret>\S{4,})"),
+    ("ssh ", r"\bssh[ ](?:-\S+[ ])*[^\s:@]{1,60}:(?P<secret>[^\s@]{4,200})@"),
     ("masked secret]", r"\[masked secret\][\"'`]?[\s,:;/|]{1,4}[\"'`]?(?P<secret>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])"),
 )
 _ANNOUNCED = tuple((hint, re.compile(pattern)) for hint, pattern in _BEHIND)
@@ -144,7 +148,7 @@ def in_address(word: str) -> Iterator[Span]:
     if "://" in word or "jdbc:" in word:
         for pattern in _IN_ADDRESS:
             for match in pattern.finditer(word):
-                if not re.fullmatch(r"[^:]*:(?:[$%{<*x].*|)", match["secret"]):
+                if not re.fullmatch(r"[^:]*:(?:[$%{<*].*|x{3,}|)", match["secret"]):
                     yield match.span("secret")
 
 

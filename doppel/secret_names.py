@@ -37,7 +37,8 @@ _FOR = r"(?:[ ](?:for|of|to|on|in|für|von|pour|de)(?:[ ](?:the|our|my|der|die|d
 _SEPARATOR = re.compile(
     r"(?P<sign>:=|=>|->|={1,3}|[:：＝])[*_]{0,2}[ \t]{0,8}|"
     r"[ \t](?:is|was|are|ist|lautet|es|est|é)(?:[ ]now)?:?[ \t]{1,3}|"
-    r"(?<=[\w*`])[ \t]{1,3}\|[ \t]{1,3}"
+    r"(?<=[\w*`])[ \t]{1,3}\|[ \t]{1,3}|(?<=[\"'])[ \t]{1,3}value[ \t]{0,2}=[ \t]{0,2}|(?<=\w)>(?=[^\s<>])|"
+    r"(?P<blank>(?<=\w)(?:[ \t]{1,3}|\n)(?=[\"'`]?[\w+/-]{10}))"
 )
 _NAME = re.compile(
     rf"(?<![\w.-])(?P<name>(?:--?)?(?:(?:{_ID})[ ]){{0,2}}?(?:{_ID}|\$\w{{1,60}}))(?P<for>{_FOR})"
@@ -50,11 +51,12 @@ _JUDGED = 256
 _FLAG = re.compile(r"(?<!\S)--?(?P<name>[A-Za-z][\w-]{1,40})[ \t]{1,3}[\"']?(?P<secret>[^\s\"']+)")
 _VALUE = re.compile(rf"[\\]?[\"'`*<]{{0,3}}(?i:{SCHEME})?(?P<secret>[^\s\"'`]{{1,{_JUDGED}}})")
 _REST = re.compile(r"[^\s\"'`]*")
+_STRONG = re.compile(r"(?=\S{0,60}[a-z])(?=\S{0,60}[A-Z])(?=\S{0,60}\d)|(?=\S{0,60}[a-z])(?=\S{0,60}\d)[\w+/-]{24}")
 _BEFORE_VALUE = re.compile(rf"[\\]?(?i:{SCHEME})?")
 _OPENS = re.compile(
     rf"(?:[:=>：＝*_|\\]|[ \t](?:is|was|are|ist|lautet|es|est|é|now)(?=[ \t])|[:=][ \t]{{0,8}}(?i:{SCHEME}))[ \t]*\Z"
 )
-_PAIR_END = re.compile(r"[&;][\w. -]{1,40}=|,[\w\"'{]{1,40}[:=]|[&;]\Z|;\Z")
+_PAIR_END = re.compile(r"</|[&;][\w. -]{1,40}=|,[\w\"'{]{1,40}[:=]|[&;]\Z|;\Z")
 _CODE = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z]+)+|[A-Z]+(?:_[A-Z]+)+")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[a-z][a-z0-9+.-]*://.*", re.IGNORECASE)
 _PATH = re.compile(r"(?:~|\.{1,2})?/(?:[\w.@+-]+/)+[\w.@+-]*|(?:~|\.{1,2})/\S*|/\w+|[A-Za-z]:\\.*|[\w/.-]+\.[a-z]{2,4}")
@@ -72,6 +74,8 @@ def named(text: str, start: int = 0) -> Iterator[Span]:
         if name is None:
             continue
         begin, end = value.span("secret")
+        if sign["blank"] and not _STRONG.match(value["secret"]):
+            continue
         if is_secret(name, text[begin : _end_of_value(text, begin, end)], quoted=False):
             rest = _REST.match(text, end) if end - begin == _JUDGED else None
             reached = _end_of_value(text, begin, rest.end() if rest else end)
@@ -124,7 +128,7 @@ def _made_up(name: str, value: str) -> bool:
             or "-" in letters
         )
     mixed = letters != letters.lower() and letters != letters.capitalize()
-    return len(letters) >= 6 and (mixed or name != name.lower() or "_" in name)
+    return len(letters) >= 6 and (mixed or name.isupper() or "_" in name)
 
 
 def _tells(name: str) -> str | None:
@@ -143,7 +147,7 @@ def _random(value: str) -> bool:
         return False
     digits, letters = any(c.isdigit() for c in value), any(c.isalpha() for c in value)
     if digits and letters:
-        return len(value) >= 8 and not re.fullmatch(r"[a-z]+(?:[-_][a-z]+)*[-_.]?\d{1,4}", value, re.IGNORECASE)
+        return len(value) >= 8 and not re.fullmatch(r"[a-z]+(?:[-_][a-z]+)*[-_.]?\d{1,5}", value, re.IGNORECASE)
     if digits:
         return len(value) >= 12
     return _credentials(value) or (len(value) >= 16 and len(re.findall("[a-z][A-Z]", value)) >= 4)
