@@ -145,7 +145,8 @@ async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive
     assert reply.completion_tokens >= len(deltas) / 2
     assert reply.sources
     for source in reply.sources:
-        assert _message_at(archive, source.permalink) in source.quote
+        # Further lines of a message are indented in a quote.
+        assert " ".join(_message_at(archive, source.permalink).split()) in " ".join(source.quote.split())
 
 
 @pytest.mark.parametrize("ends", [True, False])

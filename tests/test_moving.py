@@ -41,7 +41,6 @@ def fill(archive: Archive) -> None:
     archive.record_consent(ADA, ConsentAction.GRANT, by="root")
     archive.record_consent(ADA, ConsentAction.REVOKE, by="ada")
     archive.add_feedback("T1", "U1", version=None, question="why? 🦊", reply="", sources=["https://x"], liked=True)
-    archive.add_feedback("T1", "U1", version=None, question="how?", reply="", liked=False, vote="hash")
     assert archive.deliveries("T1").begin("hash", now=2**60)
     bot = archive.bot("T1")
     bot.accept([("Ev1", {"type": "app_mention", "text": "why? 🦊"})], at=1)

@@ -136,7 +136,7 @@ def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> 
 
 def test_an_id_that_no_index_holds_is_refused_whole(archive: Archive, tmp_path: Path) -> None:
     odd = "".join(chr(0x4E00 + i * 7 % 20000) for i in range(4000))
-    export = small_team().say("general", "1700000900.1", "hello", odd).zip(tmp_path / "odd.zip")
+    export = small_team().say(odd, "1700000900.1", "hello", "U1").zip(tmp_path / "odd.zip")
     with pytest.raises(BadInputError, match="longer than") as error, open_export(export) as opened:
         archive.import_export(opened)
     sentence(error)
