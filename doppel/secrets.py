@@ -83,7 +83,7 @@ class MaskedPieces:
         shown: list[str] = []
         start = 0
         while start < len(text):
-            step = self._step(text, start)
+            step = self._step(text, start, at_end)
             if not (step.is_sure or at_end):
                 break
             start, self._foot = step.end, step.foot
@@ -92,38 +92,47 @@ class MaskedPieces:
         self._held = text[start:]
         return "".join(shown)
 
-    def _step(self, text: str, start: int) -> _Step:
-        """The next piece of `text` about which can be decided, and what is shown of it."""
+    def _step(self, text: str, start: int, at_end: bool) -> _Step:
+        """The next piece of `text` about which can be decided, and what is shown of it.
+
+        What may go on in a later piece is not looked at before it is whole.
+        """
         if self._foot:
             return _in_key(text, start, self._foot)
         if (name := secret_names.opens(self._before)) and not text[start].isspace():
-            return self._value(name, text, start)
+            return self._value(name, text, start, at_end)
         if between := _BETWEEN.match(text, start):
             return _Step(between.end(), between[0], is_sure=True)
         if dashes := _DASHES.match(text, start):
             return _dashes(text, start, dashes.end())
-        return self._word(text, start)
+        return self._word(text, start, at_end)
 
-    def _value(self, name: str, text: str, start: int) -> _Step:
+    def _value(self, name: str, text: str, start: int, at_end: bool) -> _Step:
         """What stands behind a telling name, quoted or not."""
         quoted = _QUOTED.match(text, start)
         if quoted is None:
-            return _dashes(text, start, end) if (end := _end(_DASHES, text, start)) else self._word(text, start, _BARE)
+            end = _end(_DASHES, text, start)
+            return _dashes(text, start, end) if end else self._word(text, start, at_end, _BARE)
         quote, closing = quoted["quote"], quoted["close"] or ""
         is_sure = bool(closing) or quoted.end() < len(text)
+        if not (is_sure or at_end):
+            return _WAITS
         if secret_names.is_secret(name, quoted[0][1 : len(quoted[0]) - len(closing)], quoted=True):
             return _Step(quoted.end(), quote + MASK + closing, is_sure)
         return _Step(start + 1, quote, is_sure)
 
-    def _word(self, text: str, start: int, kind: re.Pattern[str] = _WORD) -> _Step:
+    def _word(self, text: str, start: int, at_end: bool, kind: re.Pattern[str] = _WORD) -> _Step:
         end = _end(kind, text, start)
         if end is None:
             return _Step(start + 1, text[start], True)
         if "://" in text[start:end]:
             end = _end(_REST_OF_ADDRESS, text, end) or end
+        is_sure = end < len(text)
+        if not (is_sure or at_end):
+            return _WAITS
         shown = _masked(self._before, text[start:end])
         foot = _PUTTY_FOOT if _PUTTY_HEAD.search(self._before[-24:] + text[start:end]) else None
-        return _Step(end, f"{shown} {MASK}" if foot else shown, end < len(text), foot)
+        return _Step(end, f"{shown} {MASK}" if foot else shown, is_sure, foot)
 
 
 class _Step(NamedTuple):
@@ -134,6 +143,9 @@ class _Step(NamedTuple):
     is_sure: bool
     foot: re.Pattern[str] | None = None
     """What ends the private key that has begun."""
+
+
+_WAITS = _Step(0, "", is_sure=False)
 
 
 def _end(pattern: re.Pattern[str], text: str, start: int) -> int | None:

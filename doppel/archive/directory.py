@@ -44,9 +44,9 @@ def merge_directory(connection: Connection, export: Export) -> tuple[Directory, 
     """Take in people and channels; returns them and the ids that read differently now."""
     as_of = micros(export.as_of)
     export.team = team = merge_team(connection, export.teams, export.channels)
-    changed = merge_people(connection, team, export.users, as_of)
-    unwanted = read_unwanted(connection, team)
-    channels = [unwanted.channel(channel, export.users) for channel in export.channels]
+    people, unwanted = export.users, read_unwanted(connection, team)
+    changed = merge_people(connection, team, people, as_of)
+    channels = [unwanted.channel(channel, people) for channel in export.channels]
     channel_ids, places = _merge_channels(connection, team, channels, as_of)
     return read_directory(connection, team, channel_ids), changed | places
 
