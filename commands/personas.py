@@ -102,17 +102,7 @@ def train_(
         person = archive.find_user(user, team)
         require_consent(person, archive.consent_records(person))
     result = as_job(run, "train", training_of(person), detach)
-    return result if detach else Result({"persona": person.name} | result.data, f"{person.name}: {result.text}")
-
-
-def _by_id(archive: Archive, team: str, user_id: str) -> User:
-    """Whom a job is about: what it reports is kept, and so holds no names, as the search for one may."""
-    from doppel.errors import UnknownUserError
-
-    person = archive.user(team, user_id)
-    if person is None:
-        raise UnknownUserError(f"The archive knows nobody with the id {user_id} any more.")
-    return person
+    return result if detach else Result({"persona": person.name} | result.data, f"{line(person.name)}: {result.text}")
 
 
 def _train(run: Run, archive: Archive, person: User) -> Result:

@@ -17,10 +17,10 @@ from typing import Literal, Protocol, TypedDict
 from doppel.errors import ConfigError
 from doppel.moments import day
 from doppel.records import Passage, Turn
+from doppel.wording import indented
 
 CHARS_A_TOKEN = 32
 """More than a token of words stands for: of what is longer, nothing is tokenised that would not fit anyway."""
-INDENT = "  "
 NOBODY = "Somebody"
 """Whoever has no name that can be written."""
 
@@ -87,12 +87,6 @@ def line(author: str, text: str) -> str:
 def label(name: str) -> str:
     """A name as it stands before a colon: on one line, without a colon in it, and unlike the head of a quote."""
     return " ".join(name.replace(":", " ").split()).lstrip("#… ") or NOBODY
-
-
-def indented(text: str) -> str:
-    """`text` with every line but the first indented, whatever breaks its lines."""
-    first, *rest = text.splitlines() or [""]
-    return "\n".join([first, *(INDENT + further if further.strip() else "" for further in rest)])
 
 
 def _system(name: str, blocks: Sequence[str], examples: Sequence[str]) -> ChatMessage:

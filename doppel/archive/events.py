@@ -28,6 +28,7 @@ from doppel.archive.restrictions import Restriction, restrictions_of
 from doppel.archive.waiting import Waiting, exclusive_or
 from doppel.moments import micros
 from doppel.records import ChannelKind
+from doppel.slack.block_text import dicts
 from doppel.slack.events import (
     Change,
     ChannelChanged,
@@ -255,8 +256,7 @@ def with_reaction(raw: Raw, change: Reacted) -> Raw:
 
 
 def _reactions(raw: Raw) -> list[dict[str, Any]]:
-    found = raw.get("reactions")
-    listed = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    listed = dicts(raw.get("reactions"))
     return [item for item in listed if isinstance(item.get("name"), str) and isinstance(item.get("users"), list)]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from doppel.ids import looks_like_user_id
 from doppel.moments import micros
 from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
@@ -22,7 +23,6 @@ _NAME_KEYS = ("author_name", "author_subname", "username")
 _PROFILE_KEYS = frozenset({*_NAME_KEYS, "author_link", "author_icon", "fallback", "user_profile", "user_team_profile"})
 _LINK = re.compile(r"/archives/(?P<channel>[^/?#\s]+)/p(?P<at>\d{16})(?!\d)(?:[^\s]*?[?&]cid=(?P<id>[A-Z0-9]+))?")
 _TEAM_LINK = re.compile(r"/team/([^/?#\s]+)$")
-_ID = re.compile(r"[UW](?=[A-Z]*[0-9])[A-Z0-9]+")
 _FALLBACK = re.compile(r"\[[^\]]{1,60}\]\s*([^:\n]{1,80}):")
 _SAYS_SO = re.compile(r"\s*<@[^>]+> (?:shared|pinned|posted|commented on|replied to) [^:\n]*:")
 _COMMENTED = re.compile(r" and commented: .*", re.DOTALL)
@@ -150,7 +150,7 @@ def _linked_author(part: Raw) -> tuple[str, ...]:
     """The author's id where a link to their profile is all that names them."""
     link = part.get("author_link")
     match = _TEAM_LINK.search(link) if isinstance(link, str) else None
-    return (match[1],) if match and _ID.fullmatch(match[1]) else ()
+    return (match[1],) if match and looks_like_user_id(match[1]) else ()
 
 
 def _made(part: Raw) -> int:

@@ -25,6 +25,7 @@ from typing import Any, Self
 from doppel.errors import BadInputError
 from doppel.ids import UNKNOWN_TEAM
 from doppel.records import Channel, ChannelKind, User, ts_key
+from doppel.slack.block_text import dicts
 from doppel.slack.json_stream import Unread, elements
 from doppel.slack.markup import Raw, clean
 from doppel.slack.members import channel_name, channel_of, id_of, narrower, text_of, user_of
@@ -290,9 +291,9 @@ class Export:
 
     def _note_host(self, raw: Raw) -> None:
         """Files, and messages that Slack quotes under a link to them, carry the workspace's own address."""
-        for file in _dicts(raw.get("files")):
+        for file in dicts(raw.get("files")):
             self._note_links(file)
-        for attachment in _dicts(raw.get("attachments")):
+        for attachment in dicts(raw.get("attachments")):
             if attachment.get("is_msg_unfurl") and attachment.get("channel_team") == self.team:
                 self._note_link(attachment.get("from_url"))
 
@@ -385,7 +386,3 @@ def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[st
 
 def _known(teams: Iterable[str]) -> Counter[str]:
     return Counter(team for team in teams if team)
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 from doppel.slack.block_text import dicts, lines, one_line, render_block, string, typed_characters
 from doppel.slack.markup import NO_NAMES, Names, Raw, channel_mention, clean, render_text
+from doppel.wording import indented
 
 MAX_FORWARDS = 4
 """Forwards of forwards that are read."""
 PREVIEW_CHARS = 500
 """As much is read of a page that is shown below the link to it."""
 LABEL_CHARS = 80
-INDENT = "  "
 
 _PLACEHOLDERS = frozenset(
     {
@@ -282,8 +282,7 @@ def _below(head: str, body: str) -> str:
     """What another said, below a head that says whose it is; "" where nothing is left of it."""
     if not body.strip():
         return ""
-    first, *rest = body.strip().splitlines()
-    return "\n".join([f"{head} {first}", *(INDENT + line if line.strip() else "" for line in rest)])
+    return f"{head} {indented(body.strip())}"
 
 
 def _files(raw: Raw, has_more: bool) -> list[str]:

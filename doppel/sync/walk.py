@@ -59,7 +59,7 @@ def after_page(cursor: Cursor, step: Step, newest: int | None, oldest: int | Non
 
 def leads_nowhere(stamps: Collection[int], more: bool, latest: int) -> bool:
     """Whether nothing can be read on after a page that was asked for below `latest`."""
-    return more and not stamps if not stamps else max(stamps) > latest or min(stamps) >= latest
+    return max(stamps) > latest or min(stamps) >= latest if stamps else more
 
 
 def spanned(asked: Gone, stamps: Collection[int], more: bool) -> Gone | None:
