@@ -114,13 +114,15 @@ class Exchange:
 class Talk:
     """A conversation; at most one answer is being written in it. `people` can be asked, None before a look.
 
-    `owner` is who began it, where people sign in.
+    `owner` is who began it, where people sign in. `trouble` is a sentence about what is wrong with what the reader did
+    last, and stands until they do something else.
     """
 
     people: list[Persona] | None = None
     persona: Persona | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     owner: str | None = None
+    trouble: str = ""
     _writing: asyncio.Task[None] | None = None
 
     @property
@@ -151,7 +153,7 @@ class Talk:
     def restart(self, persona: Persona | None) -> None:
         """Begin a new conversation, with `persona`."""
         self.stop()
-        self.persona, self.exchanges = persona, []
+        self.persona, self.exchanges, self.trouble = persona, [], ""
 
     def turns(self) -> list[Turn]:
         """What was said and answered, for the engine; a question without an answer is left out, but for the last."""

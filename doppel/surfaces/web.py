@@ -187,7 +187,7 @@ class _Page:
         except Exception as error:
             return {self._news: markup.trouble_html(sentence(error))}
         updates: Updates = {
-            self._news: markup.status_html(status),
+            self._news: markup.trouble_html(talk.trouble) if talk.trouble else markup.status_html(status),
             self._visitor: markup.visitor_html(reader.name, SIGN_OUT),
         }
         if people != talk.people:
@@ -227,15 +227,15 @@ class _Page:
         _require_owner(talk, request)
         question = text.strip() if isinstance(text, str) else ""
         if trouble := self._refusal(talk, question):
-            yield {self._news: markup.trouble_html(trouble)}
+            yield self._tell(talk, trouble)
             return
         if talk.people is None:
             # Asked before the page had loaded wholly.
             yield await self._refresh(talk, request)
         if talk.persona is None:
-            yield {self._news: markup.trouble_html(NOBODY)}
+            yield self._tell(talk, NOBODY)
         elif question and not talk.busy:
-            yield {self._box: ""}
+            yield {self._box: "", self._news: self._cleared(talk)}
             async for updates in self._answer(talk, question, request):
                 yield updates
         else:
@@ -262,6 +262,16 @@ class _Page:
         else:
             yield self._nothing()
 
+    def _tell(self, talk: Talk, trouble: str) -> Updates:
+        """Say what is wrong with what the reader just did."""
+        talk.trouble = trouble
+        return {self._news: markup.trouble_html(trouble)}
+
+    def _cleared(self, talk: Talk) -> Any:
+        """The news without the trouble that stood there, if one did."""
+        stood, talk.trouble = talk.trouble, ""
+        return "" if stood else gr.skip()
+
     def _nothing(self) -> Updates:
         """Leaves the page as it is: Gradio takes a generator that yields nothing for a fault."""
         return {self._news: gr.skip()}
@@ -270,7 +280,7 @@ class _Page:
         try:
             reader = await self._reader(request)
         except Exception as error:
-            yield {self._news: markup.trouble_html(sentence(error))}
+            yield self._tell(talk, sentence(error))
             return
         if talk.busy:
             # Asked twice at the same time.
@@ -311,12 +321,12 @@ class _Page:
         _require_owner(talk, request)
         talk.stop()
 
-    async def _like(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> str:
+    async def _like(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> Updates:
         """Store a thumb; Gradio counts messages, and says "" where it was taken back."""
         _require_owner(talk, request)
         exchange = _exchange(talk, thumb.index)
         if exchange is None:
-            return markup.trouble_html(OUTDATED)
+            return self._tell(talk, OUTDATED)
         links = [source.permalink for source in exchange.sources or ()]
         exchange.liked = thumb.liked if isinstance(thumb.liked, bool) else None
         keep = partial(self._feedback, exchange.persona, exchange.question, exchange.text, links, exchange.liked)
@@ -325,8 +335,8 @@ class _Page:
         try:
             exchange.vote = await asyncio.to_thread(keep)
         except Exception as error:
-            return markup.trouble_html(sentence(error))
-        return ""
+            return self._tell(talk, sentence(error))
+        return {self._news: self._cleared(talk)}
 
 
 def _exchange(talk: Talk, index: object) -> Exchange | None:
