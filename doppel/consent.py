@@ -59,7 +59,7 @@ def forget(archive: Archive, adapters: AdapterStore, user: User, messages: bool,
     """
     versions = adapters.folder(user).names()
     forgotten = archive.forget(user, messages, by)
-    pending = [] if _retire(adapters, user) else [TRAINING]
+    pending = [] if _retire(adapters, user, PATIENCE_SECONDS) else [TRAINING]
     try:
         archive.scrub()
     except BusyError:
@@ -88,7 +88,7 @@ def sweep(archive: Archive, adapters: AdapterStore) -> None:
             _retire(adapters, user, seconds=0)
 
 
-def _retire(adapters: AdapterStore, user: User, seconds: float = PATIENCE_SECONDS) -> bool:
+def _retire(adapters: AdapterStore, user: User, seconds: float) -> bool:
     """Whether nothing is left of somebody's adapters; False where a training holds them for longer."""
     deadline = time.monotonic() + seconds
     while True:
