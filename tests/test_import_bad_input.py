@@ -428,3 +428,67 @@ def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, fil
     ):
         archive.import_export(export, stop)
     assert state(filled) == before
+
+
+UNREADABLE: list[tuple[dict[str, bytes | str], str]] = [
+    ({"users.json": "{}", "channels.json": '{"ok": true}'}, "1 users.json broken, 1 channels.json broken"),
+    ({"users.json": "[]", "channels.json": "[]"}, "its lists are empty"),
+    ({"users.json": "[]", "channels.json": "[]", "general.json": '[{"ts": "1.0", "text": "hi"}]'}, "1 other file"),
+    ({"users.json": "[]", "channels.json": "[]", "general_2024-05-31.json": "[]"}, "1 other file"),
+    ({"users.json": "[]", "channels.json": "[]", "general\uff0f2024-05-31.json": "[]"}, "1 other file"),
+    ({"channels.json": '[{"id": "C1", "name": "general"}]'}, "1 users.json missing"),
+    (
+        {"users.json": '[{"id": "U1"}]', "channels.json": '[{"id": "C1"}]', "C1/2024-05-31.json": "{"},
+        "1 broken day file",
+    ),
+    ({"general/2024-05-31.json": '[{"text": "without a time"}, 5]'}, "no ts"),
+]
+
+
+@pytest.mark.parametrize(("files", "reason"), UNREADABLE)
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_an_import_that_could_read_nothing_fails(
+    tmp_path: Path, path: Path, files: dict[str, bytes | str], reason: str, kind: str
+) -> None:
+    builder = ExportBuilder().without("users").without("channels")
+    for name, data in files.items():
+        builder.put(name, data)
+    sentence = refused(path, getattr(builder, kind)(tmp_path / "export"))
+    assert sentence.startswith("No message of export could be read (")
+    assert reason in sentence
+    assert "channels.json and a folder for each channel" in sentence
+
+
+def test_an_import_that_knows_all_already_is_none_of_those(tmp_path: Path, where: Path | str) -> None:
+    export = small_team().put("general/2023-12-24.json", "{").zip(tmp_path / "export.zip")
+    assert take_in(where, export).added == 7
+    assert take_in(where, export).unchanged == 7
+
+
+@pytest.mark.parametrize("wrap", ["", "export\\", "export/", "./", "a\\b/"])
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_the_separator_of_windows_parts_folders_wherever_it_stands(
+    tmp_path: Path, where: Path | str, wrap: str, kind: str
+) -> None:
+    builder, separated = ExportBuilder().without("users").without("channels"), small_team().contents()
+    for name, data in separated.items():
+        builder.put(wrap + name.replace("/", "\\"), data)
+    assert take_in(where, getattr(builder, kind)(tmp_path / "export")).added == 7
+    with Archive.open(where) as archive:
+        assert {channel.name: channel.kind.value for channel in archive.channels()} == {
+            "general": "public",
+            "secret": "private",
+        }
+
+
+@pytest.mark.parametrize("name", ["..\\evil\\2024-01-01.json", "\\", "general\\..\\2024-01-01.json", "C:\\x.json"])
+def test_a_name_that_would_lead_out_of_a_folder_is_a_file_like_others(
+    tmp_path: Path, where: Path | str, name: str
+) -> None:
+    report = take_in(where, small_team().put(name, "[]").folder(tmp_path / "export"))
+    assert (report.added, report.skipped) == (7, {"other file": 1})
+
+
+def test_one_day_under_two_names_is_said(tmp_path: Path, path: Path) -> None:
+    builder = small_team().put("general\\2023-11-14.json", "[]")
+    assert "holds general/2023-11-14.json twice" in refused(path, builder.folder(tmp_path / "export"))

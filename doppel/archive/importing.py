@@ -41,13 +41,18 @@ class ImportReport:
 
 
 def import_export(connection: Connection, export: Export, progress: Progress | None = None) -> ImportReport:
-    """Take in an export within the transaction of `connection`."""
+    """Take in an export within the transaction of `connection`.
+
+    Raises BadInputError where it holds no message that could be read, unless nobody ever said anything there.
+    """
     started, cleaned = monotonic(), 0
     directory, changed = merge_directory(connection, export)
     render_again(connection, directory, changed)
     merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users)
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
         merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
+    if not (merger.added or merger.updated or merger.unchanged):
+        export.require_sound()
     for stand_in, channels in export.of_several.items():
         take_back(connection, directory.team, stand_in, channels)
     if merger.unwanted.until:

@@ -1,6 +1,6 @@
 """A workspace's export, ZIP or folder, read one day file at a time.
 
-    users.json                       people
+    users.json                       people; org_users.json has them in an export of a workspace of an organisation
     channels.json groups.json        public and private channels
     mpims.json dms.json              group and direct conversations
     general/2024-05-31.json          a day of a channel; a direct conversation's folder is named by its id
@@ -15,9 +15,10 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ from doppel.records import Channel, ChannelKind, User, ts_key
 from doppel.slack.block_text import dicts
 from doppel.slack.json_stream import Unread, elements
 from doppel.slack.markup import Raw, clean
-from doppel.slack.members import channel_name, channel_of, id_of, narrower, text_of, user_of
+from doppel.slack.members import channel_name, channel_of, id_of, narrower, teams_of, text_of, user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Source, open_source
 
@@ -49,7 +50,9 @@ _LISTS = {
     "mpims.json": ChannelKind.MPIM,
     "dms.json": ChannelKind.IM,
 }
-_NOT_MESSAGES = {"canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists", "org_users"}
+_PEOPLE = ("users.json", "org_users.json")
+"""The lists of people; what the first says of somebody counts."""
+_NOT_MESSAGES = {"canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists"}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 _RULES = ("is_primary_owner", "is_owner", "is_admin")
@@ -83,14 +86,16 @@ class Export:
         self._hosts: Counter[str] = Counter()
         self._files = {parts: parts for parts in source.files if not _is_junk(parts)}
         root = _root(path, self._files)
-        self._files = {parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root}
+        self._files = _of_organisation(root, self._files) | {
+            parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root
+        }
         self._broken: dict[tuple[str, ...], bool] = {}
         self._days = self._find_days()
         self._canvases = [parts for parts in sorted(self._files) if _is_canvas(parts)]
         self._source.check(self._files[parts] for parts in self._read_files())
         for parts in self._canvases:
             self._skip_canvases(parts)
-        self._members = self._list("users.json")
+        self._members = self._find_people()
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
         self.of_several: dict[str, tuple[str, ...]] = {}
@@ -140,6 +145,21 @@ class Export:
                 return max(found, key=ts_key)
         return "0"
 
+    def require_sound(self) -> None:
+        """Raise BadInputError unless all that the export holds was read, and that is somebody or some channel.
+
+        A canvas is not read by design.
+        """
+        unread = Counter({reason: number for reason, number in self.skipped.items() if number and reason != "canvas"})
+        if unread or not (self.channels or self.users):
+            reasons = (
+                ", ".join(f"{number} {reason}" for reason, number in unread.most_common(3)) or "its lists are empty"
+            )
+            raise BadInputError(
+                f"No message of {self.path.name or self.path} could be read ({reasons}); an export holds users.json, "
+                "channels.json and a folder for each channel, with a file for each day such as 2024-05-31.json."
+            )
+
     def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
         """Every message as Slack wrote it, with its channel: channel by channel, day by day."""
         total = sum(self._size(parts) for days in self._days.values() for parts in days)
@@ -156,7 +176,7 @@ class Export:
                     progress(done, total)
 
     def _read_files(self) -> Iterator[tuple[str, ...]]:
-        yield from ((name,) for name in ("users.json", *_LISTS) if (name,) in self._files)
+        yield from ((name,) for name in (*_PEOPLE, *_LISTS) if (name,) in self._files)
         yield from (parts for days in self._days.values() for parts in days)
         yield from self._canvases
 
@@ -175,17 +195,21 @@ class Export:
             if isinstance(canvas, dict):
                 self._note_links(canvas)
 
+    def _find_people(self) -> Iterable[Raw]:
+        present = [name for name in _PEOPLE if (name,) in self._files]
+        return _Merged([self._list(name) for name in present or _PEOPLE[:1]])
+
     def _find_teams(self) -> tuple[str, ...]:
         """The workspaces that the export may be of, the likeliest first.
 
         People of others may be in the majority: who administers this one isn't of those, and its own are everywhere.
         """
-        homes = {id_of(member, "id"): id_of(member, "team_id") for member in self._members}
+        homes = {id_of(member, "id"): teams_of(member) for member in self._members}
         natives = [member for member in self._members if not member.get("is_stranger")]
         for likely in ([m for m in natives if any(m.get(key) for key in _RULES)], natives):
-            if len(teams := _known(homes[id_of(member, "id")] for member in likely)) == 1:
+            if len(teams := _known(team for member in likely for team in teams_of(member))) == 1:
                 return tuple(teams)
-        teams = teams or _known(homes.values())
+        teams = teams or _known(chain.from_iterable(homes.values()))
         rooms, said = self._rooms(homes), Counter[str]()
         for of_channel in self._teams_said():
             said += of_channel
@@ -193,12 +217,14 @@ class Export:
         found = teams or said
         return tuple(sorted(found, key=lambda team: (-rooms[team], -said[team], -found[team], team)))
 
-    def _rooms(self, homes: Mapping[str, str]) -> Counter[str]:
+    def _rooms(self, homes: Mapping[str, Sequence[str]]) -> Counter[str]:
         """In how many listed channels there is somebody of each team."""
         lists = (self._load((name,)) for name in _LISTS if (name,) in self._files)
         members = (entry.get("members") for entries in lists for entry in entries or () if isinstance(entry, dict))
         there = (members for members in members if isinstance(members, list))
-        return _known(team for ids in there for team in {homes.get(m, "") for m in ids if isinstance(m, str)})
+        return _known(
+            team for ids in there for team in {team for m in ids if isinstance(m, str) for team in homes.get(m, ())}
+        )
 
     def _teams_said(self) -> Iterator[Counter[str]]:
         """How many messages of people of each team there are, channel by channel."""
@@ -332,6 +358,23 @@ class _Chosen:
         return (entry for entry in self.entries if isinstance(entry, dict) and id_of(entry, "id"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """The entries of several lists, of each id those of the first list that has it."""
+
+    lists: Sequence[Iterable[Raw]]
+
+    def __iter__(self) -> Iterator[Raw]:
+        seen: set[str] = set()
+        for entries in self.lists:
+            new = set()
+            for entry in entries:
+                if (id_ := id_of(entry, "id")) not in seen:
+                    new.add(id_)
+                    yield entry
+            seen |= new
+
+
 def _array(data: bytes) -> list[Any] | None:
     """The array that is all of `data`; bytes that aren't UTF-8 are replaced rather than the file lost."""
     try:
@@ -364,7 +407,13 @@ def _is_canvas(parts: tuple[str, ...]) -> bool:
 
 def _is_list(parts: tuple[str, ...]) -> bool:
     """A file of the export itself, whether it is read or not."""
-    return len(parts) == 1 and (parts[0] in {"users.json", *_LISTS} or Path(parts[0]).stem in _NOT_MESSAGES)
+    return len(parts) == 1 and (parts[0] in {*_PEOPLE, *_LISTS} or Path(parts[0]).stem in _NOT_MESSAGES)
+
+
+def _of_organisation(root: tuple[str, ...], files: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The list of an organisation's people where it stands above the folders of its workspaces."""
+    above = [(*root[:depth], _PEOPLE[1]) for depth in range(len(root))]
+    return {parts[-1:]: parts for parts in above if parts in set(files)}
 
 
 def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
@@ -385,4 +434,7 @@ def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[st
 
 
 def _known(teams: Iterable[str]) -> Counter[str]:
-    return Counter(team for team in teams if team)
+    """How often each is named; the ids of organisations, which begin with E, only where there are no others."""
+    found = Counter(team for team in teams if team)
+    workspaces = Counter({team: number for team, number in found.items() if not team.startswith("E")})
+    return workspaces or found

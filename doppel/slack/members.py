@@ -36,12 +36,18 @@ def user_of(raw: Raw, team: str) -> User:
 
 def _is_guest(raw: Raw, team: str) -> bool:
     """Unless it says that somebody is at home in `team`; of an organisation's people it says in which workspaces."""
-    profile, organisation = _dict(raw.get("profile")), _dict(raw.get("enterprise_user"))
+    profile = _dict(raw.get("profile"))
     if any(part.get(key) for part in (raw, profile) for key in _LIMITS):
         return True
-    if teams := organisation.get("teams"):
-        return not isinstance(teams, list) or team not in teams
-    return (text_of(raw, "team_id") or text_of(profile, "team")) != team
+    return team not in teams_of(raw)
+
+
+def teams_of(raw: Raw) -> tuple[str, ...]:
+    """The workspaces that somebody is said to be at home in; several where they are an organisation's."""
+    if teams := _dict(raw.get("enterprise_user")).get("teams"):
+        return tuple(team for team in teams if isinstance(team, str) and is_id(team)) if isinstance(teams, list) else ()
+    home = id_of(raw, "team_id") or id_of(_dict(raw.get("profile")), "team")
+    return (home,) if home else ()
 
 
 def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:

@@ -86,7 +86,13 @@ class FolderSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = {file.relative_to(path).parts: file.stat().st_size for file in _walk(path)}
+        self._paths: dict[tuple[str, ...], Path] = {}
+        for file in _walk(path):
+            parts = _unpacked(file.relative_to(path).parts)
+            if parts in self._paths:
+                raise BadInputError(f"The folder holds {'/'.join(parts)} twice; remove one of the two files.")
+            self._paths[parts] = file
+        self.files = {parts: file.stat().st_size for parts, file in self._paths.items()}
 
     def check(self, files: Iterable[tuple[str, ...]]) -> None:
         """Raise BadInputError where one is too large."""
@@ -97,7 +103,7 @@ class FolderSource:
     def open(self, file: tuple[str, ...]) -> Stream:
         """One file."""
         self.check([file])
-        return Stream(lambda: self.path.joinpath(*file).open("rb"), self.files[file], lambda e: _unreadable(file, e))
+        return Stream(lambda: self._paths[file].open("rb"), self.files[file], lambda e: _unreadable(file, e))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -147,6 +153,12 @@ def _walk(path: Path) -> Iterator[Path]:
             yield from _walk(entry)
         elif entry.is_file():
             yield entry
+
+
+def _unpacked(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The path that a file had in its ZIP: Windows's separator may have become a part of names."""
+    split = tuple(part for part in "/".join(parts).replace("\\", "/").split("/") if part not in ("", "."))
+    return parts if ".." in split or not split else split
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

@@ -21,8 +21,11 @@ class ExportBuilder:
         self.files: dict[str, bytes] = {}
 
     def user(self, id_: str, handle: str, real_name: str = "", display_name: str = "", **more: Any) -> Self:
-        profile = {"real_name": real_name, "display_name": display_name}
-        return self._list("users", {"id": id_, "team_id": self.team, "name": handle, "profile": profile, **more})
+        return self._list("users", self._person(id_, handle, real_name, display_name, more))
+
+    def person(self, id_: str, handle: str, real_name: str = "", display_name: str = "", **more: Any) -> Self:
+        """Somebody of the whole organisation."""
+        return self._list("org_users", self._person(id_, handle, real_name, display_name, more))
 
     def channel(self, id_: str, name: str, *members: str, list_: str = "channels", **more: Any) -> Self:
         return self._list(list_, {"id": id_, "name": name, "members": list(members), **more})
@@ -63,6 +66,10 @@ class ExportBuilder:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_bytes(data)
         return path
+
+    def _person(self, id_: str, handle: str, real_name: str, display_name: str, more: Json) -> Json:
+        profile = {"real_name": real_name, "display_name": display_name}
+        return {"id": id_, "team_id": self.team, "name": handle, "profile": profile, **more}
 
     def _list(self, name: str, entry: Json) -> Self:
         self.lists.setdefault(name, []).append(entry)

@@ -1,0 +1,75 @@
+"""An export of one workspace of an organisation: its people stand in org_users.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doppel.archive import Archive
+from doppel.records import User
+from doppel.slack.export import open_export
+from tests.fakes.export_builder import ExportBuilder
+
+ADA: dict[str, Any] = {"team_id": "T1"}
+AT_BOTH = {"team_id": "T2", "enterprise_user": {"id": "W1", "enterprise_id": "E1", "teams": ["T2", "T1"]}}
+ELSEWHERE = {"team_id": "T2", "enterprise_user": {"id": "W2", "enterprise_id": "E1", "teams": ["T2"]}}
+OF_THE_ORGANISATION = {"team_id": "E1", "enterprise_user": {"id": "W3", "enterprise_id": "E1", "teams": ["T1"]}}
+
+
+def organisation() -> ExportBuilder:
+    """A workspace of three people who write there; a fourth is of another one."""
+    return (
+        ExportBuilder()
+        .without("users")
+        .channel("C1", "general", "U1", "W1", "W3")
+        .person("U1", "ada", "Ada Lovelace", **ADA)
+        .person("W1", "grace", "Grace Hopper", **AT_BOTH)
+        .person("W2", "jean", "Jean Bartik", **ELSEWHERE)
+        .person("W3", "alan", "Alan Turing", **OF_THE_ORGANISATION)
+        .say("general", "1700000000.000100", "Ask <@W1>.")
+        .say("general", "1700000060.000100", "It is done.", "W1")
+        .say("general", "1700000090.000100", "Thanks.", "W3")
+    )
+
+
+def take_in(where: Path | str, export: Path) -> tuple[dict[str, int], str, dict[str, User], dict[str, str]]:
+    """What was skipped, the workspace, its people, and who said what."""
+    with Archive.open(where) as archive, open_export(export) as exported:
+        report = archive.import_export(exported)
+        people = {user.id: user for user in archive.users()}
+        return report.skipped, exported.team, people, {m.text: m.author for m in archive.messages()}
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_the_organisations_people_have_their_names_and_rights(tmp_path: Path, where: Path | str, kind: str) -> None:
+    skipped, team, people, said = take_in(where, getattr(organisation(), kind)(tmp_path / "export"))
+    assert skipped == {}
+    assert team == "T1"
+    assert said == {"Ask @Grace Hopper.": "Ada Lovelace", "It is done.": "Grace Hopper", "Thanks.": "Alan Turing"}
+    assert {id_: user.is_guest for id_, user in people.items()} == {"U1": False, "W1": False, "W2": True, "W3": False}
+
+
+def test_what_the_workspaces_own_list_says_counts(tmp_path: Path, where: Path | str) -> None:
+    builder = organisation().user("W1", "grace", "Rear Admiral Hopper", is_restricted=True)
+    skipped, _, people, said = take_in(where, builder.zip(tmp_path / "export.zip"))
+    assert skipped == {}
+    assert people["W1"].is_guest
+    assert said["It is done."] == "Rear Admiral Hopper"
+    assert said["Thanks."] == "Alan Turing"
+
+
+@pytest.mark.parametrize("list_", ["{", '{"members": []}'])
+def test_a_broken_list_of_the_workspace_leaves_the_organisations(tmp_path: Path, where: Path | str, list_: str) -> None:
+    skipped, _, _, said = take_in(where, organisation().put("users.json", list_).zip(tmp_path / "export.zip"))
+    assert skipped == {"users.json broken": 1}
+    assert said["It is done."] == "Grace Hopper"
+
+
+def test_the_organisations_list_may_stand_above_its_workspaces(tmp_path: Path, where: Path | str) -> None:
+    files = organisation().contents()
+    builder = ExportBuilder().without("users").without("channels")
+    for name, data in files.items():
+        builder.put(name if name == "org_users.json" else f"teams/analytical/{name}", data)
+    assert take_in(where, builder.zip(tmp_path / "export.zip"))[3]["It is done."] == "Grace Hopper"
