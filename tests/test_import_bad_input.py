@@ -481,7 +481,7 @@ def test_the_separator_of_windows_parts_folders_wherever_it_stands(
         }
 
 
-@pytest.mark.parametrize("name", ["..\\evil\\2024-01-01.json", "\\", "general\\..\\2024-01-01.json", "C:\\x.json"])
+@pytest.mark.parametrize("name", ["\\", "general\\..\\2024-01-01.json", "C:\\x.json"])
 def test_a_name_that_would_lead_out_of_a_folder_is_a_file_like_others(
     tmp_path: Path, where: Path | str, name: str
 ) -> None:

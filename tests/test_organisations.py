@@ -13,9 +13,15 @@ from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
 
 ADA: dict[str, Any] = {"team_id": "T1"}
-AT_BOTH = {"team_id": "T2", "enterprise_user": {"id": "W1", "enterprise_id": "E1", "teams": ["T2", "T1"]}}
-ELSEWHERE = {"team_id": "T2", "enterprise_user": {"id": "W2", "enterprise_id": "E1", "teams": ["T2"]}}
-OF_THE_ORGANISATION = {"team_id": "E1", "enterprise_user": {"id": "W3", "enterprise_id": "E1", "teams": ["T1"]}}
+AT_BOTH: dict[str, Any] = {
+    "team_id": "T2",
+    "enterprise_user": {"id": "W1", "enterprise_id": "E1", "teams": ["T2", "T1"]},
+}
+ELSEWHERE: dict[str, Any] = {"team_id": "T2", "enterprise_user": {"id": "W2", "enterprise_id": "E1", "teams": ["T2"]}}
+OF_THE_ORGANISATION: dict[str, Any] = {
+    "team_id": "E1",
+    "enterprise_user": {"id": "W3", "enterprise_id": "E1", "teams": ["T1"]},
+}
 
 
 def organisation() -> ExportBuilder:
