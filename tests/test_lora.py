@@ -116,12 +116,13 @@ def test_training_refuses_options_that_vllm_does(options: dict[str, Any], vllm_o
         check_loadable(Settings(lora_options=options, vllm_options=vllm_options))
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
 @pytest.mark.parametrize(
     ("options", "loads"),
     [
         ({}, True),
         ({"rank_pattern": {r"layers\.0\.self_attn\.q_proj": 8}, "alpha_pattern": {"v_proj": 3}}, True),
-        ({"layers_to_transform": [1]}, True),
+        ({"layers_to_transform": [1], "target_modules": ["q_proj", "v_proj"]}, True),
         ({"target_modules": ["embed_tokens", "q_proj"]}, True),
         ({"trainable_token_indices": [1, 2]}, False),
     ],
