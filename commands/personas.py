@@ -113,7 +113,7 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
     from training.train import train
 
     pace = Pace()
-    with run.console.progress(f"Training {person.id}", has_estimate=False) as update:
+    with run.console.progress(f"Training {person.id}") as update:
 
         def step(step: int, steps: int, loss: float | None) -> None:
             pace.step()

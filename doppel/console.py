@@ -68,11 +68,8 @@ class Console:
         self._out.flush()
 
     @contextmanager
-    def progress(self, what: str, has_estimate: bool = True) -> Iterator[Update]:
-        """A bar with the time that is left; where stderr is no terminal, a line now and then.
-
-        `has_estimate` is false where the notes tell the time.
-        """
+    def progress(self, what: str) -> Iterator[Update]:
+        """A bar with the time that is left; where stderr is no terminal, a line now and then."""
         if not self._rich.is_terminal:
             yield _lines(self.say, what)
             return
@@ -82,7 +79,7 @@ class Console:
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
-            *([TimeRemainingColumn()] if has_estimate else []),
+            TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._rich) as bar:
             task = bar.add_task(line(what), total=None, note="")
