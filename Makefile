@@ -19,7 +19,7 @@ LOCKED := $(PIP) install -q -q --no-deps --require-hashes
 WRONG := echo "Setting up stopped at what pip says above. Where it speaks of hashes, a file is not what was locked: \
 	don't install it by hand; try again, and if it stays, ask whoever runs your package index." >&2; exit 1
 $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
-	@echo "Setting up $(VENV): about three minutes and 5 GB of disk after downloads."
+	@echo "Setting up $(VENV): 5 GB of disk; how long it takes depends on the downloads."
 	@$(PYTHON) -c 'import sys; sys.exit("Doppel needs Python 3.11 or 3.12; name one with make PYTHON=python3.11") if not (3, 11) <= sys.version_info < (3, 13) else None'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "  PyTorch"

@@ -109,9 +109,17 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
     from doppel.base_model import base_model_path
 
     base = base_model_path(run.settings, run.console.say)
+    from training.pace import Pace, said
     from training.train import train
 
+    pace = Pace()
     with run.console.progress(f"Training {person.id}") as update:
+
+        def step(step: int, steps: int, loss: float | None) -> None:
+            pace.step()
+            left = said(pace.seconds_left(steps - step))
+            update(step, steps, note=left if loss is None else f"loss {loss:.3f}, {left}")
+
         report = train(
             person,
             archive,
@@ -119,7 +127,7 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
             run.settings,
             base,
             run.console.say,
-            lambda step, steps, loss: update(step, steps, note="" if loss is None else f"loss {loss:.3f}"),
+            step,
         )
     text = (
         f"{report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with it, "

@@ -71,6 +71,11 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where embedding and training run; auto takes the GPU if PyTorch sees one."
     )
+    cpu_dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto",
+        description="The number type in which training and vLLM run on a CPU; auto: bfloat16 where the CPU multiplies "
+        "it, else float32.",
+    )
     workspace_url: str = Field(
         default="",
         description="Your Slack's address for permalinks (https://acme.slack.com); found in the export if empty.",

@@ -18,6 +18,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
 from doppel.private import open_to_others, readable_secrets
+from doppel.processor import cpu_dtype, instruction_set, multiplies_bfloat16
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
 MIN_MEMORY_GIB = 6.0
@@ -102,7 +103,10 @@ def _processor(settings: Settings) -> Check:
     if torch.cuda.is_available():
         return Check("processor", True, f"GPU: {torch.cuda.get_device_name(0)}")
     capability = torch.backends.cpu.get_cpu_capability()
-    detail = f"CPU: {platform.machine()}, {psutil.cpu_count(logical=False) or psutil.cpu_count()} cores, {capability}"
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    detail = f"CPU: {platform.machine()}, {cores} cores, {instruction_set()}: models run in {cpu_dtype(settings)}"
+    if not multiplies_bfloat16():
+        detail += ", and training takes 2 to 5 times as long as with bfloat16"
     if settings.device == "cuda":
         return Check("processor", False, f"{detail}; DOPPEL_DEVICE=cuda, but PyTorch sees no GPU")
     ok = "AVX" in capability or platform.machine() != "x86_64"

@@ -19,10 +19,12 @@ from typing import IO, Protocol
 
 from doppel.artifacts import write_atomic
 from doppel.config import Settings
-from doppel.errors import InferenceError, TrainingError
+from doppel.errors import InferenceError
 from doppel.inference import Endpoint, InferenceClient, is_healthy, served_model
+from doppel.lora import needed_rank
 from doppel.private import UMASK, is_private_folder
 from doppel.processes import die_with_parent
+from doppel.processor import cpu_dtype
 from doppel.runtime import RuntimeFolder
 
 POLL_SECONDS = 0.5
@@ -34,7 +36,7 @@ LOG_TAIL_BYTES = 20_000
 SOCKET = "vllm.sock"
 NOT_VLLMS = ("DOPPEL_", "SLACK_", "PGPASS")
 """How variables begin that may hold secrets, and that vLLM has no use for."""
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+LOOK_SECONDS = 5.0
 
 Say = Callable[[str], None]
 
@@ -118,6 +120,7 @@ class ManagedServer:
         self.endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(24), model, socket)
         self.log_path = settings.logs_dir / "vllm.log"
         self._settings, self._model, self._say = settings, model, say
+        self._rank = self._started_for = needed_rank(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._ready = asyncio.Event()
@@ -139,8 +142,12 @@ class ManagedServer:
         self._watcher = asyncio.create_task(self._watch())
 
     async def wait_ready(self) -> None:
-        """Wait until it takes requests. Raises InferenceError with the end of its log where it can't start."""
+        """Wait until it takes requests, and every adapter that is published.
+
+        Raises InferenceError with the end of its log where it can't start.
+        """
         assert self._watcher, "start() comes first"
+        await self._outgrow()
         ready = asyncio.create_task(self._ready.wait())
         try:
             await asyncio.wait({ready, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,9 +167,19 @@ class ManagedServer:
         _endpoint_file(self._settings).unlink(missing_ok=True)
         self._runtime.close()
 
+    async def _outgrow(self) -> None:
+        """Let the watcher start a child again that was started for smaller adapters than are published now."""
+        needed = await asyncio.to_thread(needed_rank, self._settings)
+        if needed <= self._rank or not self._ready.is_set():
+            return
+        self._rank = needed
+        self._ready.clear()
+        self._say(f"An adapter of rank {needed} was published, and vLLM was started for smaller ones: it starts again.")
+
     def _spawn(self) -> None:
         self._settings.logs_dir.mkdir(parents=True, exist_ok=True)
         Path(self.endpoint.socket).unlink(missing_ok=True)
+        self._started_for = self._rank
         log: IO[bytes]
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
@@ -179,18 +196,17 @@ class ManagedServer:
 
     def _command(self) -> list[str]:
         settings = self._settings
-        rank = next((r for r in LORA_RANKS if r >= settings.lora_rank), settings.lora_rank)
         options = {
             "--model": self._model,
             "--uds": self.endpoint.socket,
             "--max-model-len": str(settings.prompt_tokens + settings.answer_tokens),
             "--max-loras": "4",
-            "--max-lora-rank": str(rank),
+            "--max-lora-rank": str(self._rank),
         }
-        eager = [] if has_cuda() else ["--enforce-eager"]
+        on_cpu = [] if has_cuda() else ["--enforce-eager", "--dtype", cpu_dtype(settings)]
         words = [word for pair in options.items() for word in pair]
         server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-        return [*server, *words, "--enable-lora", *eager, *settings.vllm_options]
+        return [*server, *words, "--enable-lora", *on_cpu, *settings.vllm_options]
 
     def _environment(self) -> dict[str, str]:
         """The key goes by the environment, where other users of the machine can't read it.
@@ -238,18 +254,32 @@ class ManagedServer:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             born = time.monotonic()
-            while self._process is not None and self._process.poll() is None:
-                await asyncio.sleep(POLL_SECONDS)
+            await self._until_ended()
             self._ready.clear()
+            if self._rank > self._started_for:
+                await self._again(0)
+                continue
             stable = time.monotonic() - born > STABLE_SECONDS
             backoff = FIRST_BACKOFF_SECONDS if stable else min(2 * backoff, MAX_BACKOFF_SECONDS)
             self._say(f"vLLM ended ({self._last_words()}); starting it again in {backoff:.0f} s.")
-            await asyncio.to_thread(self._end)
-            await asyncio.sleep(backoff)
-            self._spawn()
-            with contextlib.suppress(InferenceError):
-                await self._until_ready()
-                self._say("vLLM is ready again.")
+            await self._again(backoff)
+
+    async def _again(self, seconds: float) -> None:
+        await asyncio.to_thread(self._end)
+        await asyncio.sleep(seconds)
+        self._spawn()
+        with contextlib.suppress(InferenceError):
+            await self._until_ready()
+            self._say("vLLM is ready again.")
+
+    async def _until_ended(self) -> None:
+        """Wait until the child ends, or is to end because larger adapters were published."""
+        looked = time.monotonic()
+        while self._process is not None and self._process.poll() is None and self._rank == self._started_for:
+            await asyncio.sleep(POLL_SECONDS)
+            if time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                await self._outgrow()
 
     def _end(self) -> None:
         """Stop the child and all it started: vLLM's engine is a process of its own."""
@@ -273,26 +303,6 @@ class ManagedServer:
         errors = [text for text in lines if "Error" in text and "Traceback" not in text]
         word = (errors or lines or ["it wrote nothing"])[-1].strip()
         return word[-200:].rstrip(".")
-
-
-def check_adapter_config(folder: Path) -> None:
-    """Raise TrainingError where vLLM could not load an adapter with the adapter_config.json in `folder`.
-
-    vLLM's own check decides; without vLLM here (a server elsewhere), nothing is refused.
-    """
-    try:
-        from vllm.config.lora import LoRAConfig
-        from vllm.lora.peft_helper import PEFTHelper
-    except ImportError:
-        return
-    try:
-        helper = PEFTHelper.from_local_dir(str(folder), max_position_embeddings=None)
-        helper.validate_legal(LoRAConfig(max_lora_rank=LORA_RANKS[-1], max_loras=1))
-    except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise TrainingError(
-            f"vLLM can't load such an adapter ({reason}); change DOPPEL_LORA_RANK or DOPPEL_LORA_OPTIONS."
-        ) from None
 
 
 def _endpoint_file(settings: Settings) -> Path:

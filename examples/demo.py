@@ -32,17 +32,22 @@ def main() -> None:
     """Import, index, train, and serve unless told --no-serve."""
     if sys.argv[1:] not in ([], ["--no-serve"]):
         sys.exit("The demo knows one option: --no-serve.")
-    step("1/4 Importing the sample workspace (seconds)", "import", str(WORKSPACE))
-    step("2/4 Indexing it (half a minute the first time, seconds after)", "reindex")
+    step("1/4 Importing the sample workspace", "import", str(WORKSPACE))
+    step("2/4 Indexing it", "reindex")
     if serving_version() is None:
         step("3/4 Recording that the fictional Ines agreed", "consent", "grant", PERSONA, "--by", "make demo")
         os.environ.setdefault("DOPPEL_TRAIN_EPOCHS", SHORT_TRAINING)
-        step("    Training her adapter on the CPU (about five minutes on 2 cores, once)", "train", "--user", PERSONA)
+        step(
+            "    Training her adapter on the CPU (once)",
+            "train",
+            "--user",
+            PERSONA,
+        )
     else:
         print("3/4 The adapter of Ines is trained already.", flush=True)
     print(TO_TRY.format(data_dir=Path(os.environ["DOPPEL_DATA_DIR"]).resolve()), flush=True)
     if sys.argv[1:] == []:
-        print("4/4 Serving: the page is there in seconds, vLLM in about a minute; Ctrl-C ends it.", flush=True)
+        print("4/4 Serving: the page is there before vLLM is, and says when it is ready; Ctrl-C ends it.", flush=True)
         os.environ.setdefault("DOPPEL_WEB_EXAMPLES", json.dumps(QUESTIONS))
         os.execv(sys.executable, [*APP, "serve"])
 

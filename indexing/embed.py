@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from doppel.errors import ConfigError
 from doppel.packaged import check
+from doppel.processor import cpu_dtype
 
 Vectors = NDArray[np.float32]
 
@@ -189,8 +190,7 @@ def _precision(device: str) -> str:
 
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    cpu = torch.cpu.get_capabilities()
-    return "bfloat16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "float32"
+    return cpu_dtype()
 
 
 def _cannot_load(model: str, error: Exception) -> ConfigError:

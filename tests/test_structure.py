@@ -30,7 +30,7 @@ OWNERS = {
     "trl": {"training/finetune.py"},
     "datasets": {"training/finetune.py"},
     "matplotlib": {"training/plot.py"},
-    "vllm": {"doppel/server.py", "doppel/vllm_cpu_lora.py"},
+    "vllm": {"doppel/lora.py", "doppel/vllm_cpu_lora.py"},
     "openai": {"doppel/inference.py"},
     "gradio": {"doppel/surfaces/web.py"},
     "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},

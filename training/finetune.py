@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -34,12 +35,15 @@ from transformers import (
     ProgressCallback,
     TrainerCallback,
 )
+from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
 from doppel.config import Settings
 from doppel.errors import ConfigError
+from doppel.lora import check_adapter
+from doppel.processor import cpu_dtype
 from training.examples import EncodedExample
 
 IGNORED = -100
@@ -70,8 +74,7 @@ def choose_device(settings: Settings) -> Device:
         raise ConfigError("DOPPEL_LOAD_IN_4BIT needs CUDA, and PyTorch sees no GPU here; turn it off.")
     if available and settings.device != "cpu":
         return Device("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return Device("cpu", torch.bfloat16 if fast else torch.float32)
+    return Device("cpu", getattr(torch, cpu_dtype(settings)))
 
 
 def lora_config(settings: Settings) -> LoraConfig:
@@ -133,7 +136,7 @@ def finetune(
     """
     checkpoint = last_checkpoint(work)
     first_step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    pulse = _Pulse(progress)
+    pulse, modules = _Pulse(progress), _adaptable(base)
     trainer = _CompletionTrainer(
         model=base,
         args=_arguments(settings, device, len(train), work),
@@ -143,6 +146,7 @@ def finetune(
         peft_config=lora_config(settings),
         callbacks=[pulse, EarlyStoppingCallback(early_stopping_patience=PATIENCE)],
     )
+    _check_loadable(trainer.model, modules)
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
     started = time.monotonic()
@@ -152,6 +156,19 @@ def finetune(
     evaluating = sum(entry.get("eval_runtime", 0.0) for entry in log if entry["step"] > first_step)
     rate = trainer.tokens / max(time.monotonic() - started - evaluating, 1e-9)
     return FineTuned(trainer.model, log, rate, first_step)
+
+
+def _check_loadable(model: PeftModel, modules: set[str]) -> None:
+    """Raise TrainingError where vLLM could not load the adapter that is about to be trained on `modules`."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        check_adapter(Path(folder), modules)
+
+
+def _adaptable(base: Any) -> set[str]:
+    """The last names of the layers that can have an adapter, such as "q_proj"."""
+    kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
+    return {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, kinds)}
 
 
 class _Batches(LengthGroupedSampler):  # type: ignore[misc]

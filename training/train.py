@@ -19,8 +19,8 @@ from doppel.base_model import ChatTokenizer
 from doppel.config import Settings
 from doppel.conversation import conversations
 from doppel.errors import ConsentError, TrainingError
+from doppel.lora import check_adapter_config
 from doppel.records import Channel, KeptEdit, Message, User
-from doppel.server import check_adapter_config
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
 from training.finetune import LATELY, FineTuned, Progress, choose_device, finetune, load_base, lora_config
@@ -154,7 +154,7 @@ def check_loadable(settings: Settings) -> None:
     """Raise TrainingError for an adapter configuration that vLLM can't load."""
     with tempfile.TemporaryDirectory() as folder:
         lora_config(settings).save_pretrained(folder)
-        check_adapter_config(Path(folder))
+        check_adapter_config(Path(folder), settings)
 
 
 def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatTokenizer) -> Material:
