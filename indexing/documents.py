@@ -25,7 +25,7 @@ BATCH = 4096
 _TABLES = """
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, team TEXT NOT NULL, channel TEXT NOT NULL,
-    hash TEXT NOT NULL, text TEXT NOT NULL, day TEXT NOT NULL, metadata TEXT NOT NULL
+    hash TEXT NOT NULL, text TEXT NOT NULL, day TEXT NOT NULL, metadata TEXT NOT NULL, spaced TEXT
 );
 CREATE INDEX documents_hash ON documents (hash);
 """
@@ -85,7 +85,7 @@ class Documents:
         with self._lock, self._sql:
             rows = list(range(self._next_row, self._next_row + len(entries)))
             values = map(_values, rows, entries)
-            self._sql.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._sql.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             self._next_row += len(entries)
         return rows
 
@@ -162,9 +162,10 @@ class Documents:
             yield batch
 
 
-def _values(row: int, entry: Entry) -> tuple[int, str, str, str, str, str, str, str]:
-    metadata = json.dumps(entry.metadata)
-    return row, entry.id, *entry.channel, text_hash(entry.text), entry.text, _day(entry.metadata), metadata
+def _values(row: int, entry: Entry) -> tuple[int | str | None, ...]:
+    text, metadata = entry.text, json.dumps(entry.metadata)
+    spaced = lexical.words_of(text)
+    return row, entry.id, *entry.channel, text_hash(text), text, _day(entry.metadata), metadata, spaced
 
 
 def _day(metadata: Mapping[str, Any]) -> str:

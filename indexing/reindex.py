@@ -18,7 +18,7 @@ from doppel.artifacts import Version, VersionedFolder, Writer, storage_error, wr
 from doppel.conversation import conversations
 from doppel.errors import ArtifactError
 from doppel.records import Message
-from indexing import FORMAT
+from indexing import FORMAT, lexical
 from indexing.cache import VectorCache
 from indexing.chunk import chunk
 from indexing.documents import Documents, Entry
@@ -103,7 +103,8 @@ def reindex(
         previous = _previous(folder, embedder, forgiving=full)
         draft = writer.draft()
         with closing(Documents.new(draft / DOCUMENTS_FILE)) as documents:
-            info = {"format": FORMAT, "model": embedder.model_id, **_collect(archive, documents)}
+            info: dict[str, Any] = {"format": FORMAT, "words": lexical.VERSION, "model": embedder.model_id}
+            info |= _collect(archive, documents)
             if previous and not full and previous.has(info):
                 write_atomic(folder.root / REVISION_FILE, f"{previous.version.name} {revision}\n")
                 _drop_forgotten(writer, clean)
@@ -152,9 +153,11 @@ def _revision_of(folder: VersionedFolder, name: str) -> int:
 
 
 def is_due(folder: VersionedFolder, revision: int) -> bool:
-    """Whether the index lacks what the archive holds at that revision, or can't be searched any more."""
+    """Whether the index lacks what the archive holds at that revision, or can't be searched, or not by all words."""
     version = folder.current()
-    return version is None or version.info.get("format") != FORMAT or indexed_revision(folder) != revision
+    if version is None or indexed_revision(folder) != revision:
+        return True
+    return (version.info.get("format"), version.info.get("words")) != (FORMAT, lexical.VERSION)
 
 
 def indexed_revision(folder: VersionedFolder) -> int | None:

@@ -13,8 +13,8 @@ from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError
 from indexing.documents import Documents, Entry
-from indexing.lexical import COMMON, match
-from indexing.reindex import reindex
+from indexing.lexical import COMMON, VERSION, match
+from indexing.reindex import is_due, reindex
 from indexing.retrieve import IndexRetriever
 from indexing.vectors import DEPTH, DOCUMENTS_FILE
 from tests.fakes.archive import FakeArchive
@@ -127,3 +127,60 @@ def test_an_index_without_words_asks_for_a_reindex(folder: VersionedFolder) -> N
         IndexRetriever(folder, embedder, archive).search("Kafka", frozenset({OPEN}), 1)
     reindex(archive, folder, embedder)
     assert IndexRetriever(folder, embedder, archive).search("Kafka", frozenset({OPEN}), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("Kei: 駅前の蕎麦屋で会いましょう", "蕎麦屋はどこですか"),
+        ("Kei: 証明書の更新を忘れずに", "証明書"),
+        ("Kei: サーバーが落ちた", "サーバー"),
+        ("Kei: ｻｰﾊﾞｰが落ちた", "サーバー"),
+        ("Kei: サーバーが落ちた", "ｻｰﾊﾞｰ"),
+        ("Kei: お茶がない", "茶"),
+        ("Kei: 茶", "茶"),
+        ("Kei: 明天去itgc开会", "itgc"),
+        ("Kei: 明天去ＩＴＧＣ开会", "itgc"),
+        ("Kei: 端口8443被占用", "8443"),
+        ("Kei: 我们决定不再使用卡夫卡", "为什么不用卡夫卡"),
+        ("Kei: 𠮷野家に行く", "𠮷野家"),
+        ("Kei: 서버가 내려갔어요", "서버"),
+        ("Kei: 서버가 내려갔어요".encode().decode(), "\u1109\u1165\u1107\u1165"),
+        ("Kei: เซิร์ฟเวอร์ล่มเมื่อคืนนี้", "เซิร์ฟเวอร์"),
+        ("Kei: ເຊີບເວີລົ້ມເຫຼວ", "ເຊີບເວີ"),
+        ("Kei: ម៉ាស៊ីនមេដាច់ហើយ", "ម៉ាស៊ីនមេ"),
+        ("Kei: ဆာဗာပျက်နေသည်", "ဆာဗာ"),
+        ("Kei: सर्वर हिन्दी में है", "हिन्दी"),
+        ("Kei: Привет, сервер упал", "сервер"),
+        ("Kei: der Größe wegen", "grosse größe"),
+        ("Kei: cafe\u0301 au lait", "caf\u00e9"),
+        ("Kei: the ﬁle is gone", "file"),
+    ],
+)
+def test_words_of_any_script_are_found_by_themselves(text: str, query: str) -> None:
+    documents = Documents.new()
+    documents.add(written("Kei: something else", "Kei: 他の話題", "Kei: 다른 이야기", "Kei: เรื่องอื่น", text))
+    assert found(documents, query)[:1] == [text]
+    documents.delete(None)
+    assert found(documents, query) == []
+
+
+def test_a_syllable_that_marks_tell_apart_is_still_one_word() -> None:
+    assert match("हिन्दी") == '"हनद"'
+    assert match("サーバー") == '"サー" OR "ーバ" OR "バー"'
+    assert match("itgc证明") == '"itgc" OR "证明"'
+    assert match("・。、") == ""
+
+
+def test_an_index_of_before_answers_and_is_due_for_another(tmp_path: Path) -> None:
+    archive, folder = FakeArchive(), VersionedFolder(tmp_path / "index", "index", "run `doppel reindex`")
+    archive.said("error E-4711")
+    first = reindex(archive, folder, FakeEmbedder())
+    assert not is_due(folder, archive.revision())
+    manifest = folder.path("versions", first.version) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"words": {VERSION}', '"words": 1'))
+    assert IndexRetriever(folder, FakeEmbedder(), archive).search("E-4711", frozenset({OPEN}), 1)
+    assert is_due(folder, archive.revision())
+    second = reindex(archive, folder, FakeEmbedder())
+    assert (second.embedded, second.reused) == (0, first.chunks)
+    assert second.version != first.version
