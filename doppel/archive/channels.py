@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.putting import put_row
@@ -107,6 +107,35 @@ def drop_channel(connection: Connection, team: str, channel: str) -> None:
     """Remove a channel; its messages are another matter."""
     for table, id_ in ((tables.channels, "id"), (tables.channel_versions, "channel"), (tables.memberships, "channel")):
         connection.execute(delete(table).where(table.c.team == team, table.c[id_] == channel))
+
+
+def move_channel(connection: Connection, team: str, old: str, new: str) -> bool:
+    """Carry a channel over to another id, with all that was said there; whether it was known.
+
+    Of what both have, a message for example, the one under the new id stays.
+    """
+    c = tables.channels
+    times = dict(connection.execute(select(c.c.id, c.c.as_of).where(c.c.team == team, c.c.id.in_((old, new)))).all())
+    if old not in times:
+        return False
+    drop_channel(connection, team, new if times.get(new, UNSEEN) == UNSEEN else old)
+    connection.execute(update(c).where(c.c.team == team, c.c.id == old).values(id=new))
+    move_rows(connection, team, old, new)
+    return True
+
+
+def move_rows(connection: Connection, team: str, old: str, new: str) -> None:
+    """Carry over whatever names a channel by its id, but for the channel itself, unless it is there already."""
+    for table in tables.metadata.sorted_tables:
+        if not {"team", "channel"} <= set(table.c.keys()):
+            continue
+        other = table.alias()
+        mine = and_(table.c.team == team, table.c.channel == old)
+        key = [column.name for column in table.primary_key if column.name != "channel"]
+        if len(key) < len(table.primary_key):
+            same = [other.c[name] == table.c[name] for name in key]
+            connection.execute(delete(table).where(mine, exists().where(other.c.channel == new, *same)))
+        connection.execute(update(table).where(mine).values(channel=new))
 
 
 def _ask_again(connection: Connection, here: Mapping[str, str], differs: bool) -> None:

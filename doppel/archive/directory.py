@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.channels import (
@@ -16,6 +16,7 @@ from doppel.archive.channels import (
     drop_channel,
     hide_channels,
     merge_channels,
+    move_rows,
     take_members,
 )
 from doppel.archive.forgotten import read_unwanted
@@ -175,9 +176,5 @@ def rekey_named(connection: Connection, team: str, channels: Collection[Channel]
 
 def _rekey(connection: Connection, team: str, placeholder: str, channel: str) -> None:
     """A channel got its id: its messages move there, unless they are there already."""
-    old, new = tables.messages, tables.messages.alias()
-    mine = and_(old.c.team == team, old.c.channel == placeholder)
-    there = exists().where(new.c.team == team, new.c.channel == channel, new.c.ts == old.c.ts)
-    connection.execute(delete(old).where(mine, there))
-    connection.execute(update(old).where(mine).values(channel=channel))
     drop_channel(connection, team, placeholder)
+    move_rows(connection, team, placeholder, channel)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
-from doppel.archive.channels import UNSEEN, merge_channels, take_membership
+from doppel.archive.channels import UNSEEN, merge_channels, move_channel, take_membership
 from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
@@ -33,6 +33,7 @@ from doppel.slack.events import (
     Change,
     ChannelChanged,
     ChannelLost,
+    ChannelMoved,
     ChannelPrivate,
     ChannelUnread,
     Deleted,
@@ -49,6 +50,7 @@ WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
 NAMES_SECONDS = 30.0
 """How long names that a sync changed may be missed."""
+_KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,13 @@ class EventStore:
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:
+            case Said(channel, raw, held=True) if not self._concerns(connection, channel, str(raw["ts"])):
+                pass
             case Said(channel, raw, changed):
                 # The news of a message may come again after its deletion: it tells how it was when it was written.
                 self._say(connection, channel, raw, at if changed else min(at, micros(str(raw["ts"]))), outcome)
+            case Deleted(channel, ts, held=True) if not self._concerns(connection, channel, ts):
+                pass
             case Deleted(channel, ts):
                 self._delete(connection, channel, ts, at, outcome)
             case Reacted():
@@ -151,6 +157,12 @@ class EventStore:
             case ChannelLost(channel):
                 self._change_channel(connection, channel, {"kind": ChannelKind.UNKNOWN}, at, outcome)
                 self._update_sync(connection, channel, checked_at=0)
+            case ChannelMoved(channel, now):
+                outcome.unread = True
+                if move_channel(connection, self.team, channel, now):
+                    self._read_again(connection, {channel, now}, outcome)
+                    outcome.changed = True
+                self._update_sync(connection, now, checked_at=0, members_at=0)
             case ChannelUnread(channel):
                 self._update_sync(connection, channel, checked_at=0)
                 outcome.unread = True
@@ -159,6 +171,13 @@ class EventStore:
             case PersonChanged(raw):
                 people = [user_of(raw, self.team)]
                 self._read_again(connection, merge_people(connection, self.team, people, at), outcome)
+
+    def _concerns(self, connection: Connection, channel: str, ts: str) -> bool:
+        """Whether a channel is one whose messages are kept, or the message is there from elsewhere, as an export."""
+        c, m = tables.channels, tables.messages
+        kept = select(c.c.id).where(c.c.team == self.team, c.c.id == channel, c.c.kind.in_(_KEPT))
+        there = select(m.c.ts).where(m.c.team == self.team, m.c.channel == channel, m.c.ts == ts)
+        return any(connection.execute(query).first() is not None for query in (kept, there))
 
     def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
         if merge_channels(connection, self.team, [{"id": channel}], UNSEEN):

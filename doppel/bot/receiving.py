@@ -71,6 +71,10 @@ class Receiver:
         if await self._inbox.accept(event_id, event):
             self._answering.begin(event_id, question)
 
+    def missed(self) -> None:
+        """Events did not come, or may not have: a sync is to read what they told of."""
+        self._feed.begin()
+
     async def _is_meant(self, question: Question) -> bool:
         """What stands in a thread without a mention is meant for the bot where it answered before."""
         if question.addressed:

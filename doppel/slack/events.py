@@ -11,19 +11,24 @@ from doppel.slack.messages import timestamp
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message is new or, where it is `changed`, reads differently now."""
+    """A message is new or, where it is `changed`, reads differently now.
+
+    Where it is only for what is `held`, the event doesn't say that it is of a channel: what is known of that decides.
+    """
 
     channel: str
     raw: Raw
     changed: bool = field(default=False, compare=False)
+    held: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A message is gone."""
+    """A message is gone; `held` is as in `Said`."""
 
     channel: str
     ts: str
+    held: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,14 @@ class ChannelLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelMoved:
+    """A channel has another id now, as when it is shared with another workspace."""
+
+    channel: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelUnread:
     """A channel holds what no event told of: a sync must read it."""
 
@@ -90,6 +103,7 @@ Change = (
     | ChannelChanged
     | ChannelPrivate
     | ChannelLost
+    | ChannelMoved
     | ChannelUnread
     | Membership
     | PersonChanged
@@ -105,6 +119,7 @@ TYPES = (
     "channel_deleted",
     "channel_left",
     "channel_history_changed",
+    "channel_id_changed",
     "group_rename",
     "group_archive",
     "group_unarchive",
@@ -139,18 +154,19 @@ def changes_of(event: Raw, bot_user: str) -> list[Change]:
 
 def _message(event: Raw) -> list[Change]:
     channel, subtype = id_of(event, "channel"), text_of(event, "subtype")
-    if not channel or event.get("channel_type") not in _CONVERSATIONS:
+    held = event.get("channel_type") not in _CONVERSATIONS
+    if not channel or subtype == "message_replied":
         return []
     if subtype == "message_deleted":
-        ts = timestamp(event.get("deleted_ts"))
-        return [Deleted(channel, ts)] if ts else []
-    if subtype == "message_replied":
+        ts = timestamp(event.get("deleted_ts")) or timestamp(_dict(event.get("previous_message")).get("ts"))
+        return [Deleted(channel, ts, held)] if ts else []
+    if held and subtype != "message_changed" and event.get("channel_type"):
         return []
     raw = event.get("message") if subtype == "message_changed" else event
     if not isinstance(raw, dict) or timestamp(raw.get("ts")) is None:
         return []
     shown = {key: value for key, value in raw.items() if key not in _ENVELOPE}
-    said = Said(channel, shown, changed=subtype == "message_changed")
+    said = Said(channel, shown, subtype == "message_changed", held)
     if subtype == "channel_convert_to_private":
         return [ChannelPrivate(channel), said]
     return [said]
@@ -174,8 +190,15 @@ def _membership(event: Raw, bot_user: str, joined: bool) -> list[Change]:
     return [Membership(channel, user, joined)]
 
 
+def _dict(value: object) -> Raw:
+    return value if isinstance(value, dict) else {}
+
+
 def _channel(what: str, event: Raw) -> list[Change]:
     """The events that channels (`channel_…`) and private channels (`group_…`) share."""
+    if what == "id_changed":
+        old, new = id_of(event, "old_channel_id"), id_of(event, "new_channel_id")
+        return [ChannelMoved(old, new)] if old and new and old != new else []
     place = event.get("channel")
     channel = id_of(place, "id") if isinstance(place, dict) else id_of(event, "channel")
     if not channel:

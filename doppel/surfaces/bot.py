@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Any, Protocol
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from fastapi import FastAPI, Request, Response
 from slack_bolt import BoltResponse
-from slack_bolt.adapter.fastapi.async_handler import AsyncSlackRequestHandler
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
 from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.kwargs_injection.async_args import AsyncArgs
@@ -38,6 +39,10 @@ EVENTS_PATH = "/slack/events"
 CALL_SECONDS = 30.0
 PING_SECONDS = 5.0
 HOME_OPENED = "app_home_opened"
+WITHHELD = "app_rate_limited"
+_FAILED = frozenset({"connection_failed", "http_error", "ssl_error", "too_many_redirects", "unknown_error"})
+"""Why Slack sends something again: it did not come through, and others may not have either."""
+_STAMP = re.compile(r"[0-9]{1,12}")
 
 Bot = AsyncApp
 Client = AsyncWebClient
@@ -86,6 +91,9 @@ class Handlers(Protocol):
 
     async def take(self, event_id: str, event: Raw) -> None:
         """An event; Slack is told that it came when this returns."""
+
+    def missed(self) -> None:
+        """Events did not come, or may not have."""
 
     async def command(self, user: str, channel: str, text: str) -> str:
         """`/doppel` and what stands behind it; returns what its user alone is to read, if anything."""
@@ -158,8 +166,16 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
             raise AwayError(f"Nothing is at work for {context.team_id}.")
         return handlers
 
-    async def take_event(body: dict[str, Any], context: AsyncBoltContext, next: Next) -> BoltResponse | None:
+    async def take_event(
+        body: dict[str, Any], context: AsyncBoltContext, request: AsyncBoltRequest, next: Next
+    ) -> BoltResponse | None:
         event = body.get("event")
+        withheld = body.get("type") == WITHHELD
+        if withheld or not _FAILED.isdisjoint(request.headers.get("x-slack-retry-reason", ())):
+            if there := teams.of(str(context.team_id)):
+                there.missed()
+            if withheld:
+                return BoltResponse(status=200)
         if body.get("type") == "event_callback" and isinstance(event, dict):
             team = str(context.team_id)
             if _is_removal(event):
@@ -281,15 +297,32 @@ def _when(body: dict[str, Any]) -> int:
 
 
 def mount_events(page: FastAPI, app: AsyncApp) -> None:
-    """Let the server of `page` take Slack's requests."""
-    handler = AsyncSlackRequestHandler(app)
+    """Let the server of `page` take Slack's requests; what Slack never writes is a bad request."""
 
     async def endpoint(request: Request) -> Response:
-        return await handler.handle(request)
+        asked = _readable(request, await request.body())
+        if asked is None:
+            return Response(status_code=400)
+        return to_starlette_response(await app.async_dispatch(asked))
 
     page.add_api_route(EVENTS_PATH, endpoint, methods=["POST"], include_in_schema=False)
     # Before the pages of the web chat, which take every path.
     page.router.routes.insert(0, page.router.routes.pop())
+
+
+def _readable(request: Request, body: bytes) -> AsyncBoltRequest | None:
+    """A request as Bolt reads it; None for one that it fails at, whoever sent that: it is not verified yet."""
+    stamp = request.headers.get("x-slack-request-timestamp", "0")
+    signature = request.headers.get("x-slack-signature", "")
+    if not _STAMP.fullmatch(stamp) or not signature.isascii():
+        return None
+    try:
+        asked = to_async_bolt_request(request, body)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return None
+    ids = (asked.context.team_id, asked.context.enterprise_id, asked.context.user_id, asked.context.channel_id)
+    is_whole = isinstance(asked.body, dict) and all(id_ is None or isinstance(id_, str) for id_ in ids)
+    return asked if is_whole else None
 
 
 @asynccontextmanager
