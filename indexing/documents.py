@@ -59,6 +59,7 @@ class Documents:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Over a connection to a database that holds the tables; use `new` and `open`."""
         self._sql = connection
+        lexical.prepare(connection)
         self._lock = Lock()
         self._next_row: int = self._sql.execute("SELECT ifnull(max(row) + 1, 0) FROM documents").fetchone()[0]
 

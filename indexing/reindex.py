@@ -23,6 +23,7 @@ from indexing.cache import VectorCache
 from indexing.chunk import chunk
 from indexing.documents import Documents, Entry
 from indexing.embed import Embedder, Vectors
+from indexing.lexical import WORDS
 from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore, write_index
 
 CACHE_FILE = "unpublished-vectors.sqlite"
@@ -103,7 +104,7 @@ def reindex(
         previous = _previous(folder, embedder, forgiving=full)
         draft = writer.draft()
         with closing(Documents.new(draft / DOCUMENTS_FILE)) as documents:
-            info = {"format": FORMAT, "model": embedder.model_id, **_collect(archive, documents)}
+            info = {"format": FORMAT, "words": WORDS, "model": embedder.model_id, **_collect(archive, documents)}
             if previous and not full and previous.has(info):
                 write_atomic(folder.root / REVISION_FILE, f"{previous.version.name} {revision}\n")
                 _drop_forgotten(writer, clean)
@@ -154,7 +155,8 @@ def _revision_of(folder: VersionedFolder, name: str) -> int:
 def is_due(folder: VersionedFolder, revision: int) -> bool:
     """Whether the index lacks what the archive holds at that revision, or can't be searched any more."""
     version = folder.current()
-    return version is None or version.info.get("format") != FORMAT or indexed_revision(folder) != revision
+    built = version and (version.info.get("format"), version.info.get("words"))
+    return built != (FORMAT, WORDS) or indexed_revision(folder) != revision
 
 
 def indexed_revision(folder: VersionedFolder) -> int | None:

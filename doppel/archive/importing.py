@@ -48,6 +48,7 @@ def import_export(connection: Connection, export: Export, progress: Progress | N
     merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users)
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
         merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
+    export.refuse_nothing()
     for stand_in, channels in export.of_several.items():
         take_back(connection, directory.team, stand_in, channels)
     if merger.unwanted.until:

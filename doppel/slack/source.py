@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import lzma
+import re
 import stat
 import unicodedata
 import zipfile
@@ -20,6 +22,7 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 8 * 2**20
 """Up to here any compression is fine."""
 
+_LOOKALIKE = re.compile("[\u2044\u2215\u29f5\u29f8\uff0f\uff3c](?=\\d{4}-\\d{2}-\\d{2}\\.json$)")
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -86,7 +89,13 @@ class FolderSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = {file.relative_to(path).parts: file.stat().st_size for file in _walk(path)}
+        self._paths: dict[tuple[str, ...], Path] = {}
+        for file in _walk(path):
+            parts = _folder_parts(file.relative_to(path))
+            if parts in self._paths and not filecmp.cmp(self._paths[parts], file, shallow=False):
+                raise BadInputError(f"The export holds {'/'.join(parts)} twice, and they differ; remove one of them.")
+            self._paths.setdefault(parts, file)
+        self.files = {parts: file.stat().st_size for parts, file in self._paths.items()}
 
     def check(self, files: Iterable[tuple[str, ...]]) -> None:
         """Raise BadInputError where one is too large."""
@@ -97,7 +106,7 @@ class FolderSource:
     def open(self, file: tuple[str, ...]) -> Stream:
         """One file."""
         self.check([file])
-        return Stream(lambda: self.path.joinpath(*file).open("rb"), self.files[file], lambda e: _unreadable(file, e))
+        return Stream(lambda: self._paths[file].open("rb"), self.files[file], lambda e: _unreadable(file, e))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -176,10 +185,26 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    path = PurePosixPath(unicodedata.normalize("NFC", _separated(name)))
     if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0][1:2] == ":":
         raise _unsafe(name)
     return path.parts
+
+
+def _folder_parts(path: Path) -> tuple[str, ...]:
+    """Where a file stands, also one whose name holds the whole path, as a ZIP made on Windows may unpack."""
+    separated = _separated("/".join(path.parts))
+    if separated == "/".join(path.parts):
+        return path.parts
+    parts = tuple(part for part in re.sub(r"^[A-Za-z]:/", "", separated).split("/") if part not in {"", "."})
+    if ".." in parts or not parts:
+        raise BadInputError(f"The export holds a name that leads outside of it ({path.name!r}); remove that file.")
+    return parts
+
+
+def _separated(name: str) -> str:
+    """A path with plain slashes; what only looks like one separates no more than a day from its channel."""
+    return _LOOKALIKE.sub("/", name.replace("\\", "/"))
 
 
 def _damaged(file: tuple[str, ...]) -> BadInputError:
