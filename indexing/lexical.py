@@ -3,7 +3,8 @@
 It finds what an embedding is blind to: names, numbers, error codes, and the day when something was said.
 
 Scripts that put no spaces between words (and Korean, which joins particles to them) are written as pairs of
-neighbouring characters, in the texts and in what is asked, so that words need no dictionary: 証明書 becomes 証明 明書 書.
+neighbouring characters, in the texts and in what is asked, so that words need no dictionary:
+証明書 becomes 証明 明書 書.
 """
 
 from __future__ import annotations

@@ -428,3 +428,13 @@ def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, fil
     ):
         archive.import_export(export, stop)
     assert state(filled) == before
+
+
+@pytest.mark.parametrize(
+    "files", [{"channels.json": "{"}, {"general+2024-01-02.json": "[]"}, {"general/2024-01-02.json": "[{"}]
+)
+def test_an_import_that_read_nothing_fails(tmp_path: Path, path: Path, files: dict[str, str]) -> None:
+    builder = ExportBuilder().channel("C1", "general")
+    for name, text in files.items():
+        builder.put(name, text)
+    assert "no message that can be read" in refused(path, builder.zip(tmp_path / "export.zip"))

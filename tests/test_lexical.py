@@ -127,3 +127,26 @@ def test_an_index_without_words_asks_for_a_reindex(folder: VersionedFolder) -> N
         IndexRetriever(folder, embedder, archive).search("Kafka", frozenset({OPEN}), 1)
     reindex(archive, folder, embedder)
     assert IndexRetriever(folder, embedder, archive).search("Kafka", frozenset({OPEN}), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("駅前の本棚を直した", "本棚"),
+        ("駅前の本棚を直した", "棚"),
+        ("请把vpnx配置好", "VPNX"),
+        ("명단이 여기에 있다", "명단을"),
+        ("ขอรหัสผ่านใหม่", "รหัส"),
+        ("ຂໍລະຫັດໃໝ່", "ລະຫັດ"),
+        ("សូមពាក្យសម្ងាត់", "ពាក្យ"),
+        ("စကားဝှက်အသစ်", "ဝှက်"),
+        ("ｋｅｙ９ is new", "key9"),
+        ("ｶｷﾞを返す", "カギ"),
+    ],
+)
+def test_words_without_spaces_are_found(text: str, query: str) -> None:
+    made = Documents.new()
+    made.add(written("nothing of it", text))
+    assert found(made, query) == [text]
+    made.delete(None)
+    assert found(made, query) == []

@@ -15,6 +15,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError, BusyError, StorageError
 from doppel.records import Hit
 from indexing import FORMAT
+from indexing.lexical import WORDS
 from indexing.reindex import CACHE_FILE, ReindexReport, indexed_revision, is_due, reindex
 from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore
 from tests.fakes.archive import FakeArchive
@@ -70,7 +71,7 @@ def test_first_run_then_nothing_to_do(folder: VersionedFolder) -> None:
     version = folder.current()
     assert version is not None
     assert dict(version.info) | {"content": ""} == {
-        "format": FORMAT, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
+        "format": FORMAT, "words": WORDS, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
         "revision": 15,
     }  # fmt: skip
 
