@@ -71,8 +71,8 @@ def test_first_run_then_nothing_to_do(folder: VersionedFolder) -> None:
     version = folder.current()
     assert version is not None
     assert dict(version.info) | {"content": ""} == {
-        "format": FORMAT, "words": WORDS, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48, "content": "",
-        "revision": 15,
+        "format": FORMAT, "words": WORDS, "model": "fake@1", "conversations": 5, "chunks": 10, "dimensions": 48,
+        "content": "", "revision": 15,
     }  # fmt: skip
 
 
