@@ -348,3 +348,13 @@ def test_errors_of_sqlite_are_sentences(folder: VersionedFolder, monkeypatch: py
     monkeypatch.setattr("indexing.cache.VectorCache.put", full)
     with pytest.raises(StorageError, match="disk is full"):
         reindex(threads(1), folder, FakeEmbedder())
+
+
+def test_an_index_of_other_words_is_due_and_built_anew_without_embedding(folder: VersionedFolder) -> None:
+    archive, embedder = threads(2), FakeEmbedder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexing.reindex.WORDS", 1)
+        old = reindex(archive, folder, embedder)
+    assert is_due(folder, archive.revision())
+    new = reindex(archive, folder, embedder)
+    assert (new.embedded, new.version == old.version, is_due(folder, archive.revision())) == (0, False, False)
