@@ -159,3 +159,53 @@ def test_several_exports_in_one_folder_are_refused(tmp_path: Path) -> None:
     small_team().folder(tmp_path / "exports" / "june")
     with pytest.raises(BadInputError, match="several exports \\(june, may\\); import them one by one"):
         open_export(tmp_path / "exports")
+
+
+@pytest.mark.parametrize(
+    "name", ["general\\2024-01-02.json", "export\\general\\2024-01-02.json", "general\uff0f2024-01-02.json"]
+)
+def test_a_folder_whose_names_hold_whole_paths_reads_as_its_zip(tmp_path: Path, name: str) -> None:
+    prefix = "export\\" if name.startswith("export") else ""
+    (tmp_path / f"{prefix}channels.json").write_text('[{"id": "C1", "name": "general"}]')
+    (tmp_path / name).write_text('[{"ts": "1700000000.1", "text": "hi"}]')
+    with open_export(tmp_path) as export:
+        assert read(export) == [("C1", "hi")]
+
+
+def test_a_name_that_leads_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+    small_team().folder(tmp_path / "export")
+    (tmp_path / "export" / "..\\..\\2024-01-02.json").write_text("[]")
+    with pytest.raises(BadInputError, match="leads outside"):
+        open_export(tmp_path / "export")
+
+
+@pytest.mark.parametrize("name", ["2024_01_02.json", "20240102.json", "2024-01-02 (1).JSON"])
+def test_days_that_other_tools_name(tmp_path: Path, name: str) -> None:
+    builder = ExportBuilder().channel("C1", "general").put(f"general/{name}", '[{"ts": "1700000000.1", "text": "hi"}]')
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert (read(export), export.as_of) == ([("C1", "hi")], "1700000000.1")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_one_file_for_each_channel(tmp_path: Path, wrapped: bool) -> None:
+    said = [{"ts": "1700000000.1", "text": "hi"}]
+    builder = ExportBuilder().channel("C1", "general")
+    builder.put("general.json", json.dumps({"messages": said} if wrapped else said)).put("other.json", json.dumps(said))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert sorted(read(export)) == [("C1", "hi"), ("name:other", "hi")]
+        assert [c.id for c in export.channels if c.kind is ChannelKind.UNKNOWN] == ["name:other"]
+
+
+def test_people_of_an_organisation_have_names_and_are_guests_unless_they_are_of_the_workspace(tmp_path: Path) -> None:
+    people = [
+        {"id": "U1", "team_id": "T1", "name": "old"},
+        {"id": "W2", "team_id": "E1", "name": "bo", "enterprise_user": {"teams": ["T1", "T2"]}},
+        {"id": "W3", "team_id": "E1", "name": "cy", "enterprise_user": {"teams": ["T2"]}},
+        {"id": "W4", "team_id": "E1", "name": "di"},
+    ]
+    builder = ExportBuilder().user("U1", "ada")
+    builder.channel("C1", "general").put("org_users.json", json.dumps(people))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert export.team == "T1"
+        guests = {user.handle: user.is_guest for user in export.users}
+        assert guests == {"ada": False, "bo": False, "cy": True, "di": True}

@@ -1,6 +1,6 @@
 """A workspace's export, ZIP or folder, read one day file at a time.
 
-    users.json                       people; org_users.json has them in an export of a workspace of an organisation
+    users.json org_users.json        people, of the workspace and of its organisation
     channels.json groups.json        public and private channels
     mpims.json dms.json              group and direct conversations
     general/2024-05-31.json          a day of a channel; a direct conversation's folder is named by its id
@@ -27,6 +27,18 @@ from doppel.errors import BadInputError
 from doppel.ids import UNKNOWN_TEAM
 from doppel.records import Channel, ChannelKind, User, ts_key
 from doppel.slack.block_text import dicts
+from doppel.slack.export_names import (
+    LISTS,
+    PEOPLE,
+    day_of,
+    is_canvas,
+    is_day,
+    is_json,
+    is_list,
+    named,
+    of_organisation,
+    root_of,
+)
 from doppel.slack.json_stream import Unread, elements
 from doppel.slack.markup import Raw, clean
 from doppel.slack.members import channel_name, channel_of, id_of, narrower, teams_of, text_of, user_of
@@ -44,16 +56,6 @@ SEVERAL = PLACEHOLDER + "?"
 _WHOLE_BYTES = 2 * 2**20
 """Files up to here are read at once, larger ones element by element, and twice: a file that breaks off counts for none.
 """
-_LISTS = {
-    "channels.json": ChannelKind.PUBLIC,
-    "groups.json": ChannelKind.PRIVATE,
-    "mpims.json": ChannelKind.MPIM,
-    "dms.json": ChannelKind.IM,
-}
-_PEOPLE = ("users.json", "org_users.json")
-"""The lists of people; what the first says of somebody counts."""
-_NOT_MESSAGES = {"canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists"}
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 _RULES = ("is_primary_owner", "is_owner", "is_admin")
 _TEAM_OF = ("user_team", "source_team", "team")
@@ -84,18 +86,19 @@ class Export:
         self.skipped: Counter[str] = Counter()
         self._source = source
         self._hosts: Counter[str] = Counter()
-        self._files = {parts: parts for parts in source.files if not _is_junk(parts)}
-        root = _root(path, self._files)
-        self._files = _of_organisation(root, self._files) | {
-            parts[len(root) :]: parts for parts in self._files if parts[: len(root)] == root
+        self._files = named(source.files)
+        root = root_of(path, self._files)
+        self._files = of_organisation(root, self._files) | {
+            parts[len(root) :]: file for parts, file in self._files.items() if parts[: len(root)] == root
         }
         self._broken: dict[tuple[str, ...], bool] = {}
         self._days = self._find_days()
-        self._canvases = [parts for parts in sorted(self._files) if _is_canvas(parts)]
+        self._canvases = [parts for parts in sorted(self._files) if is_canvas(parts)]
         self._source.check(self._files[parts] for parts in self._read_files())
         for parts in self._canvases:
             self._skip_canvases(parts)
-        self._members = self._find_people()
+        self._take_whole_channels()
+        self._members = self._people()
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
         self.of_several: dict[str, tuple[str, ...]] = {}
@@ -136,29 +139,13 @@ class Export:
     @cached_property
     def as_of(self) -> str:
         """The newest message's timestamp, "0" without any: tells a later export from an earlier one."""
-        newest_first = sorted({parts[-1] for days in self._days.values() for parts in days}, reverse=True)
-        for name in newest_first:
-            found = [
-                ts for days in self._days.values() for parts in days if parts[-1] == name for ts in self._ts(parts)
-            ]
+        files = [parts for days in self._days.values() for parts in days]
+        whole = [ts for parts in files if not day_of(parts[-1]) for ts in self._ts(parts)]
+        for day in sorted({day_of(parts[-1]) for parts in files}, reverse=True):
+            found = whole + [ts for parts in files if day and day_of(parts[-1]) == day for ts in self._ts(parts)]
             if found:
                 return max(found, key=ts_key)
         return "0"
-
-    def require_sound(self) -> None:
-        """Raise BadInputError unless all that the export holds was read, and that is somebody or some channel.
-
-        A canvas is not read by design.
-        """
-        unread = Counter({reason: number for reason, number in self.skipped.items() if number and reason != "canvas"})
-        if unread or not (self.channels or self.users):
-            reasons = (
-                ", ".join(f"{number} {reason}" for reason, number in unread.most_common(3)) or "its lists are empty"
-            )
-            raise BadInputError(
-                f"No message of {self.path.name or self.path} could be read ({reasons}); an export holds users.json, "
-                "channels.json and a folder for each channel, with a file for each day such as 2024-05-31.json."
-            )
 
     def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
         """Every message as Slack wrote it, with its channel: channel by channel, day by day."""
@@ -175,29 +162,56 @@ class Export:
                 if progress:
                     progress(done, total)
 
+    def require_sound(self) -> None:
+        """Raise BadInputError unless all that the export holds was read, and that is somebody or some channel.
+
+        A canvas is not read by design.
+        """
+        unread = Counter({reason: number for reason, number in self.skipped.items() if number and reason != "canvas"})
+        if unread or not (self.channels or self.users):
+            reasons = (
+                ", ".join(f"{number} {reason}" for reason, number in unread.most_common(3)) or "its lists are empty"
+            )
+            raise BadInputError(
+                f"No message of {self.path.name or self.path} could be read ({reasons}); an export holds users.json, "
+                "channels.json and a folder for each channel, with a file for each day such as 2024-05-31.json."
+            )
+
     def _read_files(self) -> Iterator[tuple[str, ...]]:
-        yield from ((name,) for name in (*_PEOPLE, *_LISTS) if (name,) in self._files)
+        yield from ((name,) for name in (*PEOPLE, *LISTS) if (name,) in self._files)
+        yield from self._whole
         yield from (parts for days in self._days.values() for parts in days)
         yield from self._canvases
 
     def _find_days(self) -> dict[str, list[tuple[str, ...]]]:
         days: dict[str, list[tuple[str, ...]]] = {}
+        self._whole: list[tuple[str, ...]] = []
         for parts in sorted(self._files):
-            if len(parts) == 2 and _DAY.fullmatch(parts[1]):
+            if len(parts) == 2 and is_day(parts[1]):
                 days.setdefault(parts[0], []).append(parts)
-            elif not _is_canvas(parts) and not _is_list(parts):
+            elif len(parts) == 1 and is_json(parts) and not is_list(parts):
+                self._whole.append(parts)
+            elif not is_canvas(parts) and not is_list(parts):
                 self.skipped["other file"] += 1
         return days
+
+    def _take_whole_channels(self) -> None:
+        """Other tools write one file for each channel, beside the lists."""
+        for parts in self._whole:
+            if any(self._ts(parts)):
+                self._days.setdefault(Path(parts[0]).stem, []).append(parts)
+            else:
+                self.skipped["other file"] += 1
+
+    def _people(self) -> Iterable[Raw]:
+        present = [name for name in PEOPLE if (name,) in self._files]
+        return _Merged([self._list(name) for name in present or PEOPLE[:1]])
 
     def _skip_canvases(self, parts: tuple[str, ...]) -> None:
         for canvas in self._load(parts) or ():
             self.skipped["canvas"] += 1
             if isinstance(canvas, dict):
                 self._note_links(canvas)
-
-    def _find_people(self) -> Iterable[Raw]:
-        present = [name for name in _PEOPLE if (name,) in self._files]
-        return _Merged([self._list(name) for name in present or _PEOPLE[:1]])
 
     def _find_teams(self) -> tuple[str, ...]:
         """The workspaces that the export may be of, the likeliest first.
@@ -219,7 +233,7 @@ class Export:
 
     def _rooms(self, homes: Mapping[str, Sequence[str]]) -> Counter[str]:
         """In how many listed channels there is somebody of each team."""
-        lists = (self._load((name,)) for name in _LISTS if (name,) in self._files)
+        lists = (self._load((name,)) for name in LISTS if (name,) in self._files)
         members = (entry.get("members") for entries in lists for entry in entries or () if isinstance(entry, dict))
         there = (members for members in members if isinstance(members, list))
         return _known(
@@ -234,11 +248,11 @@ class Export:
 
     def _find_channels(self) -> dict[str, Channel]:
         """Folder -> channel; a listed channel without a folder stands under its id."""
-        present = [name for name in _LISTS if (name,) in self._files]
+        present = [name for name in LISTS if (name,) in self._files]
         if not present:
             self.skipped["channels.json missing"] += 1
         listed: dict[str, Channel] = {}
-        for channel in (channel_of(raw, self.team, _LISTS[name]) for name in present for raw in self._list(name)):
+        for channel in (channel_of(raw, self.team, LISTS[name]) for name in present for raw in self._list(name)):
             listed[channel.id] = narrower(listed.get(channel.id, channel), channel)
         named: dict[str, set[str]] = {}
         for channel in listed.values():
@@ -382,6 +396,8 @@ def _array(data: bytes) -> list[Any] | None:
     except (ValueError, RecursionError):
         # Slower, but it knows UTF-16, and leaves out only the element that is nested too deep.
         return _streamed_array(data)
+    if isinstance(found, dict):
+        found = found.get("messages")
     return found if isinstance(found, list) else None
 
 
@@ -394,43 +410,6 @@ def _streamed_array(data: bytes) -> list[Any] | None:
 
 def _has_id(entry: Any) -> bool:
     return isinstance(entry, dict) and text_of(entry, "id") != ""
-
-
-def _is_junk(parts: tuple[str, ...]) -> bool:
-    """What macOS and Windows leave in folders and ZIPs."""
-    return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1] == "Thumbs.db"
-
-
-def _is_canvas(parts: tuple[str, ...]) -> bool:
-    return len(parts) == 2 and parts[1].startswith("canvas") and parts[1].endswith(".json")
-
-
-def _is_list(parts: tuple[str, ...]) -> bool:
-    """A file of the export itself, whether it is read or not."""
-    return len(parts) == 1 and (parts[0] in {*_PEOPLE, *_LISTS} or Path(parts[0]).stem in _NOT_MESSAGES)
-
-
-def _of_organisation(root: tuple[str, ...], files: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """The list of an organisation's people where it stands above the folders of its workspaces."""
-    above = [(*root[:depth], _PEOPLE[1]) for depth in range(len(root))]
-    return {parts[-1:]: parts for parts in above if parts in set(files)}
-
-
-def _root(path: Path, files: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
-    """The folder that holds the lists, or else the channels' folders, however deeply it is wrapped."""
-    roots = {parts[:-1] for parts in files if parts[-1] in _LISTS}
-    roots = roots or {parts[:-2] for parts in files if len(parts) > 1 and _DAY.fullmatch(parts[-1])}
-    if not roots:
-        raise BadInputError(
-            f"{path.name or path} is no Slack export: it holds neither channels.json nor days of a channel; "
-            "give the ZIP that Slack's export page hands out, or its unpacked folder."
-        )
-    depth = min(map(len, roots))
-    shallowest = [root for root in roots if len(root) == depth]
-    if len(shallowest) > 1:
-        names = ", ".join(sorted("/".join(root) for root in shallowest))
-        raise BadInputError(f"{path.name} holds several exports ({names}); import them one by one.")
-    return shallowest[0]
 
 
 def _known(teams: Iterable[str]) -> Counter[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import lzma
+import re
 import stat
 import unicodedata
 import zipfile
@@ -20,6 +22,7 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 8 * 2**20
 """Up to here any compression is fine."""
 
+_LOOKALIKE = re.compile("[\u2044\u2215\u29f5\u29f8\uff0f\uff3c](?=\\d{4}-\\d{2}-\\d{2}\\.json$)")
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -88,10 +91,10 @@ class FolderSource:
         self.path = path
         self._paths: dict[tuple[str, ...], Path] = {}
         for file in _walk(path):
-            parts = _unpacked(file.relative_to(path).parts)
-            if parts in self._paths:
-                raise BadInputError(f"The folder holds {'/'.join(parts)} twice; remove one of the two files.")
-            self._paths[parts] = file
+            parts = _folder_parts(file.relative_to(path))
+            if parts in self._paths and not filecmp.cmp(self._paths[parts], file, shallow=False):
+                raise BadInputError(f"The export holds {'/'.join(parts)} twice, and they differ; remove one of them.")
+            self._paths.setdefault(parts, file)
         self.files = {parts: file.stat().st_size for parts, file in self._paths.items()}
 
     def check(self, files: Iterable[tuple[str, ...]]) -> None:
@@ -155,12 +158,6 @@ def _walk(path: Path) -> Iterator[Path]:
             yield entry
 
 
-def _unpacked(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """The path that a file had in its ZIP: Windows's separator may have become a part of names."""
-    split = tuple(part for part in "/".join(parts).replace("\\", "/").split("/") if part not in ("", "."))
-    return parts if ".." in split or not split else split
-
-
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
@@ -188,10 +185,26 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    path = PurePosixPath(unicodedata.normalize("NFC", _separated(name)))
     if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0][1:2] == ":":
         raise _unsafe(name)
     return path.parts
+
+
+def _folder_parts(path: Path) -> tuple[str, ...]:
+    """Where a file stands, also one whose name holds the whole path, as a ZIP made on Windows may unpack."""
+    separated = _separated("/".join(path.parts))
+    if separated == "/".join(path.parts):
+        return path.parts
+    parts = tuple(part for part in re.sub(r"^[A-Za-z]:/", "", separated).split("/") if part not in {"", "."})
+    if ".." in parts or not parts:
+        raise BadInputError(f"The export holds a name that leads outside of it ({path.name!r}); remove that file.")
+    return parts
+
+
+def _separated(name: str) -> str:
+    """A path with plain slashes; what only looks like one separates no more than a day from its channel."""
+    return _LOOKALIKE.sub("/", name.replace("\\", "/"))
 
 
 def _damaged(file: tuple[str, ...]) -> BadInputError:
