@@ -128,7 +128,7 @@ def _slack(run: Run, archive: Archive, team: str) -> tuple[SlackApi, StoppableCl
     clock = StoppableClock()
     own = run.settings.slack_bot_token.get_secret_value
     token = partial(tokens_of(run, archive).token, team) if team else own
-    return SlackApi(token, run.settings.slack_api_url, clock), clock
+    return SlackApi(token, run.settings.slack_api_url, clock, run.console.say), clock
 
 
 def _sync(run: Run, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:

@@ -6,16 +6,20 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
+from threading import Thread
 
 import pytest
 
 from doppel.archive import Archive
 from doppel.errors import BadInputError, SlackError, SlackTokenError
 from doppel.records import ChannelKind, MessageKind
+from doppel.slack.api import SlackApi
+from doppel.slack.budget import StoppableClock
 from doppel.slack.export import open_export
-from doppel.sync.sync import SyncProgress, SyncReport
+from doppel.sync.sync import HISTORY, MEMBERS, SyncProgress, SyncReport
 from tests.end_to_end import SAMPLE, archive_at
 from tests.fakes.slack import FakeSlack, Fault, Faults, Limits, Workspace
 from tests.syncing import kill, listed_rows, rows, start_sync, sync
@@ -311,6 +315,37 @@ def test_an_unreachable_slack_is_one_sentence(team: Workspace, once: Archive, mo
     slack.stop()
     with pytest.raises(SlackError, match=r"could not be reached for auth\.test"):
         sync(slack, once)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[]", b'{"ok": false}', b'{"ok": false, "error": null}'])
+def test_what_is_not_slack_is_told_at_the_first_call(body: bytes, once: Archive) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    Thread(target=server.serve_forever, daemon=True).start()
+    api = SlackApi(lambda: "xoxb-1", f"http://127.0.0.1:{server.server_port}/api/", StoppableClock())
+    try:
+        with pytest.raises(SlackError, match="check the network and SLACK_API_URL"):
+            api.call("auth.test")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_calls_grow_with_the_channels_that_the_bot_is_in(slack: FakeSlack, archive: Archive) -> None:
+    for number in range(20):
+        slack.workspace.channel(f"elsewhere-{number}", "U1", id=f"C9{number}", bot=False)
+    said: list[str] = []
+    assert sync(slack, archive, said).channels == 2
+    asked = [call.params.get("channel") for call in slack.calls if call.method in (HISTORY, MEMBERS)]
+    assert set(asked) == {"C1", "C2"}
+    assert len(said) == 1
+    assert "and 15 more" in said[0]
 
 
 def test_one_channel_alone_and_an_unknown_one(slack: FakeSlack, archive: Archive) -> None:

@@ -24,6 +24,7 @@ from doppel.consent import told
 from doppel.errors import DoppelError
 from doppel.limits import require_length
 from doppel.moments import now_micros
+from doppel.slack.failing import reason
 from doppel.slack.members import user_of
 from doppel.slack.outgoing import plain
 
@@ -118,7 +119,8 @@ class Commands:
         except DoppelError as error:
             return plain(str(error))
         except SlackApiError as error:
-            return f"Slack refused that ({plain(str(error.response.get('error')))}); am I in this channel? Invite me."
+            said = plain(reason(error) or "without a reason")
+            return f"Slack refused that ({said}); am I in this channel? Invite me."
 
     async def agreed(self, request: Request) -> None:
         """Somebody agreed to be asked for: train, and tell who wanted it."""

@@ -17,6 +17,7 @@ from slack_sdk.web import SlackResponse
 
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
+from doppel.slack.members import text_of
 from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
@@ -26,6 +27,10 @@ MAX_WAIT_SECONDS = 900.0
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 60.0
 DEFAULT_RETRY_AFTER = 30.0
+TOLD_SECONDS = 2.0
+"""Waits from here on are announced, one at a time."""
+FIRST_TRIES = 3
+"""How often a server is tried that never yet answered as Slack does: it's more likely a wrong setting than a pause."""
 
 _PASSING = {"fatal_error", "internal_error", "request_timeout", "service_unavailable", "ratelimited"}
 _TOKEN = {
@@ -36,7 +41,7 @@ _TOKEN = {
     "token_revoked": "The Slack token was revoked",
     "team_access_not_granted": "The Slack token is not for this workspace",
 }
-_SENTENCES = {
+SENTENCES = {
     "channel_not_found": "The app can't see it; invite the bot.",
     "is_archived": "It is archived.",
     "not_in_channel": "The bot is not in it; invite it, or join public channels with --join.",
@@ -51,13 +56,16 @@ Json = dict[str, Any]
 class SlackApi:
     """The Web API with one bot's token; safe from several threads.
 
-    `token` is asked for every call, for tokens may expire.
+    `token` is asked for every call, for tokens may expire; `say` gets a sentence for each wait before another try.
     """
 
-    def __init__(self, token: Callable[[], str], base_url: str, clock: Clock) -> None:
+    def __init__(
+        self, token: Callable[[], str], base_url: str, clock: Clock, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         if not token():
             raise SlackTokenError("There is no Slack token; put the bot's token (xoxb-…) into SLACK_BOT_TOKEN.")
-        self._token = token
+        self._token, self._say, self._base_url, self._answered = token, say, base_url, False
+        self._told_until = float("-inf")
         self.budget = Budget(clock)
         self.calls = 0
         self._clock, self._random = clock, random.Random()
@@ -75,10 +83,14 @@ class SlackApi:
             if not isinstance(answer, _Setback):
                 return answer
             outcome, put_off = answer, put_off + answer.seconds
-            if put_off > MAX_WAIT_SECONDS:
+            if not self._answered and (answer.foreign or attempt + 1 >= FIRST_TRIES):
+                raise SlackError(
+                    f"Slack could not be reached for {method} at {self._base_url} ({answer.failure}); "
+                    "check the network and SLACK_API_URL."
+                )
+            if put_off > MAX_WAIT_SECONDS or attempt + 1 == MAX_TRIES:
                 break
-            if not answer.refused:
-                self._clock.sleep(answer.seconds)
+            self._put_off(answer)
         raise SlackError(
             f"Slack could not be reached for {method} ({outcome.failure}); try again later, it goes on from here."
         )
@@ -94,6 +106,16 @@ class SlackApi:
                 raise SlackError(f"Slack gives the same page of {method} again and again; try again later.")
             cursors.append(cursor)
 
+    def _put_off(self, setback: _Setback) -> None:
+        """Announce another try and wait for it; after a refusal the budget waits."""
+        now = self._clock.monotonic()
+        if setback.seconds >= TOLD_SECONDS and now >= self._told_until:
+            self._told_until = now + setback.seconds
+            trouble = "Slack allows no more calls now" if setback.refused else f"Slack fails ({setback.failure})"
+            self._say(f"{trouble}; trying again in {setback.seconds:.0f} s.")
+        if not setback.refused:
+            self._clock.sleep(setback.seconds)
+
     def _attempt(self, method: str, params: Json, attempt: int) -> Json | _Setback:
         """One call; the budget itself waits after a refusal."""
         self.budget.acquire(method)
@@ -103,29 +125,42 @@ class SlackApi:
             authorization = {"Authorization": f"Bearer {self._token()}"}
             answer = self._client.api_call(method, params=params, headers=authorization).data
         except SlackApiError as error:
+            self._answered = self._answered or _is_slack(error.response)
             _raise_lasting(method, error.response)
             if error.response.status_code == 429:
                 retry_after = _retry_after(error.response)
                 self.budget.refuse(method, retry_after)
                 return _Setback("it allows no more calls now", retry_after, refused=True)
-            return _Setback(_failure(error.response), pause)
+            return _Setback(_failure(error.response), pause, foreign=error.response.status_code < 500)
         except (OSError, http.client.HTTPException, SlackClientError, ValueError) as error:
             return _Setback(f"{type(error).__name__}: {error}", pause)
-        return answer if isinstance(answer, dict) else _Setback(_NOT_JSON, pause)
+        if not isinstance(answer, dict):
+            return _Setback(_NOT_JSON, pause, foreign=True)
+        self._answered = True
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
 class _Setback:
-    """A call that came to nothing but may be tried again after `seconds`."""
+    """A call that came to nothing but may be tried again after `seconds`; `foreign` if no part of Slack answers so."""
 
     failure: str
     seconds: float
     refused: bool = False
+    foreign: bool = False
+
+
+def _is_slack(response: SlackResponse) -> bool:
+    """Whether only Slack answers so: with a limit on calls, or with JSON that names an error."""
+    if response.status_code == 429:
+        return True
+    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
+    return response.status_code == 200 and bool(code) and " " not in code
 
 
 def _raise_lasting(method: str, response: SlackResponse) -> None:
     """Raise what no further try would change."""
-    code = str(response.get("error", "")) if isinstance(response.data, dict) else ""
+    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
     if response.status_code == 429 or response.status_code >= 500 or not code or code in _PASSING or " " in code:
         return
     if code in _TOKEN:
@@ -136,13 +171,13 @@ def _raise_lasting(method: str, response: SlackResponse) -> None:
             f"The Slack app lacks {needed} for {method}; add it under OAuth & Permissions and install the app again.",
             code,
         )
-    raise SlackError(_SENTENCES.get(code, f"Slack refused {method} ({code})."), code)
+    raise SlackError(SENTENCES.get(code, f"Slack refused {method} ({code})."), code)
 
 
 def _failure(response: SlackResponse) -> str:
     if response.status_code != 200:
         return f"it answered with status {response.status_code}"
-    code = str(response.get("error", "")) if isinstance(response.data, dict) else ""
+    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
     return code if code in _PASSING else _NOT_JSON
 
 

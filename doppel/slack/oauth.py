@@ -19,6 +19,7 @@ import jwt
 from doppel.errors import ConfigError, SlackError
 from doppel.ids import is_id
 from doppel.keys import Keys
+from doppel.slack.members import text_of
 
 ISSUER = "https://slack.com"
 STATE_SECONDS = 600
@@ -97,7 +98,8 @@ class OAuthClient:
         given = {"code": code, "redirect_uri": redirect, "client_id": self._id, "client_secret": self._secret}
         answer = await self._json("POST", urljoin(self._api, method), given)
         if not answer.get("ok"):
-            raise SlackError(f"Slack refused ({answer.get('error')}); begin again.", str(answer.get("error")))
+            code = text_of(answer, "error")
+            raise SlackError(f"Slack refused ({code or 'without a reason'}); begin again.", code)
         return answer
 
     async def _verified(self, id_token: str) -> Mapping[str, Any]:

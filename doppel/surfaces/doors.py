@@ -126,7 +126,7 @@ class Doors:
         if not self._states.is_valid(purpose, secret, given.get("state", "")):
             raise SlackError(BEGIN_AGAIN)
         if not given.get("code"):
-            raise SlackError(f"Slack said no ({given.get('error', 'without a reason')}).")
+            raise SlackError(f"Slack said no ({given.get('error') or 'without a reason'}).")
         return given["code"]
 
     def _to_slack(self, url: str, secret: str) -> Response:

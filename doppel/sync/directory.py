@@ -17,10 +17,10 @@ PUBLIC, PRIVATE = "public_channel", "private_channel"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What Slack lists beside a channel; `created` is microseconds since the epoch."""
+    """What Slack lists with a channel; `created` is microseconds since the epoch, `is_member` None if not said."""
 
     created: int
-    is_member: bool
+    is_member: bool | None
     num_members: int | None
 
 
@@ -83,9 +83,9 @@ def _wanted(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel,
 
 
 def _facts(raw: Json) -> Facts:
-    created, members = raw.get("created"), raw.get("num_members")
+    created, members, is_member = raw.get("created"), raw.get("num_members"), raw.get("is_member")
     return Facts(
         created=created * 1_000_000 if isinstance(created, int) else 0,
-        is_member=bool(raw.get("is_member")),
+        is_member=is_member if isinstance(is_member, bool) else None,
         num_members=members if isinstance(members, int) else None,
     )

@@ -20,7 +20,7 @@ from doppel.archive.syncing import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.errors import SlackError, SlackTokenError
 from doppel.moments import micros
 from doppel.records import Channel
-from doppel.slack.api import Json, SlackApi
+from doppel.slack.api import SENTENCES, Json, SlackApi
 from doppel.slack.budget import Clock
 from doppel.slack.messages import timestamp
 from doppel.sync.directory import Listed, read_listed
@@ -144,7 +144,7 @@ class Sync:
             listed = read_listed(self._api, self._options.channels, self._warn)
             self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, asked_at)
             self._plan(listed)
-            self._work(len(listed.channels))
+            self._work(len(self._stretches))
             self._store.finish(None if self._options.channels else asked_at)
             self._tell_refusals()
         except BaseException:
@@ -153,7 +153,7 @@ class Sync:
         finally:
             for lane in self._lanes.values():
                 lane.close()
-        return self._report(len(listed.channels))
+        return self._report(len(self._stretches))
 
     def _plan(self, listed: Listed) -> None:
         cursors, current_since = self._store.cursors(), self._current_since()
@@ -161,18 +161,31 @@ class Sync:
         for channel in listed.channels:
             cursor = cursors.get(channel.id, Cursor(channel.id))
             facts = listed.facts[channel.id]
-            top = self._now() if cursor.low is None else cursor.low
-            self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
-            if facts.num_members != cursor.num_members or cursor.members_at < self._members_since(current_since):
+            readable = facts.is_member is not False or (self._options.join and not channel.archived)
+            if (readable or self._holds(channel)) and (
+                facts.num_members != cursor.num_members or cursor.members_at < self._members_since(current_since)
+            ):
                 due = replace(cursor, num_members=facts.num_members)
                 self._put(MEMBERS, 0, channel.id, partial(self._read_members, due))
+            if not readable:
+                self._refused_for(channel.id, SENTENCES["not_in_channel"])
+                continue
+            top = self._now() if cursor.low is None else cursor.low
+            self._stretches[channel.id] = Stretch(top, top, min(max(self._options.since, facts.created), top))
             if facts.is_member and self._is_current(cursor, current_since):
                 self._stretches[channel.id].done = True
                 continue
-            self._put(HISTORY, float("-inf"), channel.id, partial(self._begin, channel, facts.is_member, cursor))
-        unread = self._store.unread_threads(self._names)
+            self._put(
+                HISTORY, float("-inf"), channel.id, partial(self._begin, channel, facts.is_member is True, cursor)
+            )
+        unread = self._store.unread_threads(self._stretches)
         self._add_threads(unread)
         self._look_again({(thread.channel, thread.thread_ts) for thread in unread}, current_since)
+
+    def _holds(self, channel: Channel) -> bool:
+        """Whether something of a channel may be read, so that who is in it must stay right."""
+        now = self._now()
+        return self._store.has_message(channel.id, None, Gone(0, now + AHEAD, now))
 
     def _current_since(self) -> int | None:
         """Since when events have told of everything, up to now; None where they don't."""
@@ -191,7 +204,7 @@ class Sync:
 
     def _look_again(self, waiting: set[tuple[str, str]], current_since: int | None) -> None:
         now, told = self._now(), float("inf") if current_since is None else current_since
-        for thread in self._store.recent_threads(self._names, self._horizon()):
+        for thread in self._store.recent_threads(self._stretches, self._horizon()):
             due = thread.looked_at + max(LOOK_AGAIN_LEAST, LOOK_AGAIN_SHARE * (now - thread.latest))
             if (
                 now >= due
@@ -336,8 +349,11 @@ class Sync:
             self._stretches[channel].done = True
         if method == MEMBERS and error.code == "unknown_method":
             return
+        self._refused_for(channel, str(error))
+
+    def _refused_for(self, channel: str, sentence: str) -> None:
         with self._lock:
-            self._tally.refusals.setdefault(str(error), {})[self._names[channel]] = None
+            self._tally.refusals.setdefault(sentence, {})[self._names[channel]] = None
 
     def _work(self, channels: int) -> None:
         while not all(lane.is_idle for lane in self._lanes.values()):
