@@ -212,6 +212,7 @@ async def test_who_administers_another_workspace_is_no_admin_here(doppel: Listen
 
 
 async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, archive: Archive) -> None:
+    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
     assert "rests" in await say(doppel, "pause", user="U1")
     assert is_paused(archive.consent_records())
     assert "answers again" in await say(doppel, "pause", user="U1")
@@ -298,3 +299,24 @@ async def test_an_adapter_that_was_withdrawn_or_forgotten_leaves_the_running_ser
         await say(doppel, "forget me", user="U1")
         assert server.unloaded == gone
     assert doppel.run.adapters().folder(doppel.archive.find_user("U1")).names() == []
+
+
+async def test_who_has_no_doppelganger_is_told_so(doppel: Listening, archive: Archive) -> None:
+    told = "You have no doppelganger, so there is nothing to pause: nobody is answered as you."
+    assert await say(doppel, "pause", user="U1") == told
+    assert archive.consent_records() == []
+    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
+    archive.record_consent(archive.find_user("U1"), ConsentAction.REVOKE, "tests")
+    assert await say(doppel, "pause", user="U1") == told
+
+
+async def test_who_was_asked_in_a_message_that_is_gone_is_asked_again(doppel: Listening, slack: FakeSlack) -> None:
+    assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
+    (first,) = direct_messages(slack, "U1")
+    slack.workspace.delete(first["channel"], first["ts"])
+    assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
+    (again,) = direct_messages(slack, "U1")
+    assert value_of(again, AGREE) != value_of(first, AGREE)
+    assert "was asked already" in await say(doppel, "train <@U1>", user="U2")
+    await press(doppel, AGREE, value_of(first, AGREE), "U1", again)
+    assert actions(doppel.archive, "U1") == []

@@ -16,6 +16,7 @@ from doppel.slack.events import (
     Change,
     ChannelChanged,
     ChannelLost,
+    ChannelMoved,
     ChannelPrivate,
     ChannelUnread,
     Deleted,
@@ -25,6 +26,8 @@ from doppel.slack.events import (
     Said,
     changes_of,
 )
+from doppel.slack.export import open_export
+from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.listening import listening
 from tests.syncing import Rows, rows, sync
@@ -303,3 +306,95 @@ RAW = {"type": "message", "ts": "2.5", "user": "U1", "text": "x"}
 )
 def test_what_an_event_changes(event: dict[str, Any], changes: list[Change]) -> None:
     assert changes_of(event, BOT) == changes
+
+
+def told(event: dict[str, Any], archive: Archive, at: float = LATER) -> None:
+    """An event with no `channel_type`, as Slack sends some."""
+    take(archive, *((change, at) for change in changes_of({"type": "message", **event}, BOT)))
+
+
+def texts(archive: Archive, channel: str) -> list[str]:
+    return [m.text for m in archive.messages() if m.channel == channel and m.text]
+
+
+def in_channel(slack: FakeSlack, text: str) -> dict[str, Any]:
+    return next(raw for raw in slack.workspace.find("C1").log if raw["text"] == text)
+
+
+@pytest.mark.parametrize("channel_type", [{}, {"channel_type": ""}, {"channel_type": None}])
+def test_an_edit_or_a_deletion_need_not_say_what_kind_of_channel_it_is_of(
+    slack: FakeSlack, synced: Archive, channel_type: dict[str, Any]
+) -> None:
+    lunch, root = in_channel(slack, "Lunch?"), in_channel(slack, "Why did we drop Kafka?")
+    told({"subtype": "message_deleted", "channel": "C1", "deleted_ts": lunch["ts"], **channel_type}, synced)
+    edited = {**root, "text": "Why did we keep Kafka?", "edited": {"user": "U1", "ts": "4000000000.000000"}}
+    told({"subtype": "message_changed", "channel": "C1", "message": edited, **channel_type}, synced)
+    told({"channel": "C1", "user": "U1", "ts": "1800000000.000100", "text": "New.", **channel_type}, synced)
+    assert texts(synced, "C1") == ["Why did we keep Kafka?", "It woke us at night.", "New."]
+
+
+def test_a_deletion_may_tell_its_message_by_what_that_was(slack: FakeSlack, synced: Archive) -> None:
+    lunch = in_channel(slack, "Lunch?")
+    told({"subtype": "message_deleted", "channel": "C1", "previous_message": lunch}, synced)
+    assert "Lunch?" not in texts(synced, "C1")
+
+
+@pytest.mark.parametrize("channel", ["C404", "D1"])
+def test_of_a_channel_that_nobody_knows_nothing_is_taken(synced: Archive, channel: str) -> None:
+    before = synced.channels()
+    new = {"user": "U1", "ts": "1800000000.000100", "text": "Between us."}
+    told({"channel": channel, **new}, synced)
+    told({"subtype": "message_changed", "channel": channel, "message": new}, synced)
+    told({"subtype": "message_deleted", "channel": channel, "deleted_ts": new["ts"]}, synced)
+    assert texts(synced, channel) == []
+    assert synced.channels() == before
+
+
+@pytest.mark.parametrize("channel_type", [{}, {"channel_type": "im"}])
+def test_what_an_export_brought_of_a_direct_conversation_is_edited_and_deleted(
+    tmp_path: Path, archive: Archive, channel_type: dict[str, Any]
+) -> None:
+    builder = ExportBuilder(TEAM).user("U1", "ada").channel("C1", "general")
+    builder.channel("D1", "", "U1", "U2", list_="dms")
+    builder.say("D1", "1700000000.000100", "Mine.").say("D1", "1700000060.000100", "Gone.")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        archive.import_export(export)
+    told({"subtype": "message_deleted", "channel": "D1", "deleted_ts": "1700000060.000100", **channel_type}, archive)
+    mine = {"user": "U1", "ts": "1700000000.000100", "text": "Ours.", "edited": {"ts": "4000000000.000000"}}
+    told({"subtype": "message_changed", "channel": "D1", "message": mine, **channel_type}, archive)
+    told({"channel": "D1", "user": "U1", "ts": "1800000000.000100", "text": "More.", **channel_type}, archive)
+    assert texts(archive, "D1") == ["Ours."]
+
+
+MOVED = {"type": "channel_id_changed", "old_channel_id": "C2", "new_channel_id": "C9", "event_ts": "4000000000.000000"}
+
+
+@pytest.mark.parametrize("said_before", [False, True])
+def test_a_channel_with_a_new_id_is_the_same_channel(slack: FakeSlack, archive: Archive, said_before: bool) -> None:
+    slack.workspace.post("secret", "U1", "The budget is cut.")
+    sync(slack, archive)
+    (old,) = [c for c in archive.channels() if c.id == "C2"]
+    message = {"ts": "1800000000.000100", "user": "U1", "text": "Under the new id."}
+    if said_before:
+        take(archive, (Said("C9", message), 1.0))
+    assert take(archive, *((change, LATER) for change in changes_of(MOVED, BOT)))
+    (now,) = [c for c in archive.channels() if c.id in ("C2", "C9")]
+    assert (now.id, now.name, now.kind, now.members) == ("C9", old.name, old.kind, old.members)
+    assert texts(archive, "C9") == ["The budget is cut.", *(["Under the new id."] if said_before else [])]
+    assert texts(archive, "C2") == []
+    take(archive, (Membership("C9", "U1", joined=False), LATER + 1))
+    (now,) = [c for c in archive.channels() if c.id == "C9"]
+    assert "U1" not in now.members
+    assert take(archive, (ChannelMoved("C2", "C9"), LATER))
+    assert texts(archive, "C9")[0] == "The budget is cut."
+
+
+def test_a_new_id_for_a_channel_that_nobody_knows_asks_for_a_sync(synced: Archive) -> None:
+    before = synced.channels()
+    assert take(synced, (ChannelMoved("C404", "C405"), LATER))
+    assert synced.channels() == before
+
+
+@pytest.mark.parametrize("change", [{"old_channel_id": 5}, {"new_channel_id": ""}, {"new_channel_id": "C2"}])
+def test_a_new_id_that_is_none_changes_nothing(change: dict[str, Any]) -> None:
+    assert changes_of(MOVED | change, BOT) == []

@@ -30,8 +30,10 @@ from doppel.slack.consent_blocks import (
     consent_settled,
     home_view,
 )
+from doppel.slack.failing import FAILURES, reason
 
 VALID_SECONDS = 7 * 86_400
+_GONE = ("message_not_found", "channel_not_found")
 FALLBACK = "May an AI answer in your manner? Open this message to read what that means, and to answer."
 
 Forget = Callable[[User, bool, str], Awaitable[Receipt]]
@@ -69,8 +71,10 @@ class Consenting:
     async def ask(self, user: User, asked_by: str, channel: str) -> bool:
         """Ask a person in a direct message; False where they were asked already and may still answer."""
         await self.expire()
-        if await asyncio.to_thread(self._store.requests, "open", user.id):
-            return False
+        for request in await asyncio.to_thread(self._store.requests, "open", user.id):
+            if not await self._is_gone(request):
+                return False
+            await asyncio.to_thread(self._store.settle_request, request.id, "deleted")
         expires = time.time() + VALID_SECONDS
         request = Request(secrets.token_hex(8), user.id, asked_by, channel, round(expires * 1e6))
         people = {u.id: u for u in await asyncio.to_thread(self._archive.users, self._team)}
@@ -84,6 +88,14 @@ class Consenting:
         request = replace(request, posted_in=str(posted["channel"]), posted_ts=str(posted["ts"]))
         await asyncio.to_thread(self._store.add_request, request)
         return True
+
+    async def _is_gone(self, request: Request) -> bool:
+        """Whether the message that asks was deleted, so that nobody can answer it; not where that can't be known."""
+        try:
+            await self._client.chat_getPermalink(channel=request.posted_in, message_ts=request.posted_ts)
+        except FAILURES as error:
+            return reason(error) in _GONE
+        return False
 
     async def asked_by(self, asker: str) -> int:
         """How many people somebody asked who may still answer."""
@@ -117,9 +129,15 @@ class Consenting:
         return await self._forget(await self.person(user_id), messages, f"slack:{user_id}")
 
     async def pause(self, user_id: str) -> bool:
-        """Let a person's doppelganger rest, or answer again; whether it rests now."""
+        """Let a person's doppelganger rest, or answer again; whether it rests now.
+
+        Raises ConsentError for one who has none.
+        """
         user = await self.person(user_id)
-        paused = is_paused(await asyncio.to_thread(self._archive.consent_records, user))
+        records = await asyncio.to_thread(self._archive.consent_records, user)
+        if not has_consent(records):
+            raise ConsentError("You have no doppelganger, so there is nothing to pause: nobody is answered as you.")
+        paused = is_paused(records)
         await self._record(user_id, ConsentAction.RESUME if paused else ConsentAction.PAUSE)
         return not paused
 

@@ -321,8 +321,10 @@ def _readable(request: Request, body: bytes) -> AsyncBoltRequest | None:
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return None
     ids = (asked.context.team_id, asked.context.enterprise_id, asked.context.user_id, asked.context.channel_id)
-    is_whole = isinstance(asked.body, dict) and all(id_ is None or isinstance(id_, str) for id_ in ids)
-    return asked if is_whole else None
+    if not isinstance(asked.body, dict) or not all(id_ is None or isinstance(id_, str) for id_ in ids):
+        return None
+    is_event = asked.body.get("type") == "event_callback"
+    return asked if not is_event or isinstance(asked.body.get("event"), dict) else None
 
 
 @asynccontextmanager
