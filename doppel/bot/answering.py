@@ -14,6 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
 from doppel.bot.asked import Question, question_of
+from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
@@ -114,7 +115,7 @@ class Answering:
                 await self._answer_each(event_id, question)
         except DoppelError as error:
             await self._calm()
-            await self._say(question, str(error))
+            await self._say(question, in_slack(error))
         except Exception as error:
             # Without its text, which may quote a message.
             log.error("A question could not be answered (%s)", type(error).__name__)

@@ -19,6 +19,7 @@ from doppel.bot.asked import PERSON, asked_of, question_of
 from doppel.bot.consenting import Consenting
 from doppel.bot.desk import Desk, Notices
 from doppel.bot.drafting import Drafting
+from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
 from doppel.consent import told
 from doppel.errors import DoppelError
@@ -117,7 +118,7 @@ class Commands:
             require_length(asked_of(command.rest)[1], self._question_chars)
             return await self._words.get(command.word, self._help)(command)
         except DoppelError as error:
-            return plain(str(error))
+            return plain(in_slack(error))
         except SlackApiError as error:
             said = plain(reason(error) or "without a reason")
             return f"Slack refused that ({said}); am I in this channel? Invite me."

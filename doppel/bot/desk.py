@@ -11,6 +11,7 @@ from typing import Protocol
 from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.bot import BotStore, Notice
+from doppel.bot.sentences import without_commands
 from doppel.errors import DoppelError
 from doppel.records import User
 from doppel.slack.outgoing import plain
@@ -83,7 +84,7 @@ class Notices:
                 await self._tell(notice, outcomes[notice.job_id])
 
     async def _tell(self, notice: Notice, outcome: str) -> None:
-        text = f"<@{notice.user_id}> {plain(outcome)}"
+        text = f"<@{notice.user_id}> {plain(without_commands(outcome))}"
         for channel in (notice.channel, notice.user_id):
             with contextlib.suppress(Exception):
                 await self._client.chat_postMessage(channel=channel, text=text)

@@ -8,6 +8,7 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
+from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import DoppelError
 from doppel.slack.failing import is_refusal, reason
@@ -60,7 +61,7 @@ def sentence_of(error: Exception) -> str:
     if isinstance(error, DraftError):
         return str(error)
     if isinstance(error, DoppelError):
-        return plain(str(error))
+        return plain(in_slack(error))
     if isinstance(error, SlackApiError):
         return refusal(error)
     # Without its text, which may quote a message.

@@ -15,6 +15,7 @@ from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
 from doppel.bot.inbox import Inbox
+from doppel.bot.sentences import in_slack
 from doppel.bot.voting import Voting
 from doppel.errors import DoppelError
 from doppel.limits import TooLongError, require_length
@@ -133,7 +134,7 @@ class Receiver:
             elif action in (AGREE, DECLINE):
                 await self._consenting.answer(value, user, agrees=action == AGREE)
         except DoppelError as error:
-            return plain(str(error))
+            return plain(in_slack(error))
         return ""
 
     async def draft_reply(self, user: str, channel: str, message: Raw) -> str:
@@ -153,5 +154,5 @@ class Receiver:
         try:
             view = await self._consenting.home(user)
         except DoppelError as error:
-            view = {"type": "home", "blocks": error_blocks(str(error))}
+            view = {"type": "home", "blocks": error_blocks(in_slack(error))}
         await self._consenting.show(user, view)

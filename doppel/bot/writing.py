@@ -16,6 +16,7 @@ from doppel.access import Place, Readership
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
 from doppel.bot.asked import Question
+from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError, NotReadableError
 from doppel.moments import micros, now_micros
 from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
@@ -96,7 +97,7 @@ class Writer:
         try:
             await self._write(question, persona, message)
         except DoppelError as error:
-            await self._fail(message, where, str(error))
+            await self._fail(message, where, in_slack(error))
         except Exception as error:
             # Without its text, which may quote a message.
             log.error("An answer failed (%s)", type(error).__name__)

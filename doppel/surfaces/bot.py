@@ -25,6 +25,7 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
+from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
@@ -206,7 +207,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
                     if is_new:
                         await take(handlers, args)
             except DoppelError as error:
-                await _say(args, plain(str(error)))
+                await _say(args, plain(in_slack(error)))
 
         return listener
 
