@@ -115,7 +115,7 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
     pace = Pace()
     with run.console.progress(f"Training {person.id}") as update:
 
-        def step(step: int, steps: int, loss: float | None) -> None:
+        def tell(step: int, steps: int, loss: float | None) -> None:
             pace.step()
             left = said(pace.seconds_left(steps - step))
             update(step, steps, note=left if loss is None else f"loss {loss:.3f}, {left}")
@@ -127,7 +127,7 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
             run.settings,
             base,
             run.console.say,
-            step,
+            tell,
         )
     text = (
         f"{report.base_nll:.3f} nats per token without the adapter, {report.adapter_nll:.3f} with it, "

@@ -102,14 +102,13 @@ def _processor(settings: Settings) -> Check:
 
     if torch.cuda.is_available():
         return Check("processor", True, f"GPU: {torch.cuda.get_device_name(0)}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
-    detail = f"CPU: {platform.machine()}, {cores} cores, {instruction_set()}: models run in {cpu_dtype(settings)}"
+    vectors, cores = instruction_set(), psutil.cpu_count(logical=False) or psutil.cpu_count()
+    detail = f"CPU: {platform.machine()}, {cores} cores, {vectors}: models run in {cpu_dtype(settings)}"
     if not multiplies_bfloat16():
         detail += ", and training takes several times as long as with bfloat16"
     if settings.device == "cuda":
         return Check("processor", False, f"{detail}; DOPPEL_DEVICE=cuda, but PyTorch sees no GPU")
-    ok = "AVX" in capability or platform.machine() != "x86_64"
+    ok = "AVX" in vectors or platform.machine() != "x86_64"
     return Check("processor", ok, detail if ok else f"{detail}; vLLM needs AVX2 or AVX512")
 
 

@@ -21,17 +21,12 @@ LIMIT = "--max-lora-rank"
 def needed_rank(settings: Settings) -> int:
     """The smallest limit for every version of an adapter that may serve, also after a roll-back, and for the next."""
     versions = settings.adapters_dir.glob("*/*/versions/*/adapter_config.json")
-    return limit_for(max([rank_of(planned(settings)), *map(_rank_in, versions)]))
+    return limit_for(max([rank_of({"r": settings.lora_rank} | settings.lora_options), *map(_rank_in, versions)]))
 
 
 def limit_for(rank: int) -> int:
     """The smallest limit that vLLM takes and that is at least `rank`; its largest where there is none."""
     return next((limit for limit in RANKS if limit >= rank), RANKS[-1])
-
-
-def planned(settings: Settings) -> dict[str, Any]:
-    """The rank and PEFT's options of the adapters that these settings train."""
-    return {"r": settings.lora_rank} | settings.lora_options
 
 
 def rank_of(config: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.putting import put_row
@@ -34,6 +34,8 @@ _WIDTHS = {
     )
 }
 _FEW = 100
+_OF_CHANNELS = tuple(table for table in tables.metadata.sorted_tables if {"team", "channel"} <= set(table.c.keys()))
+"""What names a channel by its id."""
 
 
 def channel_values(channel: Channel) -> Values:
@@ -124,11 +126,9 @@ def move_channel(connection: Connection, team: str, old: str, new: str) -> bool:
     return True
 
 
-def move_rows(connection: Connection, team: str, old: str, new: str) -> None:
-    """Carry over whatever names a channel by its id, but for the channel itself, unless it is there already."""
-    for table in tables.metadata.sorted_tables:
-        if not {"team", "channel"} <= set(table.c.keys()):
-            continue
+def move_rows(connection: Connection, team: str, old: str, new: str, among: Sequence[Table] = _OF_CHANNELS) -> None:
+    """Carry over what names a channel by its id, but for the channel itself, unless it is there already."""
+    for table in among:
         other = table.alias()
         mine = and_(table.c.team == team, table.c.channel == old)
         key = [column.name for column in table.primary_key if column.name != "channel"]

@@ -177,4 +177,4 @@ def rekey_named(connection: Connection, team: str, channels: Collection[Channel]
 def _rekey(connection: Connection, team: str, placeholder: str, channel: str) -> None:
     """A channel got its id: its messages move there, unless they are there already."""
     drop_channel(connection, team, placeholder)
-    move_rows(connection, team, placeholder, channel)
+    move_rows(connection, team, placeholder, channel, [tables.messages])

@@ -53,10 +53,8 @@ def restrictions_of(team: str, change: Change) -> list[Restriction]:
             return [Restriction(team, Limit.MEMBERSHIP, channel, user)]
         case ChannelPrivate(channel):
             return [Restriction(team, Limit.PRIVATE, channel)]
-        case ChannelLost(channel):
-            return [Restriction(team, Limit.LOST, channel)]
-        case ChannelMoved(channel):
-            # Who leaves it now leaves it under its other id.
+        case ChannelLost(channel) | ChannelMoved(channel):
+            # Who leaves one that is to be moved leaves it under its other id.
             return [Restriction(team, Limit.LOST, channel)]
         case Deleted(channel, ts):
             return [Restriction(team, Limit.MESSAGE, channel, ts)]

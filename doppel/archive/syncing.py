@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, exists, func, or_, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
@@ -180,12 +180,12 @@ class SyncStore:
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             self._put(connection, tables.sync_threads, key, asdict(thread))
 
-    def holds(self, channel: str) -> bool:
-        """Whether there is any message of a channel."""
-        m = tables.messages
+    def held_channels(self) -> set[str]:
+        """The channels of which there is any message."""
+        c, m = tables.channels, tables.messages
+        held = exists().where(m.c.team == c.c.team, m.c.channel == c.c.id)
         with reading(self._engine, self._place) as connection:
-            query = select(m.c.ts).where(m.c.team == self.team, m.c.channel == channel)
-            return connection.scalar(query.limit(1)) is not None
+            return set(connection.scalars(select(c.c.id).where(c.c.team == self.team, held)))
 
     def has_message(self, channel: str, thread_ts: str | None, where: Gone) -> bool:
         """Whether there is a message that would count as deleted: of a channel itself, or of one of its threads."""

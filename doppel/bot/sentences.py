@@ -38,9 +38,5 @@ def without_commands(sentence: str, instead: str = ASK_OPERATOR) -> str:
     head, separator, _ = sentence[: found.start()].rpartition("; ")
     if not separator:
         whole, separator, _ = sentence[: found.start()].rpartition(". ")
-        return f"{whole}. {_capital(instead)}." if separator else SOMETHING
+        return f"{whole}. {instead[:1].upper()}{instead[1:]}." if separator else SOMETHING
     return f"{head}; {instead}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

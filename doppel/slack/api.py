@@ -17,7 +17,7 @@ from slack_sdk.web import SlackResponse
 
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
-from doppel.slack.members import text_of
+from doppel.slack.members import error_of
 from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
@@ -154,13 +154,13 @@ def _is_slack(response: SlackResponse) -> bool:
     """Whether only Slack answers so: with a limit on calls, or with JSON that names an error."""
     if response.status_code == 429:
         return True
-    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
+    code = error_of(response.data)
     return response.status_code == 200 and bool(code) and " " not in code
 
 
 def _raise_lasting(method: str, response: SlackResponse) -> None:
     """Raise what no further try would change."""
-    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
+    code = error_of(response.data)
     if response.status_code == 429 or response.status_code >= 500 or not code or code in _PASSING or " " in code:
         return
     if code in _TOKEN:
@@ -177,7 +177,7 @@ def _raise_lasting(method: str, response: SlackResponse) -> None:
 def _failure(response: SlackResponse) -> str:
     if response.status_code != 200:
         return f"it answered with status {response.status_code}"
-    code = text_of(response.data, "error") if isinstance(response.data, dict) else ""
+    code = error_of(response.data)
     return code if code in _PASSING else _NOT_JSON
 
 

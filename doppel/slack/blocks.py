@@ -14,7 +14,7 @@ from typing import Any, Literal
 from doppel.records import Passage, Persona, Reply, ts_key
 from doppel.secrets import mask
 from doppel.slack.markup import Raw
-from doppel.slack.members import id_of, text_of
+from doppel.slack.members import id_of, part_of, text_of
 from doppel.slack.outgoing import plain
 from doppel.slack.splitting import MARKDOWN_CHARS, split
 from doppel.wording import NO_SOURCES, byline
@@ -104,7 +104,7 @@ def read_feedback(value: str) -> tuple[str, bool]:
 
 def press_of(body: Raw) -> Press:
     """Who pressed a button and where, from what Slack sends."""
-    user, container, message, channel = (_part(body, key) for key in ("user", "container", "message", "channel"))
+    user, container, message, channel = (part_of(body, key) for key in ("user", "container", "message", "channel"))
     thread = text_of(message, "thread_ts") or text_of(container, "thread_ts") or text_of(message, "ts")
     return Press(id_of(user, "id"), id_of(container, "channel_id") or id_of(channel, "id"), thread)
 
@@ -181,11 +181,6 @@ def opaque(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError("A button carries an id of at most 64 letters, digits, _ or -, and nothing else.")
     return value
-
-
-def _part(body: Raw, key: str) -> Raw:
-    part = body.get(key)
-    return part if isinstance(part, dict) else {}
 
 
 def _feedback(answer_id: str) -> Block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from doppel.slack.markup import Raw
-from doppel.slack.members import channel_name, id_of, text_of
+from doppel.slack.members import channel_name, id_of, part_of, text_of
 from doppel.slack.messages import timestamp
 
 
@@ -158,7 +158,7 @@ def _message(event: Raw) -> list[Change]:
     if not channel or subtype == "message_replied":
         return []
     if subtype == "message_deleted":
-        ts = timestamp(event.get("deleted_ts")) or timestamp(_dict(event.get("previous_message")).get("ts"))
+        ts = timestamp(event.get("deleted_ts")) or timestamp(part_of(event, "previous_message").get("ts"))
         return [Deleted(channel, ts, held)] if ts else []
     if held and subtype != "message_changed" and event.get("channel_type"):
         return []
@@ -188,10 +188,6 @@ def _membership(event: Raw, bot_user: str, joined: bool) -> list[Change]:
     if user == bot_user:
         return [ChannelUnread(channel) if joined else ChannelLost(channel)]
     return [Membership(channel, user, joined)]
-
-
-def _dict(value: object) -> Raw:
-    return value if isinstance(value, dict) else {}
 
 
 def _channel(what: str, event: Raw) -> list[Change]:

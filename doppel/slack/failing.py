@@ -12,7 +12,7 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetr
 from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.slack.markup import Raw
-from doppel.slack.members import text_of
+from doppel.slack.members import error_of, text_of
 
 FAILURES = (SlackClientError, aiohttp.ClientError, OSError, asyncio.TimeoutError)
 """What a call may raise: Slack's answers, and whatever happens on the way to Slack and back."""
@@ -23,8 +23,7 @@ _MOST = 200
 
 def reason(error: Exception) -> str:
     """Slack's own word for what is wrong; "" where no such answer came."""
-    data = getattr(getattr(error, "response", None), "data", None)
-    return text_of(data, "error") if isinstance(data, dict) else ""
+    return error_of(getattr(getattr(error, "response", None), "data", None))
 
 
 def is_refusal(error: Exception) -> bool:

@@ -21,7 +21,7 @@ _LIMITS = (
 
 def user_of(raw: Raw, team: str) -> User:
     """The record of somebody whom `team` lists; who isn't said to be a full member of it is a guest."""
-    profile = _dict(raw.get("profile"))
+    profile = part_of(raw, "profile")
     return User(
         team=team,
         id=text_of(raw, "id"),
@@ -36,7 +36,7 @@ def user_of(raw: Raw, team: str) -> User:
 
 def _is_guest(raw: Raw, team: str) -> bool:
     """Unless it says that somebody is at home in `team`; of an organisation's people it says in which workspaces."""
-    profile = _dict(raw.get("profile"))
+    profile = part_of(raw, "profile")
     if any(part.get(key) for part in (raw, profile) for key in _LIMITS):
         return True
     return team not in teams_of(raw)
@@ -44,9 +44,9 @@ def _is_guest(raw: Raw, team: str) -> bool:
 
 def teams_of(raw: Raw) -> tuple[str, ...]:
     """The workspaces that somebody is said to be at home in; several where they are an organisation's."""
-    if teams := _dict(raw.get("enterprise_user")).get("teams"):
+    if teams := part_of(raw, "enterprise_user").get("teams"):
         return tuple(team for team in teams if isinstance(team, str) and is_id(team)) if isinstance(teams, list) else ()
-    home = id_of(raw, "team_id") or id_of(_dict(raw.get("profile")), "team")
+    home = id_of(raw, "team_id") or id_of(part_of(raw, "profile"), "team")
     return (home,) if home else ()
 
 
@@ -81,14 +81,21 @@ def text_of(raw: Raw, key: str) -> str:
     return clean(value) if isinstance(value, str) else ""
 
 
+def part_of(raw: Raw, key: str) -> Raw:
+    """A field's fields, none where it has none."""
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def error_of(answer: object) -> str:
+    """Slack's own word for what is wrong in an answer; "" where there is none."""
+    return text_of(answer, "error") if isinstance(answer, dict) else ""
+
+
 def id_of(raw: Raw, key: str) -> str:
     """A field's id, "" where it is none."""
     value = text_of(raw, key)
     return value if is_id(value) else ""
-
-
-def _dict(value: object) -> Raw:
-    return value if isinstance(value, dict) else {}
 
 
 def _narrowed(raw: Raw, kind: ChannelKind) -> ChannelKind:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from doppel.ids import is_id
 from doppel.records import Message, MessageKind, ts_key
 from doppel.slack.markup import NO_NAMES, Names, Raw, clean
+from doppel.slack.members import part_of
 from doppel.slack.message_text import MessageText, read_message
 
 SLACKBOT = "USLACKBOT"
@@ -49,7 +50,7 @@ def translate(
         thread_ts=timestamp(raw.get("thread_ts")),
         said=read.said,
     )
-    return SlackMessage(record, subtype, timestamp(_dict(raw.get("edited")).get("ts")) or "")
+    return SlackMessage(record, subtype, timestamp(part_of(raw, "edited").get("ts")) or "")
 
 
 def timestamp(value: object) -> str | None:
@@ -76,7 +77,7 @@ def _kind(raw: Raw, subtype: str | None, user: str | None, bots: Collection[str]
 
 def _user(raw: Raw) -> str | None:
     """Who said it; what is no id as Slack gives them is nobody."""
-    user = _text(raw.get("user")) or _text(_dict(raw.get("comment")).get("user"))
+    user = _text(raw.get("user")) or _text(part_of(raw, "comment").get("user"))
     return user if is_id(user) else None
 
 
@@ -88,7 +89,7 @@ def _posted_by_person(raw: Raw, user: str, names: Names) -> bool:
     """
     if user not in names.users:
         return False
-    profile, named = _dict(raw.get("user_profile")), _text(raw.get("username"))
+    profile, named = part_of(raw, "user_profile"), _text(raw.get("username"))
     known = (names.users[user], user, *(_text(profile.get(key)) for key in ("display_name", "real_name", "name")))
     return not named or named.casefold() in (name.casefold() for name in known)
 
@@ -98,9 +99,9 @@ def _author(raw: Raw, user: str | None, by_app: bool) -> str:
     if name := _text(raw.get("username")):
         return name
     through_app = bool(raw.get("bot_id"))
-    if (by_app or not through_app) and (name := _text(_dict(raw.get("bot_profile")).get("name"))):
+    if (by_app or not through_app) and (name := _text(part_of(raw, "bot_profile").get("name"))):
         return name
-    if not (by_app and through_app) and user != SLACKBOT and (profile := _dict(raw.get("user_profile"))):
+    if not (by_app and through_app) and user != SLACKBOT and (profile := part_of(raw, "user_profile")):
         names = (_text(profile.get(key)) for key in ("display_name", "real_name", "name"))
         if name := next((name for name in names if name), ""):
             return name
@@ -109,7 +110,3 @@ def _author(raw: Raw, user: str | None, by_app: bool) -> str:
 
 def _text(value: object) -> str:
     return clean(value) if isinstance(value, str) else ""
-
-
-def _dict(value: object) -> Raw:
-    return value if isinstance(value, dict) else {}

@@ -19,7 +19,7 @@ import jwt
 from doppel.errors import ConfigError, SlackError
 from doppel.ids import is_id
 from doppel.keys import Keys
-from doppel.slack.members import text_of
+from doppel.slack.members import error_of
 
 ISSUER = "https://slack.com"
 STATE_SECONDS = 600
@@ -98,7 +98,7 @@ class OAuthClient:
         given = {"code": code, "redirect_uri": redirect, "client_id": self._id, "client_secret": self._secret}
         answer = await self._json("POST", urljoin(self._api, method), given)
         if not answer.get("ok"):
-            code = text_of(answer, "error")
+            code = error_of(answer)
             raise SlackError(f"Slack refused ({code or 'without a reason'}); begin again.", code)
         return answer
 

@@ -156,14 +156,14 @@ class Sync:
         return self._report(len(self._stretches))
 
     def _plan(self, listed: Listed) -> None:
-        cursors, current_since = self._store.cursors(), self._current_since()
+        cursors, held, current_since = self._store.cursors(), self._store.held_channels(), self._current_since()
         self._names = {channel.id: channel.name for channel in listed.channels}
         for channel in listed.channels:
             cursor = cursors.get(channel.id, Cursor(channel.id))
             facts = listed.facts[channel.id]
             readable = facts.is_member is not False or (self._options.join and not channel.archived)
             # Who is in a channel that may be quoted from must stay right.
-            if (readable or self._store.holds(channel.id)) and (
+            if (readable or channel.id in held) and (
                 facts.num_members != cursor.num_members or cursor.members_at < self._members_since(current_since)
             ):
                 due = replace(cursor, num_members=facts.num_members)
@@ -176,9 +176,7 @@ class Sync:
             if facts.is_member and self._is_current(cursor, current_since):
                 self._stretches[channel.id].done = True
                 continue
-            self._put(
-                HISTORY, float("-inf"), channel.id, partial(self._begin, channel, facts.is_member is True, cursor)
-            )
+            self._put(HISTORY, float("-inf"), channel.id, partial(self._begin, channel, bool(facts.is_member), cursor))
         unread = self._store.unread_threads(self._stretches)
         self._add_threads(unread)
         self._look_again({(thread.channel, thread.thread_ts) for thread in unread}, current_since)
