@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
-from doppel.archive.channels import UNSEEN, merge_channels, move_channel, take_membership
+from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
 from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
@@ -50,7 +50,7 @@ WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
 NAMES_SECONDS = 30.0
 """How long names that a sync changed may be missed."""
-_KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE)
+_KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.MPIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +130,20 @@ class EventStore:
         if not self._is_known(connection):
             return True
         for change, at in changes:
-            self._apply(connection, change, at, outcome)
+            self._apply(connection, self._where_it_is_now(connection, change), at, outcome)
         if outcome.changed:
             note_change(connection, self.team)
         return outcome.unread
+
+    def _where_it_is_now(self, connection: Connection, change: Change) -> Change:
+        """The change, of the channel under the id that it has now: Slack's events may overtake each other."""
+        if isinstance(change, PersonChanged):
+            return change
+        moved = moved_channels(connection, self.team)
+        if isinstance(change, ChannelMoved):
+            now = moved.get(change.now, change.now)
+            return change if now == change.channel else replace(change, now=now)
+        return replace(change, channel=moved[change.channel]) if change.channel in moved else change
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:

@@ -133,7 +133,7 @@ TYPES = (
 )
 """The events that `changes_of` understands; the app subscribes to these."""
 
-_CONVERSATIONS = {"channel", "group"}
+_CONVERSATIONS = {"channel", "group", "mpim"}
 """The `channel_type` of what is archived: nobody's direct messages are."""
 _ENVELOPE = ("channel", "channel_type", "event_ts")
 
