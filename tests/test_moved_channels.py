@@ -1,4 +1,4 @@
-"""A channel whose id changed is one channel, by whichever of its ids it is named, and in whatever order that is told."""
+"""A channel whose id changed is one channel, whichever of its ids it is named by, in whatever order that is told."""
 
 from __future__ import annotations
 
