@@ -41,6 +41,7 @@ from doppel.slack.events import (
     PersonChanged,
     Reacted,
     Said,
+    missing_of,
 )
 from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
@@ -151,7 +152,9 @@ class EventStore:
                 pass
             case Said(channel, raw, changed):
                 # The news of a message may come again after its deletion: it tells how it was when it was written.
-                self._say(connection, channel, raw, at if changed else min(at, micros(str(raw["ts"]))), outcome)
+                self._say(
+                    connection, channel, raw, changed, at if changed else min(at, micros(str(raw["ts"]))), outcome
+                )
             case Deleted(channel, ts, held=True) if not self._concerns(connection, channel, ts):
                 pass
             case Deleted(channel, ts):
@@ -189,9 +192,11 @@ class EventStore:
         there = select(m.c.ts).where(m.c.team == self.team, m.c.channel == channel, m.c.ts == ts)
         return any(connection.execute(query).first() is not None for query in (kept, there))
 
-    def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
+    def _say(self, connection: Connection, channel: str, raw: Raw, changed: bool, at: int, outcome: _Outcome) -> None:
         if merge_channels(connection, self.team, [{"id": channel}], UNSEEN):
             outcome.unread = outcome.changed = True
+        if changed:
+            raw = self._attributed(connection, channel, raw)
         merger = Merger(connection, self._names(connection), at)
         merger.take(channel, [raw])
         if merger.erased:
@@ -199,6 +204,17 @@ class EventStore:
         outcome.changed |= merger.changed
         if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
             self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
+
+    def _attributed(self, connection: Connection, channel: str, raw: Raw) -> Raw:
+        """What somebody said as it reads now: theirs even if that isn't said, as what is nobody's can't be forgotten."""
+        stored = self._stored(connection, channel, str(raw["ts"])) if missing_of(raw) else None
+        return {**raw, **{key: stored[key] for key in missing_of(raw) if key in stored}} if stored else raw
+
+    def _stored(self, connection: Connection, channel: str, ts: str) -> Raw | None:
+        t = tables.messages
+        here = (t.c.team == self.team, t.c.channel == channel, t.c.ts == ts)
+        stored = connection.scalar(select(t.c.raw).where(*here))
+        return None if stored is None else stored_raw(stored)
 
     def _delete(self, connection: Connection, channel: str, ts: str, at: int, outcome: _Outcome) -> None:
         """Remove a message; one that is still to come is deleted beforehand."""
@@ -222,13 +238,11 @@ class EventStore:
         put_row(connection, t, key, values, {"looked_at": whole_at if is_whole else 0})
 
     def _react(self, connection: Connection, change: Reacted, at: int, outcome: _Outcome) -> None:
-        t = tables.messages
-        here = (t.c.team == self.team, t.c.channel == change.channel, t.c.ts == change.ts)
-        stored = connection.scalar(select(t.c.raw).where(*here))
+        stored = self._stored(connection, change.channel, change.ts)
         if stored is None:
             return
         merger = Merger(connection, self._names(connection), at)
-        merger.take(change.channel, [with_reaction(stored_raw(stored), change)])
+        merger.take(change.channel, [with_reaction(stored, change)])
         outcome.changed |= merger.changed
 
     def _change_channel(
