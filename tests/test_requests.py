@@ -59,7 +59,7 @@ class Workspaces:
     async def take(self, event_id: str, event: Raw) -> None:
         self.taken.append(event_id)
 
-    def missed(self) -> None:
+    def missed(self, until: int = 0) -> None:
         self.gaps += 1
 
 

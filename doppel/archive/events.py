@@ -206,7 +206,7 @@ class EventStore:
             self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
 
     def _attributed(self, connection: Connection, channel: str, raw: Raw) -> Raw:
-        """What somebody said as it reads now: theirs even if that isn't said, as what is nobody's can't be forgotten."""
+        """What somebody said as it reads now: theirs also where that isn't said, for them to be forgotten."""
         stored = self._stored(connection, channel, str(raw["ts"])) if missing_of(raw) else None
         return {**raw, **{key: stored[key] for key in missing_of(raw) if key in stored}} if stored else raw
 

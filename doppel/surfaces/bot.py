@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
@@ -93,8 +94,8 @@ class Handlers(Protocol):
     async def take(self, event_id: str, event: Raw) -> None:
         """An event; Slack is told that it came when this returns."""
 
-    def missed(self) -> None:
-        """Events did not come, or may not have."""
+    def missed(self, until: int = 0) -> None:
+        """Events did not come, or may not have, and will not `until` then, in microseconds."""
 
     async def command(self, user: str, channel: str, text: str) -> str:
         """`/doppel` and what stands behind it; returns what its user alone is to read, if anything."""
@@ -174,7 +175,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         withheld = body.get("type") == WITHHELD
         if withheld or not _FAILED.isdisjoint(request.headers.get("x-slack-retry-reason", ())):
             if there := teams.of(str(context.team_id)):
-                there.missed()
+                there.missed(_withheld_until(body))
             if withheld:
                 return BoltResponse(status=200)
         if body.get("type") == "event_callback" and isinstance(event, dict):
@@ -297,15 +298,28 @@ def _when(body: dict[str, Any]) -> int:
     return seconds * 1_000_000 + 999_999 if isinstance(seconds, int) else 0
 
 
-def mount_events(page: FastAPI, app: AsyncApp) -> None:
-    """Let the server of `page` take Slack's requests; what Slack never writes is a bad request."""
+def _withheld_until(body: dict[str, Any]) -> int:
+    """The end of the minute in which Slack withholds events, in microseconds; 0 where it names none."""
+    minute = body.get("minute_rate_limited")
+    return (minute + 60) * 1_000_000 if isinstance(minute, int) else 0
+
+
+def mount_events(page: FastAPI, app: AsyncApp, doubt: Callable[[], None] = lambda: None) -> None:
+    """Let the server of `page` take Slack's requests; what Slack never writes is a bad request.
+
+    `doubt` is called where something that may be Slack's was not taken.
+    """
 
     async def endpoint(request: Request) -> Response:
         asked = _readable(request, await request.body())
         if asked is None:
             return Response(status_code=400)
-        return to_starlette_response(await app.async_dispatch(asked))
+        answer = await app.async_dispatch(asked)
+        if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            doubt()
+        return to_starlette_response(answer)
 
+    page.state.too_large = lambda path: doubt() if path == EVENTS_PATH else None
     page.add_api_route(EVENTS_PATH, endpoint, methods=["POST"], include_in_schema=False)
     # Before the pages of the web chat, which take every path.
     page.router.routes.insert(0, page.router.routes.pop())
