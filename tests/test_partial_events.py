@@ -51,13 +51,3 @@ def test_an_edit_that_doesnt_say_whose_it_is_stays_its_authors(tmp_path: Path, a
     archive.forget(archive.find_user("U1"), messages=True, by="tests")
     archive.events(TEAM).take([(change, LATER * 10**6) for change in changes_of(CHANGED | {"message": edited}, BOT)])
     assert [m.text for m in archive.messages() if m.text] == []
-
-
-def test_a_deletion_without_its_message_leaves_nothing_of_it(tmp_path: Path, archive: Archive) -> None:
-    builder = ExportBuilder(TEAM).user("U1", "ada").channel("C1", "general").say("general", RAW["ts"], "Before.")
-    with open_export(builder.zip(tmp_path / "export.zip")) as export:
-        archive.import_export(export)
-    tombstone = {"type": "message", "subtype": "tombstone", "ts": RAW["ts"], "hidden": True}
-    event = without(CHANGED, "channel_type") | {"message": tombstone}
-    archive.events(TEAM).take([(change, LATER * 10**6) for change in changes_of(event, BOT)])
-    assert [m.text for m in archive.messages() if m.text] == []
