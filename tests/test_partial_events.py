@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive
+from doppel.bot.asked import question_of
 from doppel.slack.events import Deleted, Said, changes_of
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -39,6 +40,17 @@ def without(raw: dict[str, Any], *keys: str) -> dict[str, Any]:
 def test_what_is_left_out_is_known_from_the_rest(event: dict[str, Any], changes: list[Any] | None) -> None:
     expected = [Said("C1", event["message"])] if changes is None else changes
     assert changes_of(event, BOT) == expected
+
+
+@pytest.mark.parametrize("odd", [[], {}, [5], 5, True, {"id": "C1"}])
+def test_odd_fields_are_none(odd: Any) -> None:
+    said = Said("C1", without(EVENT, "channel", "channel_type") | {"text": "x"}, held=True)
+    assert changes_of(EVENT | {"text": "x", "channel_type": odd}, BOT) == [said]
+    for key in ("channel", "subtype", "ts", "user", "message", "previous_message", "deleted_ts", "item", "type"):
+        changes_of(EVENT | {key: odd}, BOT)
+        changes_of(CHANGED | {"message": RAW, key: odd}, BOT)
+    for key in ("blocks", "attachments", "files", "thread_ts", "text", "user", "bot_id"):
+        question_of(EVENT | {"type": "app_mention", "user": "U1", "text": "why?", key: odd}, BOT)
 
 
 def test_an_edit_that_doesnt_say_whose_it_is_stays_its_authors(tmp_path: Path, archive: Archive) -> None:

@@ -155,7 +155,7 @@ def changes_of(event: Raw, bot_user: str) -> list[Change]:
 
 def _message(event: Raw) -> list[Change]:
     channel, subtype = id_of(event, "channel"), text_of(event, "subtype")
-    held = event.get("channel_type") not in _CONVERSATIONS
+    held = text_of(event, "channel_type") not in _CONVERSATIONS
     if not channel or subtype == "message_replied":
         return []
     if subtype == "message_deleted" or "deleted_ts" in event:
@@ -187,7 +187,7 @@ def missing_of(raw: Raw) -> list[str]:
 
 def _new(event: Raw, held: bool) -> Raw | None:
     """A new message; None for the news of another one, such as that it has replies, and for a direct message."""
-    is_direct = held and event.get("channel_type")
+    is_direct = held and text_of(event, "channel_type")
     return None if is_direct or isinstance(event.get("message"), dict) else event
 
 

@@ -28,6 +28,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError
+from doppel.slack.block_text import dicts
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
@@ -44,6 +45,7 @@ HOME_OPENED = "app_home_opened"
 WITHHELD = "app_rate_limited"
 _FAILED = frozenset({"connection_failed", "http_error", "ssl_error", "too_many_redirects", "unknown_error"})
 """Why Slack sends something again: it did not come through, and others may not have either."""
+_INTERACTIVE = ("block_actions", "message_action", "shortcut", "view_submission", "view_closed")
 _STAMP = re.compile(r"[0-9]{1,12}")
 
 Bot = AsyncApp
@@ -338,8 +340,19 @@ def _readable(request: Request, body: bytes) -> AsyncBoltRequest | None:
     ids = (asked.context.team_id, asked.context.enterprise_id, asked.context.user_id, asked.context.channel_id)
     if not isinstance(asked.body, dict) or not all(id_ is None or isinstance(id_, str) for id_ in ids):
         return None
-    is_event = asked.body.get("type") == "event_callback"
-    return asked if not is_event or isinstance(asked.body.get("event"), dict) else None
+    return asked if _is_whole(asked.body) else None
+
+
+def _is_whole(body: Raw) -> bool:
+    """Whether a request holds what Bolt takes for granted in one of its type."""
+    kind, actions, view, team = (body.get(key) for key in ("type", "actions", "view", "team"))
+    if kind == "event_callback":
+        return isinstance(body.get("event"), dict)
+    if kind == "block_actions" and not any(text_of(action, "action_id") for action in dicts(actions)[:1]):
+        return False
+    if kind in ("view_submission", "view_closed") and not (isinstance(view, dict) and text_of(view, "type")):
+        return False
+    return kind not in _INTERACTIVE or team is None or isinstance(team, dict)
 
 
 @asynccontextmanager
