@@ -102,7 +102,7 @@ async def _hear(page: FastAPI, slack: _Slack) -> None:
         async with teams.running():
             if settings.slack_app_token.get_secret_value():
                 await _by_socket(run, bot, teams)
-            mount_events(page, bot)
+            mount_events(page, bot, teams.doubt)
             teams.begin()
             run.console.say("Slack's events are heard at /slack/events.")
             await asyncio.Event().wait()

@@ -189,6 +189,9 @@ async def test_one_person_has_only_so_many_asked_who_have_not_answered(
     assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
     assert "1 people whom you asked have not answered" in await say(doppel, "train <@U2>", user="U2")
     assert "in a direct message" in await say(doppel, "train <@U2>", user="U1")
+    (gone,) = direct_messages(slack, "U1")
+    slack.workspace.delete(gone["channel"], gone["ts"])
+    assert "was asked already" in await say(doppel, "train <@U2>", user="U2")
 
 
 async def test_guests_train_nobody_and_strangers_are_told_to_wait(doppel: Listening) -> None:
@@ -308,6 +311,22 @@ async def test_who_has_no_doppelganger_is_told_so(doppel: Listening, archive: Ar
     archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
     archive.record_consent(archive.find_user("U1"), ConsentAction.REVOKE, "tests")
     assert await say(doppel, "pause", user="U1") == told
+
+
+async def test_who_never_agreed_has_nothing_to_withdraw_and_may_still_be_asked(
+    doppel: Listening, archive: Archive
+) -> None:
+    told = "You have no doppelganger, so there is nothing to withdraw: nobody is answered as you."
+    assert await say(doppel, "consent withdraw", user="U1") == told
+    assert archive.consent_records() == []
+    assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
+
+
+async def test_who_is_deactivated_is_asked_once_they_are_back(doppel: Listening, slack: FakeSlack) -> None:
+    for deleted, told in ((True, "ada is deactivated in Slack, so nobody can ask them."), (False, "I asked")):
+        slack.workspace.update_user("U1", deleted=deleted)
+        await doppel.until(lambda deleted=deleted: doppel.archive.get_user(TEAM, "U1").deleted == deleted)
+        assert (await say(doppel, "train <@U1>", user="U2")).startswith(told)
 
 
 async def test_who_was_asked_in_a_message_that_is_gone_is_asked_again(doppel: Listening, slack: FakeSlack) -> None:

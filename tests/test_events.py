@@ -269,7 +269,7 @@ RAW = {"type": "message", "ts": "2.5", "user": "U1", "text": "x"}
     [
         (MESSAGE | {"event_ts": "2.5"}, [Said("C1", RAW)]),
         (MESSAGE | {"channel_type": "im"}, []),
-        (MESSAGE | {"channel_type": "mpim"}, []),
+        (MESSAGE | {"channel_type": "mpim"}, [Said("C1", RAW)]),
         ({"type": "message", "ts": "2.5"}, []),
         (MESSAGE | {"subtype": "message_changed", "message": RAW, "ts": "3.5"}, [Said("C1", RAW)]),
         (MESSAGE | {"subtype": "message_changed", "message": "x"}, []),

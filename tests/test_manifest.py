@@ -19,10 +19,10 @@ STREAMED = {"chat.startStream", "chat.appendStream", "chat.stopStream"}
 NOT_THE_BOTS = {"connections:write"}
 # Several scopes allow such a method, each for its kind of conversation.
 BY_KIND = {
-    "conversations.list": {"channels:read", "groups:read"},
-    "conversations.members": {"channels:read", "groups:read"},
-    "conversations.history": {"channels:history", "groups:history"},
-    "conversations.replies": {"channels:history", "groups:history"},
+    "conversations.list": {"channels:read", "groups:read", "mpim:read"},
+    "conversations.members": {"channels:read", "groups:read", "mpim:read"},
+    "conversations.history": {"channels:history", "groups:history", "mpim:history"},
+    "conversations.replies": {"channels:history", "groups:history", "mpim:history"},
     "conversations.open": {"im:write"},
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -59,7 +61,7 @@ class Workspaces:
     async def take(self, event_id: str, event: Raw) -> None:
         self.taken.append(event_id)
 
-    def missed(self) -> None:
+    def missed(self, until: int = 0) -> None:
         self.gaps += 1
 
 
@@ -130,8 +132,6 @@ async def test_a_whole_request_that_nobody_signed_is_refused(
 
 
 def event(**more: Any) -> bytes:
-    import json
-
     whole = {"type": "event_callback", "team_id": "T1", "event_id": "E1", "event": {"type": "message"}}
     return json.dumps(whole | more).encode()
 
@@ -163,3 +163,23 @@ async def test_a_signed_event_of_odd_fields_does_no_harm(
 ) -> None:
     answer = await client.post(EVENTS_PATH, content=event(**more), headers=signed(event(**more)))
     assert answer.status_code < 500
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "block_actions"},
+        {"type": "block_actions", "actions": []},
+        {"type": "block_actions", "actions": [5]},
+        {"type": "block_actions", "actions": {"action_id": "x"}},
+        {"type": "block_actions", "actions": [{"value": "x"}]},
+        {"type": "block_actions", "actions": [{"action_id": "x"}], "team": "T1"},
+        {"type": "view_submission"},
+        {"type": "view_submission", "view": ["modal"]},
+        {"type": "view_submission", "view": {"callback_id": "x"}},
+    ],
+)
+async def test_what_nobody_can_have_pressed_is_a_bad_request(client: httpx.AsyncClient, odd: dict[str, Any]) -> None:
+    payload = {"team": {"id": "T1"}, "user": {"id": "U1", "team_id": "T1"}} | odd
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    assert (await client.post(EVENTS_PATH, content=body, headers=signed(body) | FORM)).status_code == 400

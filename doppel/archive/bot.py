@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question to `user_id` whether they agree; `state` is open, agreed, declined or expired.
+    """A question to `user_id` whether they agree; `state` is open, agreed, declined, expired or deleted.
 
     `channel` is where `asked_by` asked for it; `posted_in` and `posted_ts` name the message that asks.
     """

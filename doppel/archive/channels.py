@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, or_, select, update
 
 from doppel.archive import tables
 from doppel.archive.putting import put_row
@@ -111,23 +111,35 @@ def drop_channel(connection: Connection, team: str, channel: str) -> None:
         connection.execute(delete(table).where(table.c.team == team, table.c[id_] == channel))
 
 
+def moved_channels(connection: Connection, team: str) -> dict[str, str]:
+    """Which id channels have now, by those that they had before."""
+    t = tables.moved_channels
+    return {row.id: row.now for row in connection.execute(select(t.c.id, t.c.now).where(t.c.team == team))}
+
+
 def move_channel(connection: Connection, team: str, old: str, new: str) -> bool:
     """Carry a channel over to another id, with all that was said there; whether it was known.
 
-    Of what both have, a message for example, the one under the new id stays.
+    What comes later and names it by the id that it had is of the same channel.
     """
     c = tables.channels
+    _note_move(connection, team, old, new)
     times = dict(connection.execute(select(c.c.id, c.c.as_of).where(c.c.team == team, c.c.id.in_((old, new)))).all())
     if old not in times:
         return False
     drop_channel(connection, team, new if times.get(new, UNSEEN) == UNSEEN else old)
     connection.execute(update(c).where(c.c.team == team, c.c.id == old).values(id=new))
     move_rows(connection, team, old, new)
+    _move_questions(connection, team, old, new)
     return True
 
 
 def move_rows(connection: Connection, team: str, old: str, new: str, among: Sequence[Table] = _OF_CHANNELS) -> None:
-    """Carry over what names a channel by its id, but for the channel itself, unless it is there already."""
+    """Carry over what names a channel by its id in these tables, but for the channel itself.
+
+    Of what both have the one under the new id stays, and of a message the last that happened to it.
+    """
+    _drop_earlier(connection, team, new, old)
     for table in among:
         other = table.alias()
         mine = and_(table.c.team == team, table.c.channel == old)
@@ -136,6 +148,30 @@ def move_rows(connection: Connection, team: str, old: str, new: str, among: Sequ
             same = [other.c[name] == table.c[name] for name in key]
             connection.execute(delete(table).where(mine, exists().where(other.c.channel == new, *same)))
         connection.execute(update(table).where(mine).values(channel=new))
+
+
+def _note_move(connection: Connection, team: str, old: str, new: str) -> None:
+    t = tables.moved_channels
+    connection.execute(delete(t).where(t.c.team == team, t.c.id == new))
+    connection.execute(update(t).where(t.c.team == team, t.c.now == old).values(now=new))
+    put_row(connection, t, {"team": team, "id": old}, {"now": new})
+
+
+def _drop_earlier(connection: Connection, team: str, channel: str, other: str) -> None:
+    """Delete the messages of a channel to which something later happened in the other: an edit, or a deletion."""
+    m, o = tables.messages, tables.messages.alias()
+    same = and_(o.c.team == m.c.team, o.c.channel == other, o.c.ts == m.c.ts)
+    later = or_(o.c.edited > m.c.edited, and_(o.c.edited == m.c.edited, o.c.as_of > m.c.as_of))
+    connection.execute(delete(m).where(m.c.team == team, m.c.channel == channel, exists().where(same, later)))
+
+
+def _move_questions(connection: Connection, team: str, old: str, new: str) -> None:
+    """What was asked and is still to be answered is answered where it can be read now."""
+    q = tables.questions
+    asked = connection.execute(select(q.c.event_id, q.c.event).where(q.c.team == team, q.c.event.is_not(None)))
+    for row in [row for row in asked if row.event and row.event.get("channel") == old]:
+        here = (q.c.team == team, q.c.event_id == row.event_id)
+        connection.execute(update(q).where(*here).values(event={**row.event, "channel": new}))
 
 
 def _ask_again(connection: Connection, here: Mapping[str, str], differs: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
 
@@ -17,6 +17,7 @@ from doppel.archive.channels import (
     hide_channels,
     merge_channels,
     move_rows,
+    moved_channels,
     take_members,
 )
 from doppel.archive.forgotten import read_unwanted
@@ -33,12 +34,16 @@ _DOUBTS = ("is_guest", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """How the messages of an export read: whose ids they hold, and where its channels are in the archive."""
+    """How the messages of an export read: whose ids they hold, and where its channels are in the archive.
+
+    `moved` are the ids that channels have now, by those that they had before.
+    """
 
     team: str
     names: Names
     bots: frozenset[str]
     channel_ids: Mapping[str, str]
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
@@ -47,8 +52,11 @@ def merge_directory(connection: Connection, export: Export) -> tuple[Directory, 
     export.team = team = merge_team(connection, export.teams, export.channels)
     people, unwanted = export.users, read_unwanted(connection, team)
     changed = merge_people(connection, team, people, as_of)
+    moved = moved_channels(connection, team)
     channels = [unwanted.channel(channel, people) for channel in export.channels]
-    channel_ids, places = _merge_channels(connection, team, channels, as_of)
+    now = [replace(channel, id=moved.get(channel.id, channel.id)) for channel in channels]
+    ids, places = _merge_channels(connection, team, now, as_of)
+    channel_ids = {channel.id: ids[moved.get(channel.id, channel.id)] for channel in channels}
     return read_directory(connection, team, channel_ids), changed | places
 
 
@@ -56,9 +64,12 @@ def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, 
     """The names of a workspace as they are now."""
     members, t = users(connection, team), tables.channels
     rows = connection.execute(select(t.c.id, t.c.name, t.c.kind).where(t.c.team == team)).all()
-    secret = frozenset(row.id for row in rows if row.kind != ChannelKind.PUBLIC)
-    names = Names({user.id: user.name for user in members}, {row.id: row.name for row in rows}, secret)
-    return Directory(team, names, frozenset(user.id for user in members if user.is_bot), channel_ids)
+    names, moved = {row.id: row.name for row in rows}, moved_channels(connection, team)
+    secret = {row.id for row in rows if row.kind != ChannelKind.PUBLIC}
+    names |= {old: names[now] for old, now in moved.items() if now in names}
+    secret |= {old for old, now in moved.items() if now in secret or now not in names}
+    read_as = Names({user.id: user.name for user in members}, names, frozenset(secret))
+    return Directory(team, read_as, frozenset(user.id for user in members if user.is_bot), channel_ids, moved)
 
 
 def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:

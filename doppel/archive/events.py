@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
-from doppel.archive.channels import UNSEEN, merge_channels, move_channel, take_membership
+from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
 from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
@@ -41,6 +41,7 @@ from doppel.slack.events import (
     PersonChanged,
     Reacted,
     Said,
+    missing_of,
 )
 from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
@@ -50,7 +51,7 @@ WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
 NAMES_SECONDS = 30.0
 """How long names that a sync changed may be missed."""
-_KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE)
+_KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.MPIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +131,20 @@ class EventStore:
         if not self._is_known(connection):
             return True
         for change, at in changes:
-            self._apply(connection, change, at, outcome)
+            self._apply(connection, self._where_it_is_now(connection, change), at, outcome)
         if outcome.changed:
             note_change(connection, self.team)
         return outcome.unread
+
+    def _where_it_is_now(self, connection: Connection, change: Change) -> Change:
+        """The change, of the channel under the id that it has now: Slack's events may overtake each other."""
+        if isinstance(change, PersonChanged):
+            return change
+        moved = moved_channels(connection, self.team)
+        if isinstance(change, ChannelMoved):
+            now = moved.get(change.now, change.now)
+            return change if now == change.channel else replace(change, now=now)
+        return replace(change, channel=moved[change.channel]) if change.channel in moved else change
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
         match change:
@@ -141,7 +152,9 @@ class EventStore:
                 pass
             case Said(channel, raw, changed):
                 # The news of a message may come again after its deletion: it tells how it was when it was written.
-                self._say(connection, channel, raw, at if changed else min(at, micros(str(raw["ts"]))), outcome)
+                self._say(
+                    connection, channel, raw, changed, at if changed else min(at, micros(str(raw["ts"]))), outcome
+                )
             case Deleted(channel, ts, held=True) if not self._concerns(connection, channel, ts):
                 pass
             case Deleted(channel, ts):
@@ -179,9 +192,11 @@ class EventStore:
         there = select(m.c.ts).where(m.c.team == self.team, m.c.channel == channel, m.c.ts == ts)
         return any(connection.execute(query).first() is not None for query in (kept, there))
 
-    def _say(self, connection: Connection, channel: str, raw: Raw, at: int, outcome: _Outcome) -> None:
+    def _say(self, connection: Connection, channel: str, raw: Raw, changed: bool, at: int, outcome: _Outcome) -> None:
         if merge_channels(connection, self.team, [{"id": channel}], UNSEEN):
             outcome.unread = outcome.changed = True
+        if changed:
+            raw = self._attributed(connection, channel, raw)
         merger = Merger(connection, self._names(connection), at)
         merger.take(channel, [raw])
         if merger.erased:
@@ -189,6 +204,17 @@ class EventStore:
         outcome.changed |= merger.changed
         if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
             self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
+
+    def _attributed(self, connection: Connection, channel: str, raw: Raw) -> Raw:
+        """What somebody said as it reads now: theirs also where that isn't said, for them to be forgotten."""
+        stored = self._stored(connection, channel, str(raw["ts"])) if missing_of(raw) else None
+        return {**raw, **{key: stored[key] for key in missing_of(raw) if key in stored}} if stored else raw
+
+    def _stored(self, connection: Connection, channel: str, ts: str) -> Raw | None:
+        t = tables.messages
+        here = (t.c.team == self.team, t.c.channel == channel, t.c.ts == ts)
+        stored = connection.scalar(select(t.c.raw).where(*here))
+        return None if stored is None else stored_raw(stored)
 
     def _delete(self, connection: Connection, channel: str, ts: str, at: int, outcome: _Outcome) -> None:
         """Remove a message; one that is still to come is deleted beforehand."""
@@ -212,13 +238,11 @@ class EventStore:
         put_row(connection, t, key, values, {"looked_at": whole_at if is_whole else 0})
 
     def _react(self, connection: Connection, change: Reacted, at: int, outcome: _Outcome) -> None:
-        t = tables.messages
-        here = (t.c.team == self.team, t.c.channel == change.channel, t.c.ts == change.ts)
-        stored = connection.scalar(select(t.c.raw).where(*here))
+        stored = self._stored(connection, change.channel, change.ts)
         if stored is None:
             return
         merger = Merger(connection, self._names(connection), at)
-        merger.take(change.channel, [with_reaction(stored_raw(stored), change)])
+        merger.take(change.channel, [with_reaction(stored, change)])
         outcome.changed |= merger.changed
 
     def _change_channel(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from doppel.archive import tables
-from doppel.archive.channels import UNSEEN
+from doppel.archive.channels import UNSEEN, moved_channels
 from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
@@ -55,15 +55,17 @@ class Merger:
     unchanged: int = 0
     erased: int = 0
     unwanted: Unwanted = field(init=False)
+    moved: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
         self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
+        self.moved = moved_channels(self.connection, self.directory.team)
         self.directory = replace(self.directory, names=self.unwanted.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
         """Messages of one channel, as Slack wrote them."""
-        for batch in _batches(self._rows(channel, raws)):
+        for batch in _batches(self._rows(self.moved.get(channel, channel), raws)):
             self._merge(batch)
 
     @property

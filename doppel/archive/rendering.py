@@ -29,7 +29,8 @@ _ID = re.compile(r'[@#"]([A-Z][A-Z0-9]+)[>|"]')
 
 
 def render_again(connection: Connection, directory: Directory, changed: Collection[str]) -> None:
-    """Render those messages anew that name one of the `changed` ids."""
+    """Render those messages anew that name one of the `changed` ids, or one that such a channel had before."""
+    changed = {*changed, *(old for old, now in directory.moved.items() if now in changed)}
 
     def is_concerned(row: AnyRow) -> bool:
         return not set(_ID.findall(row.raw)).isdisjoint(changed)

@@ -118,7 +118,9 @@ class SyncStore:
             rekey_named(connection, team, channels)
             changed = merge_people(connection, team, users, as_of)
             doubt_unlisted(connection, team, {user.id for user in users}, as_of)
-            changed |= merge_channels(connection, team, map(channel_values, channels), as_of)
+            unwanted = read_unwanted(connection, team, users)
+            places = [channel_values(unwanted.channel(channel, users)) for channel in channels]
+            changed |= merge_channels(connection, team, places, as_of)
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             _take_url(connection, team, url, as_of)
             self._directory, self._people = read_directory(connection, team, {}), users

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0012"
+HEAD = "0014"
 """The newest migration, known without importing Alembic."""
 
 RENDERING = 1
@@ -48,6 +48,15 @@ channels = Table(
     Column("members", JSON, nullable=False),
     Column("archived", Boolean, nullable=False),
     Column("as_of", BigInteger, nullable=False),
+)
+
+# The id that a channel had before, and the one it has `now`.
+moved_channels = Table(
+    "moved_channels",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("now", Key, nullable=False),
 )
 
 # Of when each field of a channel is known, in microseconds; -1 of what nothing told yet.

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from doppel.access import ConsentAction, ConsentRecord, is_refused
 from doppel.archive import tables
+from doppel.archive.channels import moved_channels
 from doppel.archive.database import errors_of, exclusive
 from doppel.archive.drafts import withdraw_drafts
 from doppel.archive.ledger import append_record, consent_records
@@ -116,7 +117,7 @@ class Waiting:
         with self._reading(connection) as beside:
             rows = beside.execute(select(t.c.team, t.c.limit, t.c.channel, t.c.subject)) if beside is not None else ()
             kept = {Restriction(row.team, Limit(row.limit), row.channel, row.subject) for row in rows}
-        return Restrictions(heard | kept)
+        return Restrictions(frozenset(_everywhere(connection, heard | kept)))
 
     def has_withdrawals(self, connection: Connection) -> bool:
         """Whether anything waits to be written to the ledger."""
@@ -192,6 +193,15 @@ class Waiting:
             assert engine is not None
             with engine.execution_options(writes=True).begin() as connection:
                 yield connection
+
+
+def _everywhere(connection: Connection, limits: Collection[Restriction]) -> Iterator[Restriction]:
+    """The limits, of a channel under the id that it has now as well."""
+    moved = {team: moved_channels(connection, team) for team in {limit.team for limit in limits if limit.channel}}
+    for limit in limits:
+        yield limit
+        if now := moved.get(limit.team, {}).get(limit.channel):
+            yield replace(limit, channel=now)
 
 
 def _is_by(record: ConsentRecord, user: User | None) -> bool:

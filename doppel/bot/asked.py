@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from doppel.slack.block_text import dicts
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.messages import timestamp
@@ -57,8 +58,7 @@ def question_of(event: Raw, bot_user: str) -> Question | None:
 
 def _shown(event: Raw) -> Raw:
     """What stands beside the text of a message; its rich text says the same, with the mention."""
-    blocks = event.get("blocks")
-    others = [b for b in blocks if isinstance(b, dict) and b.get("type") != "rich_text"] if blocks else []
+    others = [b for b in dicts(event.get("blocks")) if b.get("type") != "rich_text"]
     shown = {key: event[key] for key in ("attachments", "files", "file") if event.get(key)}
     return {**shown, "blocks": others} if others else shown
 

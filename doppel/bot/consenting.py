@@ -71,10 +71,11 @@ class Consenting:
     async def ask(self, user: User, asked_by: str, channel: str) -> bool:
         """Ask a person in a direct message; False where they were asked already and may still answer."""
         await self.expire()
+        if user.deleted:
+            raise ConsentError(f"{user.name} is deactivated in Slack, so nobody can ask them.")
         for request in await asyncio.to_thread(self._store.requests, "open", user.id):
-            if not await self._is_gone(request):
+            if not await self._settle_gone(request):
                 return False
-            await asyncio.to_thread(self._store.settle_request, request.id, "deleted")
         expires = time.time() + VALID_SECONDS
         request = Request(secrets.token_hex(8), user.id, asked_by, channel, round(expires * 1e6))
         people = {u.id: u for u in await asyncio.to_thread(self._archive.users, self._team)}
@@ -97,10 +98,18 @@ class Consenting:
             return reason(error) in _GONE
         return False
 
+    async def _settle_gone(self, request: Request) -> bool:
+        """End a request whose message was deleted; whether it was."""
+        is_gone = await self._is_gone(request)
+        if is_gone:
+            await asyncio.to_thread(self._store.settle_request, request.id, "deleted")
+        return is_gone
+
     async def asked_by(self, asker: str) -> int:
         """How many people somebody asked who may still answer."""
         await self.expire()
-        return sum(r.asked_by == asker for r in await asyncio.to_thread(self._store.requests, "open"))
+        asked = [r for r in await asyncio.to_thread(self._store.requests, "open") if r.asked_by == asker]
+        return sum([not await self._settle_gone(request) for request in asked])
 
     async def answer(self, request_id: str, presser: str, agrees: bool) -> None:
         """Take the answer to a request; nobody answers for somebody else, and nobody twice."""
@@ -121,8 +130,15 @@ class Consenting:
         await self._record(user_id, ConsentAction.GRANT)
 
     async def withdraw(self, user_id: str) -> int:
-        """A person withdraws: the persona stops, the adapter goes; returns how many versions went."""
-        return await self._withdraw(await self.person(user_id), f"slack:{user_id}")
+        """A person withdraws: the persona stops, the adapter goes; returns how many versions went.
+
+        Raises ConsentError for one who has neither agreed nor an adapter.
+        """
+        user = await self.person(user_id)
+        agreed = has_consent(await asyncio.to_thread(self._archive.consent_records, user))
+        if not agreed and not await asyncio.to_thread(self._adapters.folder(user).names):
+            raise ConsentError("You have no doppelganger, so there is nothing to withdraw: nobody is answered as you.")
+        return await self._withdraw(user, f"slack:{user_id}")
 
     async def forget(self, user_id: str, messages: bool) -> Receipt:
         """A person wants to be forgotten."""

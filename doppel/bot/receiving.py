@@ -72,9 +72,9 @@ class Receiver:
         if await self._inbox.accept(event_id, event):
             self._answering.begin(event_id, question)
 
-    def missed(self) -> None:
-        """Events did not come, or may not have: a sync is to read what they told of."""
-        self._feed.begin()
+    def missed(self, until: int = 0) -> None:
+        """Events did not come, or may not have, and will not `until` then: a sync is to read what they told of."""
+        self._feed.begin(until)
 
     async def _is_meant(self, question: Question) -> bool:
         """What stands in a thread without a mention is meant for the bot where it answered before."""

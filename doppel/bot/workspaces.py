@@ -69,6 +69,11 @@ class Workspaces:
         for parts in self._parts.values():
             parts.feed.begin()
 
+    def doubt(self) -> None:
+        """Something that Slack sent may have been lost, of whichever workspace."""
+        for parts in self._parts.values():
+            parts.feed.doubt()
+
     def end(self) -> None:
         """Events don't come any more."""
         self._is_heard = False

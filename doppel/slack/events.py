@@ -133,9 +133,10 @@ TYPES = (
 )
 """The events that `changes_of` understands; the app subscribes to these."""
 
-_CONVERSATIONS = {"channel", "group"}
+_CONVERSATIONS = {"channel", "group", "mpim"}
 """The `channel_type` of what is archived: nobody's direct messages are."""
 _ENVELOPE = ("channel", "channel_type", "event_ts")
+_SPEAKERS = ("user", "bot_id", "username", "comment")
 
 
 def changes_of(event: Raw, bot_user: str) -> list[Change]:
@@ -154,22 +155,40 @@ def changes_of(event: Raw, bot_user: str) -> list[Change]:
 
 def _message(event: Raw) -> list[Change]:
     channel, subtype = id_of(event, "channel"), text_of(event, "subtype")
-    held = event.get("channel_type") not in _CONVERSATIONS
+    held = text_of(event, "channel_type") not in _CONVERSATIONS
     if not channel or subtype == "message_replied":
         return []
-    if subtype == "message_deleted":
+    if subtype == "message_deleted" or "deleted_ts" in event:
         ts = timestamp(event.get("deleted_ts")) or timestamp(part_of(event, "previous_message").get("ts"))
         return [Deleted(channel, ts, held)] if ts else []
-    if held and subtype != "message_changed" and event.get("channel_type"):
-        return []
-    raw = event.get("message") if subtype == "message_changed" else event
-    if not isinstance(raw, dict) or timestamp(raw.get("ts")) is None:
+    raw = _changed(event) if subtype == "message_changed" else _new(event, held)
+    if raw is None or timestamp(raw.get("ts")) is None:
         return []
     shown = {key: value for key, value in raw.items() if key not in _ENVELOPE}
     said = Said(channel, shown, subtype == "message_changed", held)
     if subtype == "channel_convert_to_private":
         return [ChannelPrivate(channel), said]
     return [said]
+
+
+def _changed(event: Raw) -> Raw | None:
+    """A message as it reads now; when it was said, and by whom, doesn't change."""
+    raw, before = event.get("message"), part_of(event, "previous_message")
+    if not isinstance(raw, dict):
+        return None
+    return raw | {key: before[key] for key in missing_of(raw) if key in before}
+
+
+def missing_of(raw: Raw) -> list[str]:
+    """What a message as it reads now must have from before, as it doesn't say it."""
+    is_somebodys = any(raw.get(key) for key in _SPEAKERS) or raw.get("subtype") == "tombstone"
+    return [*([] if raw.get("ts") else ["ts"]), *([] if is_somebodys else ["user"])]
+
+
+def _new(event: Raw, held: bool) -> Raw | None:
+    """A new message; None for the news of another one, such as that it has replies, and for a direct message."""
+    is_direct = held and text_of(event, "channel_type")
+    return None if is_direct or isinstance(event.get("message"), dict) else event
 
 
 def _reaction(event: Raw, added: bool) -> list[Change]:

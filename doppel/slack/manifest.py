@@ -24,6 +24,8 @@ SCOPES: dict[str, str] = {
     "groups:read": "lists private channels that it is in and who is in them, to decide what may be shown where",
     "im:history": "reads what people write to it directly",
     "im:write": "asks people for their consent in a direct message",
+    "mpim:history": "reads group conversations that it was added to",
+    "mpim:read": "lists group conversations that it is in and who is in them, to decide what may be shown where",
     "reactions:read": "keeps reactions in the archive as they are in Slack",
     "users:read": "knows people's names, who is a guest and who is an admin",
 }
@@ -33,13 +35,14 @@ BACK = ("/slack/oauth_redirect", "/slack/signed-in")
 """Where browsers come back to from Slack: after the app was installed, after somebody signed in."""
 
 BOT_EVENTS = ("app_home_opened", "app_mention", "app_uninstalled", "message.im", "tokens_revoked")
-_HISTORY = ("message.channels", "message.groups")
+_HISTORY = ("message.channels", "message.groups", "message.mpim")
 
 EVENT_SCOPES: dict[str, str] = {
     "app_mention": "app_mentions:read",
     "message.channels": "channels:history",
     "message.groups": "groups:history",
     "message.im": "im:history",
+    "message.mpim": "mpim:history",
     "reaction_added": "reactions:read",
     "reaction_removed": "reactions:read",
     "member_joined_channel": "channels:read",

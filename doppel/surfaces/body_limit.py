@@ -26,6 +26,7 @@ class LimitedBody:
             return
         messages = await self._read(scope, receive)
         if messages is None:
+            _tell(scope)
             refusal = PlainTextResponse(TOO_LARGE, 413, {"connection": "close"})
             await refusal(scope, receive, send)
             return
@@ -49,3 +50,10 @@ class LimitedBody:
             if not message.get("more_body"):
                 break
         return messages if size <= self._most else None
+
+
+def _tell(scope: Any) -> None:
+    """Let the page know that something did not come through, if it is as Slack signs it."""
+    told = getattr(scope["app"].state, "too_large", None) if "app" in scope else None
+    if told and any(name == b"x-slack-signature" for name, _ in scope["headers"]):
+        told(scope["path"])

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
@@ -27,6 +28,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError
+from doppel.slack.block_text import dicts
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
@@ -43,6 +45,7 @@ HOME_OPENED = "app_home_opened"
 WITHHELD = "app_rate_limited"
 _FAILED = frozenset({"connection_failed", "http_error", "ssl_error", "too_many_redirects", "unknown_error"})
 """Why Slack sends something again: it did not come through, and others may not have either."""
+_INTERACTIVE = ("block_actions", "message_action", "shortcut", "view_submission", "view_closed")
 _STAMP = re.compile(r"[0-9]{1,12}")
 
 Bot = AsyncApp
@@ -93,8 +96,8 @@ class Handlers(Protocol):
     async def take(self, event_id: str, event: Raw) -> None:
         """An event; Slack is told that it came when this returns."""
 
-    def missed(self) -> None:
-        """Events did not come, or may not have."""
+    def missed(self, until: int = 0) -> None:
+        """Events did not come, or may not have, and will not `until` then, in microseconds."""
 
     async def command(self, user: str, channel: str, text: str) -> str:
         """`/doppel` and what stands behind it; returns what its user alone is to read, if anything."""
@@ -174,7 +177,7 @@ def build_bot(api_url: str, signing_secret: str, teams: Teams) -> AsyncApp:
         withheld = body.get("type") == WITHHELD
         if withheld or not _FAILED.isdisjoint(request.headers.get("x-slack-retry-reason", ())):
             if there := teams.of(str(context.team_id)):
-                there.missed()
+                there.missed(_withheld_until(body))
             if withheld:
                 return BoltResponse(status=200)
         if body.get("type") == "event_callback" and isinstance(event, dict):
@@ -297,15 +300,28 @@ def _when(body: dict[str, Any]) -> int:
     return seconds * 1_000_000 + 999_999 if isinstance(seconds, int) else 0
 
 
-def mount_events(page: FastAPI, app: AsyncApp) -> None:
-    """Let the server of `page` take Slack's requests; what Slack never writes is a bad request."""
+def _withheld_until(body: dict[str, Any]) -> int:
+    """The end of the minute in which Slack withholds events, in microseconds; 0 where it names none."""
+    minute = body.get("minute_rate_limited")
+    return (minute + 60) * 1_000_000 if isinstance(minute, int) else 0
+
+
+def mount_events(page: FastAPI, app: AsyncApp, doubt: Callable[[], None] = lambda: None) -> None:
+    """Let the server of `page` take Slack's requests; what Slack never writes is a bad request.
+
+    `doubt` is called where something that may be Slack's was not taken.
+    """
 
     async def endpoint(request: Request) -> Response:
         asked = _readable(request, await request.body())
         if asked is None:
             return Response(status_code=400)
-        return to_starlette_response(await app.async_dispatch(asked))
+        answer = await app.async_dispatch(asked)
+        if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            doubt()
+        return to_starlette_response(answer)
 
+    page.state.too_large = lambda path: doubt() if path == EVENTS_PATH else None
     page.add_api_route(EVENTS_PATH, endpoint, methods=["POST"], include_in_schema=False)
     # Before the pages of the web chat, which take every path.
     page.router.routes.insert(0, page.router.routes.pop())
@@ -324,8 +340,19 @@ def _readable(request: Request, body: bytes) -> AsyncBoltRequest | None:
     ids = (asked.context.team_id, asked.context.enterprise_id, asked.context.user_id, asked.context.channel_id)
     if not isinstance(asked.body, dict) or not all(id_ is None or isinstance(id_, str) for id_ in ids):
         return None
-    is_event = asked.body.get("type") == "event_callback"
-    return asked if not is_event or isinstance(asked.body.get("event"), dict) else None
+    return asked if _is_whole(asked.body) else None
+
+
+def _is_whole(body: Raw) -> bool:
+    """Whether a request holds what Bolt takes for granted in one of its type."""
+    kind, actions, view, team = (body.get(key) for key in ("type", "actions", "view", "team"))
+    if kind == "event_callback":
+        return isinstance(body.get("event"), dict)
+    if kind == "block_actions" and not any(text_of(action, "action_id") for action in dicts(actions)[:1]):
+        return False
+    if kind in ("view_submission", "view_closed") and not (isinstance(view, dict) and text_of(view, "type")):
+        return False
+    return kind not in _INTERACTIVE or team is None or isinstance(team, dict)
 
 
 @asynccontextmanager

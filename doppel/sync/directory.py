@@ -12,7 +12,8 @@ from doppel.slack.api import Json, SlackApi
 from doppel.slack.members import channel_of, id_of, text_of, user_of
 
 PAGE = 200
-PUBLIC, PRIVATE = "public_channel", "private_channel"
+PUBLIC = "public_channel"
+_NOT_FOR_ALL = {"private_channel": "Private channels", "mpim": "Group conversations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,21 @@ def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None
 
 
 def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
-    """Public channels and the private ones that the bot is in; without the right to the latter, the former."""
+    """Public channels, and the private ones and group conversations that the bot is in, as far as it may list them."""
     try:
-        return _list(api, f"{PUBLIC},{PRIVATE}")
+        return _list(api, ",".join((PUBLIC, *_NOT_FOR_ALL)))
     except SlackError as error:
         if error.code != "missing_scope":
             raise
-        found = _list(api, PUBLIC)
-        warn(f"Private channels are left out: {error}")
-        return found
+    found = _list(api, PUBLIC)
+    for kind, what in _NOT_FOR_ALL.items():
+        try:
+            found += _list(api, kind)
+        except SlackError as error:
+            if error.code != "missing_scope":
+                raise
+            warn(f"{what} are left out: {error}")
+    return found
 
 
 def _list(api: SlackApi, types: str) -> list[Json]:

@@ -23,6 +23,8 @@ from doppel.slack.messages import timestamp
 
 BEAT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
+MINUTE = 60_000_000
+"""For how long Slack withholds events at a time, in microseconds."""
 BATCH = 200
 """Events that are written together when they come faster than they can be written one by one."""
 
@@ -49,6 +51,7 @@ class EventFeed:
         self._queue: asyncio.Queue[tuple[Change, int]] = asyncio.Queue()
         self._pending = 0
         self._since: int | None = None
+        self._told: int | None = None
         self._wants_sync = False
         self._hurry = asyncio.Event()
 
@@ -61,10 +64,17 @@ class EventFeed:
             self._queue.put_nowait((change, at))
             self._pending += 1
 
-    def begin(self) -> None:
-        """From now on events come; what came before may be missing."""
-        self._since, self._wants_sync = self._micros_now(), True
+    def begin(self, after: int = 0) -> None:
+        """From now on events come, or from a moment soon `after` it; what came before may be missing."""
+        now = self._micros_now()
+        self._since, self._wants_sync = max(now, min(after, now + MINUTE)), True
         self._hurry.set()
+
+    def doubt(self) -> None:
+        """What came before may be missing, if anything did: the next sync reads it, and none is asked for."""
+        if self._since is not None:
+            self._since = max(self._since, self._micros_now())
+            self._hurry.set()
 
     def end(self) -> None:
         """Events don't come any more."""
@@ -127,10 +137,14 @@ class EventFeed:
 
     async def _tell(self) -> None:
         since, until = self._since, self._micros_now()
-        if since is None:
+        if since is None or since != self._told:
+            # What was told before the gap must not be believed, however long events wait to be written.
             await asyncio.to_thread(self._store.stop_listening)
-        elif self._pending == 0:
+        if since is not None and since > until:
+            return
+        if since is not None and self._pending == 0:
             await asyncio.to_thread(self._store.listen, since, until)
+            self._told = since
         if self._wants_sync and await asyncio.to_thread(self._ask_sync):
             self._wants_sync = False
 

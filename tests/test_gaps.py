@@ -1,0 +1,141 @@
+"""What ends "listening without a gap", so that the next sync reads again what events may not have told of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from doppel.archive import Archive
+from doppel.slack.markup import Raw
+from doppel.surfaces.body_limit import BODY_BYTES, LimitedBody
+from doppel.surfaces.bot import EVENTS_PATH, Teams, build_bot, mount_events
+from doppel.sync import feed as feeds
+from doppel.sync.feed import EventFeed
+
+TEAM, BOT = "T1", "U0FAKEBOT1"
+MESSAGE = {"type": "message", "channel": "C1", "channel_type": "channel", "ts": "1700000000.000100", "user": "U1"}
+
+
+class Town:
+    """A feed with a clock that is set by hand, and what it asked for. While it isn't `calm`, nothing is written."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive, self.now, self.syncs, self.calm = archive, time.time(), 0, asyncio.Event()
+        self.calm.set()
+        self.feed = EventFeed(archive.events(TEAM), BOT, self._ask, self._wait, lambda: self.now)
+
+    def since(self) -> float | None:
+        """Since when nothing was missed, in seconds."""
+        found = self.archive.heard_since(TEAM)
+        return None if found is None else found / 1_000_000
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.005)
+
+    def _ask(self) -> bool:
+        self.syncs += 1
+        return True
+
+    async def _wait(self) -> None:
+        await self.calm.wait()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "BEAT_SECONDS", 0.01)
+
+
+async def test_after_a_gap_nothing_is_believed_while_events_wait_to_be_written(archive: Archive) -> None:
+    town = Town(archive)
+    async with town.feed.running():
+        town.feed.begin()
+        await town.until(lambda: town.since() is not None)
+        town.calm.clear()
+        town.feed.put(MESSAGE)
+        town.now += 5
+        town.feed.begin()
+        await town.until(lambda: town.since() is None)
+        town.calm.set()
+        await town.until(lambda: town.since() == pytest.approx(town.now))
+
+
+async def test_while_slack_withholds_events_no_sync_is_asked_for_and_nothing_believed(archive: Archive) -> None:
+    town = Town(archive)
+    async with town.feed.running():
+        town.feed.begin()
+        await town.until(lambda: town.syncs == 1)
+        end = town.now + 40
+        town.feed.begin(round(end * 1_000_000))
+        await town.until(lambda: town.since() is None)
+        await asyncio.sleep(0.05)
+        assert (town.syncs, town.since()) == (1, None)
+        town.now = end + 1
+        await town.until(lambda: town.syncs == 2)
+        assert town.since() == pytest.approx(end)
+
+
+async def test_a_doubt_ends_it_and_asks_for_no_sync(archive: Archive) -> None:
+    town = Town(archive)
+    async with town.feed.running():
+        town.feed.doubt()
+        town.feed.begin()
+        await town.until(lambda: town.since() is not None and town.syncs == 1)
+        town.now += 5
+        town.feed.doubt()
+        await town.until(lambda: town.since() == pytest.approx(town.now))
+        assert town.syncs == 1
+
+
+class OneTeam:
+    """A workspace at work that fails at what it takes."""
+
+    def knows(self, team: str) -> bool:
+        return True
+
+    def of(self, team: str) -> OneTeam:
+        return self
+
+    async def take(self, event_id: str, event: Raw) -> None:
+        raise OSError("disk full")
+
+
+@pytest.mark.parametrize(
+    ("size", "path", "headers", "doubts"),
+    [
+        (BODY_BYTES + 1, EVENTS_PATH, {"x-slack-signature": "v0=1"}, 1),
+        (BODY_BYTES + 1, EVENTS_PATH, {}, 0),
+        (BODY_BYTES + 1, "/elsewhere", {"x-slack-signature": "v0=1"}, 0),
+        (10, EVENTS_PATH, {"x-slack-signature": "v0=1"}, 0),
+    ],
+)
+async def test_an_event_that_is_too_large_to_be_taken(
+    size: int, path: str, headers: dict[str, str], doubts: int
+) -> None:
+    told: list[None] = []
+    page = FastAPI()
+    page.add_middleware(LimitedBody)
+    bot = build_bot("https://slack.example/api/", "secret", cast(Teams, OneTeam()))
+    mount_events(page, bot, lambda: told.append(None))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url="http://doppel") as client:
+        answer = await client.post(path, content=b"x" * size, headers=headers)
+    assert (answer.status_code == 413, len(told)) == (size > BODY_BYTES, doubts)
+
+
+async def test_an_event_that_could_not_be_taken(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[None] = []
+    page = FastAPI()
+    # As with Socket Mode, where Slack signs nothing.
+    mount_events(page, build_bot("https://slack.example/api/", "", cast(Teams, OneTeam())), lambda: told.append(None))
+    body = {"type": "event_callback", "team_id": TEAM, "event_id": "E1", "event": MESSAGE}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url="http://doppel") as client:
+        answer = await client.post(EVENTS_PATH, json=body)
+    assert (answer.status_code, len(told)) == (500, 1)
+    assert "disk full" not in answer.text + caplog.text
