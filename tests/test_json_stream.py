@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive, ImportReport
-from doppel.slack import export, json_stream
+from doppel.slack import export_files, json_stream
 from doppel.slack.export import open_export
 from doppel.slack.json_stream import Unread, elements
 from tests.fakes.export_builder import ExportBuilder, small_team
@@ -154,7 +154,7 @@ def test_whatever_is_there_reads_as_json_reads_it(seed: int, monkeypatch: pytest
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large."""
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0)
 
 
 def take_in(where: Path | str, builder: ExportBuilder, path: Path) -> ImportReport:
@@ -171,7 +171,7 @@ def test_an_export_reads_the_same_either_way(tmp_path: Path, monkeypatch: pytest
     builder = small_team().put("general/canvas_1.json", '[{"id": "F1"}]').say("general", 1700000300.5, "A number.")
     builder.lists["users"].append({"name": "without an id"})
     take_in(tmp_path / "whole.db", builder, tmp_path / "export.zip")
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0)
     report = take_in(tmp_path / "streamed.db", builder, tmp_path / "export.zip")
     assert rows(tmp_path / "streamed.db") == rows(tmp_path / "whole.db")
     assert report.skipped == {"canvas": 1, "no id": 1}
@@ -193,7 +193,7 @@ def test_a_large_day_that_breaks_off_is_left_out_whole_as_a_small_one_is(
 def test_a_message_that_is_not_read_is_counted_and_the_rest_of_its_day_comes(
     tmp_path: Path, where: Path | str, is_large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0 if is_large else 2**26)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**26)
     deep = "[" * 2000 + "]" * 2000
     day = '[{"ts": "1700000500.1", "text": "a"}, {"ts": "1700000500.2", "x": %s}, {"ts": "1700000500.3", "text": "b"}]'
     huge = json.dumps([{"ts": "1700000600.1", "text": "x" * 2 * HUGE}, {"ts": "1700000600.2", "text": "c"}])
