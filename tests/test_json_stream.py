@@ -13,7 +13,7 @@ import pytest
 from doppel.archive import Archive, ImportReport
 from doppel.slack import export_files, json_stream
 from doppel.slack.export import open_export
-from doppel.slack.json_stream import Unread, elements
+from doppel.slack.json_stream import Unread, abouts, elements
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 LARGE, DEEP = Unread.TOO_LARGE, Unread.TOO_DEEP
@@ -65,6 +65,38 @@ def test_an_array_is_what_json_says(text: str) -> None:
 @pytest.mark.usefixtures("read_bytes")
 @pytest.mark.parametrize("text", BROKEN)
 def test_what_json_refuses_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(elements(io.BytesIO(text.encode())))
+
+
+SHAPES: list[tuple[str, list[Any]]] = [
+    ('{"ok": true, "messages": [1, {"a": [2]}], "users": [3], "more": {"messages": [4]}}', [1, {"a": [2]}]),
+    (' {"channels": [{"id": "C1"}]}\n', [{"id": "C1"}]),
+    ('{"id": "C1", "members": ["U1"]}\n{"id": "C2"}', [{"id": "C1", "members": ["U1"]}, {"id": "C2"}]),
+    ('{"ts": "1", "text": "a"}\r\n\r\n{"ts": "2", "text": "b', [{"ts": "1", "text": "a"}, Unread.BROKEN]),
+    ('{"id": "a"}\nnonsense\n{"id": "b"}', [{"id": "a"}, Unread.BROKEN, {"id": "b"}]),
+    ('{"t": 0, "id": "C1", "m": [1]}{"t": 3, "id": "C1"}{"t": 1, "id": "C1", "m": [2]}', [1, 2]),
+]
+
+
+@pytest.mark.usefixtures("read_bytes")
+@pytest.mark.parametrize(("text", "expected"), SHAPES)
+def test_objects_that_hold_entries_and_lines(text: str, expected: list[Any]) -> None:
+    assert list(elements(io.BytesIO(text.encode()))) == expected
+
+
+def test_an_object_that_is_too_large_for_memory_is_gone_through() -> None:
+    text = '{"a": [[0]], "name": "x", "messages": [%s{"ts": "1"}], "b": {"c": [1]}}' % ('{"ts": "0"},' * (HUGE // 8))
+    found = list(elements(io.BytesIO(text.encode())))
+    assert (len(found), found[-1]) == (HUGE // 8 + 1, {"ts": "1"})
+    assert list(abouts(io.BytesIO(text.encode()))) == [{"name": "x", "b": {"c": [1]}}]
+    line = json.dumps({"ts": "1", "text": "x" * 2 * HUGE})
+    assert list(elements(io.BytesIO(f'{{"id": 1}}\n{line}\n{{"id": 2}}'.encode()))) == [{"id": 1}, LARGE, {"id": 2}]
+
+
+@pytest.mark.usefixtures("read_bytes")
+@pytest.mark.parametrize("text", ['{"messages": [1', '{"messages": {}}', '{"a": [1]}', '{"ts": "1"}', "{]", '{"id": }'])
+def test_objects_that_hold_none_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         list(elements(io.BytesIO(text.encode())))
 

@@ -42,7 +42,7 @@ from doppel.slack.export_names import (
 )
 from doppel.slack.json_stream import Unread
 from doppel.slack.markup import Raw, clean
-from doppel.slack.members import channel_name, channel_of, id_of, narrower, teams_of, user_of
+from doppel.slack.members import LIMITS, channel_name, channel_of, id_of, narrower, teams_of, user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Parts, Source, open_source
 
@@ -208,8 +208,10 @@ class Export:
                 self._days.setdefault(next(iter(ids), name or Path(parts[0]).stem), []).append(parts)
 
     def _people(self) -> Iterable[Raw]:
-        present = [name for name in PEOPLE if (name,) in self._files]
-        return _Merged([self._list(name) for name in present or PEOPLE[:1]])
+        workspace, organisation = PEOPLE
+        if (organisation,) not in self._files:
+            return self._list(workspace)
+        return _Merged(self._list(workspace) if (workspace,) in self._files else (), self._list(organisation))
 
     def _skip_canvases(self, parts: Parts) -> None:
         for canvas in self._files.load(parts) or ():
@@ -339,19 +341,24 @@ class _Chosen:
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """The entries of several lists, of each id those of the first list that has it."""
+    """The people of a workspace and of its organisation; who is in both is called as in the workspace.
 
-    lists: Sequence[Iterable[Raw]]
+    Where one of the two takes rights away, that counts.
+    """
+
+    workspace: Iterable[Raw]
+    organisation: Iterable[Raw]
 
     def __iter__(self) -> Iterator[Raw]:
-        seen: set[str] = set()
-        for entries in self.lists:
-            new = set()
-            for entry in entries:
-                if (id_ := id_of(entry, "id")) not in seen:
-                    new.add(id_)
-                    yield entry
-            seen |= new
+        own = {id_of(person, "id"): person for person in self.workspace}
+        for person in self.organisation:
+            yield _joined(own.pop(id_of(person, "id"), {}), person)
+        yield from own.values()
+
+
+def _joined(own: Raw, other: Raw) -> dict[str, Any]:
+    doubts = {key: True for key in (*LIMITS, "deleted") if own.get(key) or other.get(key)}
+    return {**other, **{key: value for key, value in own.items() if value not in (None, "", {})}, **doubts}
 
 
 def _called(name: str, named: Mapping[str, set[str]]) -> set[str]:
@@ -360,7 +367,5 @@ def _called(name: str, named: Mapping[str, set[str]]) -> set[str]:
 
 
 def _known(teams: Iterable[str]) -> Counter[str]:
-    """How often each is named; the ids of organisations, which begin with E, only where there are no others."""
-    found = Counter(team for team in teams if team)
-    workspaces = Counter({team: number for team, number in found.items() if not team.startswith("E")})
-    return workspaces or found
+    """How often each workspace is named; the ids of organisations, which begin with E, are no workspaces'."""
+    return Counter(team for team in teams if team and not team.startswith("E"))

@@ -29,7 +29,9 @@ _DAY = re.compile(
 _MONTH = re.compile(rf"\d{{4}}({_BETWEEN}\d\d)?{_JSON}", re.IGNORECASE | re.ASCII)
 _DAY_OF_OTHERS = re.compile(rf"\d\d?({_BETWEEN})\d\d?\1\d{{4}}(?:\D.*)?{_JSON}", re.IGNORECASE | re.ASCII)
 """Day and month go before the year, in whichever order."""
-_LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}
+_LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+_MARK_OF_WINDOWS = ":zone.identifier"
+"""Ends the names of files that Windows makes beside what came from elsewhere, where they are copied."""
 _TEAMS = "teams"
 """The folder of an organisation's export that holds a folder for each workspace."""
 _ZIPS = (".zip", ".7z", ".rar", ".gz", ".tar", ".tgz")
@@ -76,7 +78,9 @@ def is_canvas(parts: Parts) -> bool:
 
 def is_list(parts: Parts) -> bool:
     """Whether it is a file of the export itself, read or not."""
-    return len(parts) == 1 and (parts[0] in {*PEOPLE, *LISTS} or Path(parts[0]).stem.lower() in _NOT_MESSAGES)
+    if len(parts) > 1:
+        return parts[0].lower() in _NOT_MESSAGES and not is_part(parts)
+    return parts[0] in {*PEOPLE, *LISTS} or Path(parts[0]).stem.lower() in _NOT_MESSAGES
 
 
 def is_json(parts: Parts) -> bool:
@@ -146,4 +150,5 @@ def of_organisation(root: Parts, files: Mapping[Parts, Parts]) -> dict[Parts, Pa
 
 
 def _is_junk(parts: Parts) -> bool:
-    return any(part.lower() in _LEFT_BEHIND or part.startswith(".") for part in parts)
+    left_behind = any(part.lower() in _LEFT_BEHIND or part.startswith(".") for part in parts)
+    return left_behind or parts[-1].lower().endswith(_MARK_OF_WINDOWS)

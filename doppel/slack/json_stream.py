@@ -106,7 +106,7 @@ def _held_by(found: Any) -> Iterator[Any]:
     held = next((found[name] for name in HELD[:2] if isinstance(found.get(name), list)), None)
     is_entry = "id" in found or ("ts" in found and not found.keys().isdisjoint(("type", "text")))
     if held is None and not is_entry:
-        held = next((found[name] for name in HELD[2:] if isinstance(found.get(name), list)), None)
+        held = next((found[name] for name in HELD[2:] if found.get(name) and isinstance(found[name], list)), None)
     if held is None and not is_entry:
         raise ValueError("an object that holds no entries")
     if held is not None:
@@ -238,7 +238,7 @@ class _Text:
         return False
 
     def _pass(self, alone: bool = False) -> None:
-        """Pass an element without keeping it, or an object that stands `alone`; raises ValueError where it doesn't end."""
+        """Pass an element, or an object that stands `alone`, unkept; raises ValueError where it doesn't end."""
         depth = 0
         while True:
             mark = self._next(_STRUCTURE)
