@@ -270,9 +270,11 @@ def test_a_file_that_says_another_id_is_not_the_channels_that_is_called_so(tmp_p
         assert [channel.id for channel in export.channels if channel.kind is ChannelKind.UNKNOWN] == ["C0PRIVATE1"]
 
 
-def test_a_file_of_several_channels_is_none_of_theirs(tmp_path: Path) -> None:
-    lines = "\n".join(json.dumps({**said, "channel": id_}) for said, id_ in ((HI, "C0GENERAL1"), (HO, "C0PRIVATE1")))
-    builder = ExportBuilder().channel("C0GENERAL1", "general").put("all.jsonl", lines)
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_file_of_several_channels_is_none_of_theirs(tmp_path: Path, is_array: bool) -> None:
+    said = [{**HI, "channel": "C0GENERAL1"}, {**HO, "channel": "C0PRIVATE1"}]
+    text = json.dumps(said) if is_array else "\n".join(map(json.dumps, said))
+    builder = ExportBuilder().channel("C0GENERAL1", "general").put("general.json", text)
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
         assert (read(export), +export.skipped) == ([], {"file of several channels": 1})
 
@@ -329,6 +331,20 @@ def test_what_was_given_instead_of_an_export_is_said(
         builder.put(name, data)
     with pytest.raises(BadInputError, match=re.escape(sentence)):
         open_export(getattr(builder, kind)(tmp_path / "export"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_list_that_is_there_twice_opens_nothing(tmp_path: Path, kind: str, differs: bool) -> None:
+    builder = ExportBuilder().channel("C1", "plans", is_private=True).say("plans", "1700000000.1", "hi")
+    builder.put("CHANNELS.JSON", builder.contents()["channels.json"].replace(b"true", b"false" if differs else b"true"))
+    path = getattr(builder, kind)(tmp_path / "export")
+    if differs:
+        with pytest.raises(BadInputError, match="twice, and they differ"):
+            open_export(path)
+        return
+    with open_export(path) as export:
+        assert (read(export), export.channels[0].kind) == ([("C1", "hi")], ChannelKind.PRIVATE)
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])

@@ -190,10 +190,19 @@ class Export:
             if is_part(parts):
                 days.setdefault(parts[0], []).append(parts)
             elif len(parts) == 1 and is_json(parts) and not is_list(parts):
-                self._whole.append(parts)
+                self._consider(parts)
             elif not is_canvas(parts) and not is_list(parts):
                 self.skipped["other file"] += 1
         return days
+
+    def _consider(self, parts: Parts) -> None:
+        """A file that may be a channel's; one that mustn't be read may be anything."""
+        try:
+            self._files.check([parts])
+        except BadInputError:
+            self.skipped["file too large"] += 1
+        else:
+            self._whole.append(parts)
 
     def _take_whole_channels(self) -> None:
         """Other tools write one file for each channel, beside the lists."""

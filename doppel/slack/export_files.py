@@ -77,6 +77,8 @@ class ExportFiles:
                 ids |= {id_ for key in _ID_KEYS if (id_ := id_of(said, key))[:1] in _KINDS}
                 ids |= {id_ for part in told[1:] if (id_ := id_of(part, "id"))[:1] in _KINDS}
                 names += [text_of(part, "name") for part in told if "ts" not in part]
+        messages = (raw for raw in self.load(parts) or () if isinstance(raw, dict))
+        ids |= {id_ for raw in messages if (id_ := id_of(raw, "channel"))[:1] in _KINDS}
         return ids, next(filter(None, names), "")
 
     def _is_broken(self, parts: Parts) -> bool:

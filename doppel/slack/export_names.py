@@ -41,12 +41,12 @@ _CODE_PAGES = ("cp437", "cp850", "cp852", "cp1252", "cp1250", "cp866", "cp1251",
 
 def named(files: Iterable[Parts]) -> dict[Parts, Parts]:
     """The files but for what systems leave behind, the export's own lists under their names in lower case."""
-    found = {parts: parts for parts in files if not _is_junk(parts)}
-    for parts in list(found):
-        lower = (*parts[:-1], parts[-1].lower())
-        if lower[-1] in {*LISTS, *PEOPLE} and lower not in found:
-            found[lower] = found.pop(parts)
-    return found
+    lists = {*LISTS, *PEOPLE}
+    return {
+        (*parts[:-1], parts[-1].lower()) if parts[-1].lower() in lists else parts: parts
+        for parts in files
+        if not _is_junk(parts)
+    }
 
 
 def is_day(name: str) -> bool:

@@ -164,12 +164,17 @@ class ZipSource:
 
 
 def _by_place(files: Iterable[tuple[Parts, T]], same: Callable[[T, T], bool]) -> tuple[dict[Parts, T], set[Parts]]:
-    """Each file where it stands, the first of several; and where there are several that differ."""
+    """Each file where it stands, the first of several, and where there are several that differ.
+
+    To Windows names that differ in their case are one.
+    """
     found: dict[Parts, T] = {}
+    places: dict[Parts, Parts] = {}
     torn = set[Parts]()
     for parts, file in files:
-        if not same(found.setdefault(parts, file), file):
-            torn.add(parts)
+        place = places.setdefault((*parts[:-1], parts[-1].lower()), parts)
+        if not same(found.setdefault(place, file), file):
+            torn.add(place)
     return found, torn
 
 
