@@ -106,7 +106,7 @@ def _processor(settings: Settings) -> Check:
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     detail = f"CPU: {platform.machine()}, {cores} cores, {instruction_set()}: models run in {cpu_dtype(settings)}"
     if not multiplies_bfloat16():
-        detail += ", and training takes 2 to 5 times as long as with bfloat16"
+        detail += ", and training takes several times as long as with bfloat16"
     if settings.device == "cuda":
         return Check("processor", False, f"{detail}; DOPPEL_DEVICE=cuda, but PyTorch sees no GPU")
     ok = "AVX" in capability or platform.machine() != "x86_64"

@@ -37,12 +37,7 @@ def main() -> None:
     if serving_version() is None:
         step("3/4 Recording that the fictional Ines agreed", "consent", "grant", PERSONA, "--by", "make demo")
         os.environ.setdefault("DOPPEL_TRAIN_EPOCHS", SHORT_TRAINING)
-        step(
-            "    Training her adapter on the CPU (once)",
-            "train",
-            "--user",
-            PERSONA,
-        )
+        step("    Training her adapter on the CPU (once)", "train", "--user", PERSONA)
     else:
         print("3/4 The adapter of Ines is trained already.", flush=True)
     print(TO_TRY.format(data_dir=Path(os.environ["DOPPEL_DATA_DIR"]).resolve()), flush=True)

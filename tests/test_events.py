@@ -389,6 +389,15 @@ def test_a_channel_with_a_new_id_is_the_same_channel(slack: FakeSlack, archive: 
     assert texts(archive, "C9")[0] == "The budget is cut."
 
 
+def test_a_channel_that_is_still_to_be_moved_is_read_by_nobody(synced: Archive) -> None:
+    events, moved = synced.events(TEAM), [(ChannelMoved("C2", "C9"), round(LATER * 1_000_000))]
+    events.hear(moved)
+    assert kind_of(synced, "C2") is ChannelKind.UNKNOWN
+    events.take(moved)
+    events.written(moved)
+    assert kind_of(synced, "C9") is ChannelKind.PRIVATE
+
+
 def test_a_new_id_for_a_channel_that_nobody_knows_asks_for_a_sync(synced: Archive) -> None:
     before = synced.channels()
     assert take(synced, (ChannelMoved("C404", "C405"), LATER))

@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from doppel.records import Channel, ChannelKind, Conversation, Message, User
-from doppel.slack.events import Change, ChannelLost, ChannelPrivate, Deleted, Membership, PersonChanged, Said
+from doppel.slack.events import (
+    Change,
+    ChannelLost,
+    ChannelMoved,
+    ChannelPrivate,
+    Deleted,
+    Membership,
+    PersonChanged,
+    Said,
+)
 from doppel.slack.members import user_of
 from doppel.slack.messages import timestamp
 
@@ -45,6 +54,9 @@ def restrictions_of(team: str, change: Change) -> list[Restriction]:
         case ChannelPrivate(channel):
             return [Restriction(team, Limit.PRIVATE, channel)]
         case ChannelLost(channel):
+            return [Restriction(team, Limit.LOST, channel)]
+        case ChannelMoved(channel):
+            # Who leaves it now leaves it under its other id.
             return [Restriction(team, Limit.LOST, channel)]
         case Deleted(channel, ts):
             return [Restriction(team, Limit.MESSAGE, channel, ts)]

@@ -180,6 +180,13 @@ class SyncStore:
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             self._put(connection, tables.sync_threads, key, asdict(thread))
 
+    def holds(self, channel: str) -> bool:
+        """Whether there is any message of a channel."""
+        m = tables.messages
+        with reading(self._engine, self._place) as connection:
+            query = select(m.c.ts).where(m.c.team == self.team, m.c.channel == channel)
+            return connection.scalar(query.limit(1)) is not None
+
     def has_message(self, channel: str, thread_ts: str | None, where: Gone) -> bool:
         """Whether there is a message that would count as deleted: of a channel itself, or of one of its threads."""
         with reading(self._engine, self._place) as connection:

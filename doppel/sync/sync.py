@@ -162,7 +162,8 @@ class Sync:
             cursor = cursors.get(channel.id, Cursor(channel.id))
             facts = listed.facts[channel.id]
             readable = facts.is_member is not False or (self._options.join and not channel.archived)
-            if (readable or self._holds(channel)) and (
+            # Who is in a channel that may be quoted from must stay right.
+            if (readable or self._store.holds(channel.id)) and (
                 facts.num_members != cursor.num_members or cursor.members_at < self._members_since(current_since)
             ):
                 due = replace(cursor, num_members=facts.num_members)
@@ -181,11 +182,6 @@ class Sync:
         unread = self._store.unread_threads(self._stretches)
         self._add_threads(unread)
         self._look_again({(thread.channel, thread.thread_ts) for thread in unread}, current_since)
-
-    def _holds(self, channel: Channel) -> bool:
-        """Whether something of a channel may be read, so that who is in it must stay right."""
-        now = self._now()
-        return self._store.has_message(channel.id, None, Gone(0, now + AHEAD, now))
 
     def _current_since(self) -> int | None:
         """Since when events have told of everything, up to now; None where they don't."""
