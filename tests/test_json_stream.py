@@ -75,6 +75,7 @@ SHAPES: list[tuple[str, list[Any]]] = [
     ('{"id": "C1", "members": ["U1"]}\n{"id": "C2"}', [{"id": "C1", "members": ["U1"]}, {"id": "C2"}]),
     ('{"ts": "1", "text": "a"}\r\n\r\n{"ts": "2", "text": "b', [{"ts": "1", "text": "a"}, Unread.BROKEN]),
     ('{"id": "a"}\nnonsense\n{"id": "b"}', [{"id": "a"}, Unread.BROKEN, {"id": "b"}]),
+    ('{"t": 6, "ts": 5, "w": {}}\n{"t": 3, "ts": 5, "u": [1]}\n{"t": 4, "ts": 5, "ch": [2]}', [1, 2]),
     ('{"t": 0, "id": "C1", "m": [1]}{"t": 3, "id": "C1"}{"t": 1, "id": "C1", "m": [2]}', [1, 2]),
 ]
 
@@ -86,9 +87,9 @@ def test_objects_that_hold_entries_and_lines(text: str, expected: list[Any]) -> 
 
 
 def test_an_object_that_is_too_large_for_memory_is_gone_through() -> None:
-    text = '{"a": [[0]], "name": "x", "messages": [%s{"ts": "1"}], "b": {"c": [1]}}' % ('{"ts": "0"},' * (HUGE // 8))
+    text = '{"a": [[0]], "name": "x", "members": ["U1"], "messages": [%s{"ts": "1"}], "b": {"c": [1]}}' % ('{"ts": "0"},' * (HUGE // 8))
     found = list(elements(io.BytesIO(text.encode())))
-    assert (len(found), found[-1]) == (HUGE // 8 + 1, {"ts": "1"})
+    assert (len(found), found[-1]) == (HUGE // 8 + 2, {"ts": "1"})
     assert list(abouts(io.BytesIO(text.encode()))) == [{"name": "x", "b": {"c": [1]}}]
     line = json.dumps({"ts": "1", "text": "x" * 2 * HUGE})
     assert list(elements(io.BytesIO(f'{{"id": 1}}\n{line}\n{{"id": 2}}'.encode()))) == [{"id": 1}, LARGE, {"id": 2}]

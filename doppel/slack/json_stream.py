@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Protocol
 
-HELD = ("messages", "m", "members", "users", "channels", "groups", "ims", "mpims")
-"""Under which names an object holds entries, the first that is there; "m" is slackdump's."""
+_FIRST_HELD = ("messages", "m", "u", "ch")
+HELD = (*_FIRST_HELD, "members", "users", "channels", "groups", "ims", "mpims")
+"""Under which names an object holds entries, the first that is there; those of a letter or two are slackdump's."""
 MAX_ELEMENT_CHARS = 2**20
 """Longest element that is read: Slack's own messages, with their blocks and files, stay below a fifth of it."""
 _READ_BYTES = 2**19
@@ -103,16 +104,16 @@ def _held_by(found: Any) -> Iterator[Any]:
     if not isinstance(found, dict):
         yield found
         return
-    held = next((found[name] for name in HELD[:2] if isinstance(found.get(name), list)), None)
     is_entry = "id" in found or ("ts" in found and not found.keys().isdisjoint(("type", "text")))
+    held = next((found[name] for name in _FIRST_HELD if isinstance(found.get(name), list)), None)
     if held is None and not is_entry:
-        held = next((found[name] for name in HELD[2:] if found.get(name) and isinstance(found[name], list)), None)
-    if held is None and not is_entry:
-        raise ValueError("an object that holds no entries")
+        held = next((found[name] for name in HELD if found.get(name) and isinstance(found[name], list)), None)
     if held is not None:
         yield from held
-    elif not _is_chunk(found):
+    elif is_entry and not _is_chunk(found):
         yield found
+    elif not is_entry and not _is_chunk(found):
+        raise ValueError("an object that holds no entries")
 
 
 def _is_chunk(found: dict[str, Any]) -> bool:
@@ -123,7 +124,7 @@ def _is_chunk(found: dict[str, Any]) -> bool:
 def _held_by_large(text: _Text) -> Iterator[Any]:
     any_yet = False
     for name in text.names():
-        if name in HELD and text.peek() == "[" and not any_yet:
+        if name in (HELD if not any_yet else _FIRST_HELD) and text.peek() == "[":
             any_yet = True
             yield from text.array()
         else:
