@@ -173,7 +173,8 @@ def _by_place(files: Iterable[tuple[Parts, T]], same: Callable[[T, T], bool]) ->
     torn = set[Parts]()
     for parts, file in files:
         place = places.setdefault((*parts[:-1], parts[-1].lower()), parts)
-        if not same(found.setdefault(place, file), file):
+        first = found.setdefault(place, file)
+        if first is not file and not same(first, file):
             torn.add(place)
     return found, torn
 
