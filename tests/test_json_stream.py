@@ -88,7 +88,7 @@ def test_objects_that_hold_entries_and_lines(text: str, expected: list[Any]) -> 
 
 def test_an_object_that_is_too_large_for_memory_is_gone_through() -> None:
     said = '{"ts": "0"},' * (HUGE // 8) + '{"ts": "1"}'
-    text = '{"a": [[0]], "name": "x", "members": ["U1"], "messages": [%s], "b": {"c": [1]}}' % said
+    text = '{"a": [[0]], "name": "x", "members": ["U1"], "messages": [' + said + '], "b": {"c": [1]}}'
     found = list(elements(io.BytesIO(text.encode())))
     assert (len(found), found[-1]) == (HUGE // 8 + 2, {"ts": "1"})
     assert list(abouts(io.BytesIO(text.encode()))) == [{"name": "x", "b": {"c": [1]}}]
