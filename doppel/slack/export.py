@@ -5,6 +5,8 @@
     mpims.json dms.json              group and direct conversations
     general/2024-05-31.json          a day of a channel; a direct conversation's folder is named by its id
 
+Other tools write other names (see export_names) and other shapes (export_files), such as one file for each channel.
+
 Exports are untidy: folders that no list names, canvases among the days, broken files. What can't be used is counted in
 `skipped`, under a reason, and the rest is read.
 """
@@ -177,7 +179,7 @@ class Export:
                 "channels.json and a folder for each channel, with a file for each day such as 2024-05-31.json."
             )
 
-    def _read_files(self) -> Iterator[tuple[str, ...]]:
+    def _read_files(self) -> Iterator[Parts]:
         yield from ((name,) for name in (*PEOPLE, *LISTS) if (name,) in self._files)
         yield from self._whole
         yield from (parts for days in self._days.values() for parts in days)
@@ -200,7 +202,7 @@ class Export:
         try:
             self._files.check([parts])
         except BadInputError:
-            self.skipped["file too large"] += 1
+            self.skipped["unreadable file"] += 1
         else:
             self._whole.append(parts)
 
