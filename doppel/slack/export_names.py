@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,20 +93,24 @@ def root_of(path: Path, files: Iterable[Parts]) -> Parts:
     files = list(files)
     roots = {parts[:-1] for parts in files if parts[-1] in LISTS}
     roots = roots or {parts[:-2] for parts in files if len(parts) > 1 and is_day(parts[-1])}
-    roots = roots or {parts[:-1] for parts in files if is_json(parts)}
-    if not roots or (() in roots and _is_channel(files)):
-        raise no_export(path, files)
-    depth = min(map(len, roots))
-    shallowest = [root for root in roots if len(root) == depth]
-    if len(shallowest) > 1:
-        names = ", ".join(sorted("/".join(root) for root in shallowest))
+    found = _shallowest(roots)
+    if len(found) > 1:
+        names = ", ".join(sorted("/".join(root) for root in found))
         raise BadInputError(f"{path.name} holds several exports ({names}); import them one by one.")
-    if workspaces := sorted({root[-1] for root in roots if root[:-1] == (*shallowest[0], _TEAMS)}):
+    if found and (workspaces := sorted({root[-1] for root in roots if root[:-1] == (*found[0], _TEAMS)})):
         raise BadInputError(
             f"{path.name} holds an organisation's workspaces ({', '.join(workspaces)}); unpack it and import "
             f"each folder of {_TEAMS} by itself."
         )
-    return shallowest[0]
+    found = found or _shallowest({parts[:-1] for parts in files if is_json(parts)})
+    if len(found) != 1 or (found == [()] and _is_channel(files)):
+        raise no_export(path, files)
+    return found[0]
+
+
+def _shallowest(roots: Collection[Parts]) -> list[Parts]:
+    depth = min(map(len, roots), default=0)
+    return [root for root in roots if len(root) == depth]
 
 
 def no_export(path: Path, files: Iterable[Parts]) -> BadInputError:
