@@ -66,7 +66,9 @@ def match(query: str) -> str:
 
 def words_of(text: str) -> str | None:
     """A text as FTS5 is to see it, None where that is the text itself."""
-    return None if text.isascii() else _split(text, _held)
+    if text.isascii() or (words := _split(text, _held)) == text:
+        return None
+    return words
 
 
 def _split(text: str, split: Callable[[str], Iterator[str]]) -> str:

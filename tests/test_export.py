@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from doppel.errors import BadInputError
 from doppel.records import ChannelKind
+from doppel.slack import export_files
 from doppel.slack.export import Export, open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
 
@@ -162,7 +165,12 @@ def test_several_exports_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["general\\2024-01-02.json", "export\\general\\2024-01-02.json", "general\uff0f2024-01-02.json"]
+    "name",
+    [
+        "general\\2024-01-02.json",
+        "export\\general\\2024-01-02.json",
+        *(f"general{mark}2024-01-02.json" for mark in ("\uff0f", "\u2571", "\uf05c", ":", "%2F", "%5c", " | ")),
+    ],
 )
 def test_a_folder_whose_names_hold_whole_paths_reads_as_its_zip(tmp_path: Path, name: str) -> None:
     prefix = "export\\" if name.startswith("export") else ""
@@ -179,7 +187,22 @@ def test_a_name_that_leads_outside_of_the_folder_is_refused(tmp_path: Path) -> N
         open_export(tmp_path / "export")
 
 
-@pytest.mark.parametrize("name", ["2024_01_02.json", "20240102.json", "2024-01-02 (1).JSON"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2024_01_02.json",
+        "20240102.json",
+        "2024-01-02 (1).JSON",
+        "2024-1-2.json",
+        "2024\u201301\u201302.json",
+        "02.01.2024.json",
+        "2024-01.json",
+        "2024.json",
+        "general-2024-01-02.json",
+        "general.json",
+        "messages.json",
+    ],
+)
 def test_days_that_other_tools_name(tmp_path: Path, name: str) -> None:
     builder = ExportBuilder().channel("C1", "general").put(f"general/{name}", '[{"ts": "1700000000.1", "text": "hi"}]')
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
@@ -194,6 +217,146 @@ def test_one_file_for_each_channel(tmp_path: Path, wrapped: bool) -> None:
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
         assert sorted(read(export)) == [("C1", "hi"), ("name:other", "hi")]
         assert [c.id for c in export.channels if c.kind is ChannelKind.UNKNOWN] == ["name:other"]
+
+
+HI: dict[str, Any] = {"type": "message", "ts": "1700000000.1", "text": "hi"}
+HO: dict[str, Any] = {"type": "message", "ts": "1700000001.1", "text": "ho"}
+LINES = f"{json.dumps(HI)}\n{json.dumps(HO)}\n"
+_OF = {"ts": 1700000002123456789, "id": "C0GENERAL1"}
+CHUNKS: list[dict[str, Any]] = [
+    {"t": 5, **_OF, "ci": {"id": "C0GENERAL1", "name": "general"}},
+    {"t": 0, **_OF, "n": 1, "m": [HI]},
+    {"t": 1, **_OF, "r": "1700000000.1", "p": HI, "m": [HO]},
+]
+IN_FILES: list[tuple[str, str]] = [
+    ("general.json", json.dumps([HI, HO])),
+    ("general.json", json.dumps({"ok": True, "messages": [HI, HO]}, indent=1)),
+    ("general.jsonl", LINES),
+    ("general/2024-01-02.json", LINES),
+    ("general/2024-01-02.ndjson", LINES),
+    ("C0GENERAL1.json", json.dumps({"name": "", "messages": [HI, HO], "channel_id": "C0GENERAL1"})),
+    ("C0GENERAL1-1700000000.1.json", json.dumps({"messages": [HI, HO], "channel_id": "C0GENERAL1"})),
+    ("dump.json", json.dumps({"name": "general", "messages": [{**HI, "slackdump_thread_replies": [HO]}]})),
+    ("export.json", json.dumps({"channel_info": {"id": "C0GENERAL1"}, "messages": [HI, HO]})),
+    ("C0GENERAL1.json", "\n".join(map(json.dumps, CHUNKS))),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), IN_FILES)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_channel_in_the_shape_in_which_other_tools_write_it(
+    tmp_path: Path, name: str, text: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**20)
+    builder = ExportBuilder().channel("C0GENERAL1", "general").put(name, text)
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("C0GENERAL1", "hi"), ("C0GENERAL1", "ho")]
+        assert (export.as_of, +export.skipped) == ("1700000001.1", {})
+
+
+def test_files_of_channels_without_any_list_are_for_the_operator(tmp_path: Path) -> None:
+    builder = ExportBuilder().without("users").without("channels").put("general.json", json.dumps([HI]))
+    builder.put("C0GENERAL1.json", json.dumps({"messages": [HO]})).put("settings.json", '{"a": [1]}')
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert sorted(read(export)) == [("C0GENERAL1", "ho"), ("name:general", "hi")]
+        assert {channel.kind for channel in export.channels} == {ChannelKind.UNKNOWN}
+
+
+def test_a_file_that_says_another_id_is_not_the_channels_that_is_called_so(tmp_path: Path) -> None:
+    dump = {"name": "general", "channel_id": "C0PRIVATE1", "messages": [HI]}
+    builder = ExportBuilder().channel("C0GENERAL1", "general").put("general.json", json.dumps(dump))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("C0PRIVATE1", "hi")]
+        assert [channel.id for channel in export.channels if channel.kind is ChannelKind.UNKNOWN] == ["C0PRIVATE1"]
+
+
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_file_of_several_channels_is_none_of_theirs(tmp_path: Path, is_array: bool) -> None:
+    said = [{**HI, "channel": "C0GENERAL1"}, {**HO, "channel": "C0PRIVATE1"}]
+    text = json.dumps(said) if is_array else "\n".join(map(json.dumps, said))
+    builder = ExportBuilder().channel("C0GENERAL1", "general").put("general.json", text)
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert (read(export), +export.skipped) == ([], {"file of several channels": 1})
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp850", "cp1252", "cp932"])
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_names_in_the_code_pages_of_windows(tmp_path: Path, encoding: str, kind: str) -> None:
+    name = "雑談" if encoding == "cp932" else "größe"
+    data = f"{name}/2024-01-02.json".encode(encoding)
+    builder = ExportBuilder().channel("C1", name).put("x" * len(data), json.dumps([HI]))
+    path = getattr(builder, kind)(tmp_path / "export")
+    if kind == "zip":
+        path.write_bytes(path.read_bytes().replace(b"x" * len(data), data))
+    else:
+        file = path / os.fsdecode(data)
+        file.parent.mkdir()
+        (path / ("x" * len(data))).rename(file)
+    with open_export(path) as export:
+        assert read(export) == [("C1", "hi")]
+
+
+def test_a_name_that_a_channel_can_have_is_that_channels_alone(tmp_path: Path) -> None:
+    builder = ExportBuilder().channel("C1", "\u03b8").channel("C2", "plans").say("\xe9", "1700000000.1", "hi")
+    with open_export(builder.say("PLANS", "1700000000.1", "ho").zip(tmp_path / "export.zip")) as export:
+        assert sorted(read(export)) == [("C2", "ho"), ("name:\xe9", "hi")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_every_encoding_of_json(tmp_path: Path, encoding: str) -> None:
+    builder = ExportBuilder().channel("C1", "größe").say("größe", "1700000000.1", "hé")
+    for name, data in builder.contents().items():
+        builder.put(name, data.decode().encode(encoding))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("C1", "hé")]
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"mine/slack.zip": "PK"}, "is packed once more (slack.zip), not a Slack export; unpack it"),
+        ({"2024-01-02.json": "[]"}, "is the folder of one channel, not a Slack export; give the folder above it"),
+        (
+            {"channels.json": "[]", "teams/a/channels.json": "[]", "teams/b/channels.json": "[]"},
+            "holds an organisation's workspaces (a, b); unpack it and import each folder of teams by itself",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_what_was_given_instead_of_an_export_is_said(
+    tmp_path: Path, files: dict[str, str], sentence: str, kind: str
+) -> None:
+    builder = ExportBuilder().without("users").without("channels")
+    for name, data in files.items():
+        builder.put(name, data)
+    with pytest.raises(BadInputError, match=re.escape(sentence)):
+        open_export(getattr(builder, kind)(tmp_path / "export"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_list_that_is_there_twice_opens_nothing(tmp_path: Path, kind: str, differs: bool) -> None:
+    builder = ExportBuilder().channel("C1", "plans", is_private=True).say("plans", "1700000000.1", "hi")
+    builder.put("CHANNELS.JSON", builder.contents()["channels.json"].replace(b"true", b"false" if differs else b"true"))
+    path = getattr(builder, kind)(tmp_path / "export")
+    if differs:
+        with pytest.raises(BadInputError, match="twice, and they differ"):
+            open_export(path)
+        return
+    with open_export(path) as export:
+        assert (read(export), export.channels[0].kind) == ([("C1", "hi")], ChannelKind.PRIVATE)
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_of_two_files_of_one_name_neither_is_lost_unsaid(tmp_path: Path, kind: str) -> None:
+    builder = small_team().put("notes\\a.txt", "1").put("notes/a.txt", "2").put("empty\\", "")
+    day = next(iter(builder.days))
+    builder.put(day.replace("/", "\\"), builder.contents()[day])
+    with open_export(getattr(builder, kind)(tmp_path / "twice")) as export:
+        assert (len(read(export)), +export.skipped) == (7, {"other file": 1})
+    builder.put(day.replace("/", "\\"), "[]")
+    with pytest.raises(BadInputError, match="twice, and they differ"):
+        open_export(getattr(builder, kind)(tmp_path / "differ"))
 
 
 def test_people_of_an_organisation_have_names_and_are_guests_unless_they_are_of_the_workspace(tmp_path: Path) -> None:

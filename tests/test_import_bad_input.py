@@ -180,10 +180,13 @@ def test_a_zip_that_cannot_be_unpacked(tmp_path: Path, path: Path, field: str, v
     assert words in refused(path, tmp_path / "bad.zip")
 
 
-@pytest.mark.parametrize("files", [{}, {"a.txt": "x"}, {"users.json": "[]"}, {"src/data.json": "[]"}])
+@pytest.mark.parametrize(
+    "files", [{}, {"a.txt": "x"}, {"users.json": "[]"}, {"src/data.json": "[]"}, {"a/b.json": "[]", "c/d.json": "[]"}]
+)
 def test_what_is_no_slack_export(tmp_path: Path, path: Path, files: dict[str, str]) -> None:
-    (tmp_path / "bad" / "src").mkdir(parents=True)
+    (tmp_path / "bad").mkdir()
     for name, text in files.items():
+        (tmp_path / "bad" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "bad" / name).write_text(text)
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
         for name, text in files.items():

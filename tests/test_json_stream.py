@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive, ImportReport
-from doppel.slack import export, json_stream
+from doppel.slack import export_files, json_stream
 from doppel.slack.export import open_export
-from doppel.slack.json_stream import Unread, elements
+from doppel.slack.json_stream import Unread, abouts, elements
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 LARGE, DEEP = Unread.TOO_LARGE, Unread.TOO_DEEP
@@ -65,6 +65,40 @@ def test_an_array_is_what_json_says(text: str) -> None:
 @pytest.mark.usefixtures("read_bytes")
 @pytest.mark.parametrize("text", BROKEN)
 def test_what_json_refuses_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(elements(io.BytesIO(text.encode())))
+
+
+SHAPES: list[tuple[str, list[Any]]] = [
+    ('{"ok": true, "messages": [1, {"a": [2]}], "users": [3], "more": {"messages": [4]}}', [1, {"a": [2]}]),
+    (' {"channels": [{"id": "C1"}]}\n', [{"id": "C1"}]),
+    ('{"id": "C1", "members": ["U1"]}\n{"id": "C2"}', [{"id": "C1", "members": ["U1"]}, {"id": "C2"}]),
+    ('{"ts": "1", "text": "a"}\r\n\r\n{"ts": "2", "text": "b', [{"ts": "1", "text": "a"}, Unread.BROKEN]),
+    ('{"id": "a"}\nnonsense\n{"id": "b"}', [{"id": "a"}, Unread.BROKEN, {"id": "b"}]),
+    ('{"t": 6, "ts": 5, "w": {}}\n{"t": 3, "ts": 5, "u": [1]}\n{"t": 4, "ts": 5, "ch": [2]}', [1, 2]),
+    ('{"t": 0, "id": "C1", "m": [1]}{"t": 3, "id": "C1"}{"t": 1, "id": "C1", "m": [2]}', [1, 2]),
+]
+
+
+@pytest.mark.usefixtures("read_bytes")
+@pytest.mark.parametrize(("text", "expected"), SHAPES)
+def test_objects_that_hold_entries_and_lines(text: str, expected: list[Any]) -> None:
+    assert list(elements(io.BytesIO(text.encode()))) == expected
+
+
+def test_an_object_that_is_too_large_for_memory_is_gone_through() -> None:
+    said = '{"ts": "0"},' * (HUGE // 8) + '{"ts": "1"}'
+    text = '{"a": [[0]], "name": "x", "members": ["U1"], "messages": [' + said + '], "b": {"c": [1]}}'
+    found = list(elements(io.BytesIO(text.encode())))
+    assert (len(found), found[-1]) == (HUGE // 8 + 2, {"ts": "1"})
+    assert list(abouts(io.BytesIO(text.encode()))) == [{"name": "x", "b": {"c": [1]}}]
+    line = json.dumps({"ts": "1", "text": "x" * 2 * HUGE})
+    assert list(elements(io.BytesIO(f'{{"id": 1}}\n{line}\n{{"id": 2}}'.encode()))) == [{"id": 1}, LARGE, {"id": 2}]
+
+
+@pytest.mark.usefixtures("read_bytes")
+@pytest.mark.parametrize("text", ['{"messages": [1', '{"messages": {}}', '{"a": [1]}', '{"ts": "1"}', "{]", '{"id": }'])
+def test_objects_that_hold_none_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         list(elements(io.BytesIO(text.encode())))
 
@@ -154,7 +188,7 @@ def test_whatever_is_there_reads_as_json_reads_it(seed: int, monkeypatch: pytest
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large."""
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0)
 
 
 def take_in(where: Path | str, builder: ExportBuilder, path: Path) -> ImportReport:
@@ -171,7 +205,7 @@ def test_an_export_reads_the_same_either_way(tmp_path: Path, monkeypatch: pytest
     builder = small_team().put("general/canvas_1.json", '[{"id": "F1"}]').say("general", 1700000300.5, "A number.")
     builder.lists["users"].append({"name": "without an id"})
     take_in(tmp_path / "whole.db", builder, tmp_path / "export.zip")
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0)
     report = take_in(tmp_path / "streamed.db", builder, tmp_path / "export.zip")
     assert rows(tmp_path / "streamed.db") == rows(tmp_path / "whole.db")
     assert report.skipped == {"canvas": 1, "no id": 1}
@@ -193,7 +227,7 @@ def test_a_large_day_that_breaks_off_is_left_out_whole_as_a_small_one_is(
 def test_a_message_that_is_not_read_is_counted_and_the_rest_of_its_day_comes(
     tmp_path: Path, where: Path | str, is_large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_WHOLE_BYTES", 0 if is_large else 2**26)
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**26)
     deep = "[" * 2000 + "]" * 2000
     day = '[{"ts": "1700000500.1", "text": "a"}, {"ts": "1700000500.2", "x": %s}, {"ts": "1700000500.3", "text": "b"}]'
     huge = json.dumps([{"ts": "1700000600.1", "text": "x" * 2 * HUGE}, {"ts": "1700000600.2", "text": "c"}])

@@ -13,7 +13,7 @@ from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ArtifactError
 from indexing.documents import Documents, Entry
-from indexing.lexical import COMMON, VERSION, match
+from indexing.lexical import COMMON, VERSION, match, words_of
 from indexing.reindex import is_due, reindex
 from indexing.retrieve import IndexRetriever
 from indexing.vectors import DEPTH, DOCUMENTS_FILE
@@ -170,6 +170,14 @@ def test_a_syllable_that_marks_tell_apart_is_still_one_word() -> None:
     assert match("サーバー") == '"サー" OR "ーバ" OR "バー"'
     assert match("itgc证明") == '"itgc" OR "证明"'
     assert match("・。、") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("plain", None), ("Größe – “naïve”", None), ("ｋｅｙ", "key"), ("vpn設定", "vpn 設定 設 定 ")],
+)
+def test_a_text_is_kept_twice_only_where_its_words_are_others(text: str, words: str | None) -> None:
+    assert words_of(text) == words
 
 
 def test_an_index_of_before_answers_and_is_due_for_another(tmp_path: Path) -> None:

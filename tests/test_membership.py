@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 
 from doppel.access import Readership
 from doppel.archive import Archive
@@ -27,6 +28,7 @@ from doppel.slack.events import (
     changes_of,
 )
 from doppel.slack.export import open_export
+from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
 
@@ -341,3 +343,17 @@ def test_a_large_channel_stays_workable(archive: Archive) -> None:
     )
     assert len(channel(archive).members) == 20_000
     assert channel(archive).members[-1] == "U20099"
+
+
+def test_an_import_reads_all_lists_of_members_at_once(archive: Archive, tmp_path: Path) -> None:
+    statements: list[int] = []
+    listen(archive._engine, "before_cursor_execute", lambda *_: statements.__setitem__(-1, statements[-1] + 1))
+    for channels in (3, 60):
+        for at, people in (("1700000000.1", ["U1"]), ("1700000001.1", ["U1", "U2"])):
+            builder = ExportBuilder(f"T{channels}").user("U1", "ada")
+            for number in range(channels):
+                builder.channel(f"C{channels}X{number}", f"c{number}", *people)
+            statements.append(0)
+            with open_export(builder.say("c0", at, "hi").zip(tmp_path / "export.zip")) as export:
+                archive.import_export(export)
+    assert statements[2:] == statements[:2]

@@ -66,6 +66,35 @@ def test_what_the_workspaces_own_list_says_counts(tmp_path: Path, where: Path | 
     assert said["Thanks."] == "Alan Turing"
 
 
+def test_what_either_list_says_against_somebody_counts_and_one_fills_what_the_other_lacks(
+    tmp_path: Path, where: Path | str
+) -> None:
+    builder = organisation().user("W1", "grace").user("W3", "", team_id="")
+    builder.lists["org_users"][1] |= {"is_ultra_restricted": True, "deleted": True}
+    _, team, people, said = take_in(where, builder.zip(tmp_path / "export.zip"))
+    assert (team, people["W1"].is_guest, people["W1"].deleted) == ("T1", True, True)
+    assert (people["W3"].handle, people["W3"].is_guest) == ("alan", False)
+    assert said["It is done."] == "grace"
+
+
+@pytest.mark.parametrize("said_in", ["T1", ""])
+def test_an_organisation_is_no_workspace_and_its_people_are_nobodys_members(
+    tmp_path: Path, where: Path | str, said_in: str
+) -> None:
+    builder = ExportBuilder("E1").without("users").channel("C1", "general").person("W1", "ada", "Ada")
+    builder.say("general", "1700000000.1", "hi", "W1", team=said_in)
+    _, team, people, _ = take_in(where, builder.zip(tmp_path / "export.zip"))
+    assert (team, people["W1"].is_guest) == (said_in or "local", True)
+
+
+def test_what_else_an_export_lists_is_known(tmp_path: Path) -> None:
+    builder = organisation()
+    for name in ("canvases", "file_conversations", "huddle_transcripts", "integration_logs", "lists"):
+        builder.put(f"{name}.json", "[]").put(f"{name}/F1.json", "{}")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert (len(list(export.messages())), +export.skipped) == (3, {})
+
+
 @pytest.mark.parametrize("list_", ["{", '{"members": []}'])
 def test_a_broken_list_of_the_workspace_leaves_the_organisations(tmp_path: Path, where: Path | str, list_: str) -> None:
     skipped, _, _, said = take_in(where, organisation().put("users.json", list_).zip(tmp_path / "export.zip"))

@@ -65,23 +65,27 @@ def hide_channels(connection: Connection, team: str, ids: Iterable[str], as_of: 
 
 def take_members(connection: Connection, team: str, channel: str, members: Sequence[str], as_of: int) -> bool:
     """Take in the list of a known channel's members; whether it says anything new."""
-    c, m, v = tables.channels, tables.memberships, tables.channel_versions
-    before = connection.scalar(select(c.c.members).where(c.c.team == team, c.c.id == channel))
-    here, known_of = {"team": team, "channel": channel}, members_as_of(connection, team, channel)
-    if before is None:
-        return False
-    if as_of < known_of:
-        _ask_again(connection, here, set(before) != set(members))
-        return False
-    if as_of == known_of:
-        torn = [_note(connection, here, id_, None, as_of) for id_ in set(before) ^ set(members)]
-        return any(torn)
-    older = (m.c.team == team, m.c.channel == channel, m.c.as_of < as_of)
-    dropped = connection.execute(delete(m).where(*older)).rowcount
-    put_row(connection, v, here, {"members": as_of}, dict.fromkeys(_FIELDS, UNSEEN))
-    if sorted(before) != sorted(members):
-        connection.execute(update(c).where(c.c.team == team, c.c.id == channel).values(members=list(members)))
-    return bool(dropped) or sorted(before) != sorted(members)
+    return bool(take_lists(connection, team, {channel: members}, as_of))
+
+
+def take_lists(connection: Connection, team: str, lists: Mapping[str, Sequence[str]], as_of: int) -> set[str]:
+    """Take in the lists of known channels' members, by channel; returns the ids of those that read differently now."""
+    stored = _members(connection, team, lists)
+    newer, news = {}, set[str]()
+    for channel, row in stored.items():
+        known_of, differing = UNSEEN if row.known_of is None else row.known_of, set(row.members) ^ set(lists[channel])
+        here = {"team": team, "channel": channel}
+        if as_of > known_of:
+            newer[channel] = row
+        elif as_of == known_of:
+            torn = [_note(connection, here, id_, None, as_of) for id_ in differing]
+            news |= {channel} if any(torn) else set()
+        else:
+            _ask_again(connection, here, bool(differing))
+    changed = {channel for channel, row in newer.items() if sorted(row.members) != sorted(lists[channel])}
+    dropped = _drop_older(connection, team, newer, as_of)
+    _replace_lists(connection, team, newer, {channel: lists[channel] for channel in changed}, as_of)
+    return news | changed | dropped
 
 
 def take_membership(connection: Connection, team: str, channel: str, user: str, joined: bool, at: int) -> bool:
@@ -172,6 +176,52 @@ def _move_questions(connection: Connection, team: str, old: str, new: str) -> No
     for row in [row for row in asked if row.event and row.event.get("channel") == old]:
         here = (q.c.team == team, q.c.event_id == row.event_id)
         connection.execute(update(q).where(*here).values(event={**row.event, "channel": new}))
+
+
+def _members(connection: Connection, team: str, channels: Collection[str]) -> dict[str, AnyRow]:
+    """Whom these channels' lists name, and of when they are known."""
+    c, v = tables.channels, tables.channel_versions
+    query = select(c.c.id, c.c.members, v.c.members.label("known_of")).where(c.c.team == team)
+    query = query.outerjoin(v, and_(v.c.team == c.c.team, v.c.channel == c.c.id))
+    if len(channels) <= _FEW:
+        query = query.where(c.c.id.in_(channels))
+    return {row.id: row for row in connection.execute(query) if row.id in channels}
+
+
+def _drop_older(connection: Connection, team: str, channels: Collection[str], as_of: int) -> set[str]:
+    """Forget who joined and left before that time; returns the ids of the channels where somebody did."""
+    m = tables.memberships
+    older = select(m.c.channel).distinct().where(m.c.team == team, m.c.as_of < as_of)
+    if len(channels) <= _FEW:
+        older = older.where(m.c.channel.in_(channels))
+    found = set(connection.scalars(older)) & set(channels)
+    if found:
+        here = (m.c.team == team, m.c.channel == bindparam("key_channel"), m.c.as_of < as_of)
+        connection.execute(delete(m).where(*here), [{"key_channel": channel} for channel in sorted(found)])
+    return found
+
+
+def _replace_lists(
+    connection: Connection,
+    team: str,
+    channels: Mapping[str, AnyRow],
+    changed: Mapping[str, Sequence[str]],
+    as_of: int,
+) -> None:
+    """Keep lists of members that have `changed`, and of when all these channels' are known."""
+    c, v = tables.channels, tables.channel_versions
+    if changed:
+        here = (c.c.team == team, c.c.id == bindparam("key_channel"))
+        rows = [{"key_channel": channel, "members": list(members)} for channel, members in changed.items()]
+        connection.execute(update(c).where(*here).values(members=bindparam("members")), rows)
+    timed = [{"key_channel": channel} for channel, row in channels.items() if row.known_of is not None]
+    if timed:
+        here = (v.c.team == team, v.c.channel == bindparam("key_channel"))
+        connection.execute(update(v).where(*here).values(members=as_of), timed)
+    guessed = {"team": team, **dict.fromkeys(_FIELDS, UNSEEN), "members": as_of}
+    untimed = [{**guessed, "channel": channel} for channel, row in channels.items() if row.known_of is None]
+    if untimed:
+        connection.execute(insert(v), untimed)
 
 
 def _ask_again(connection: Connection, here: Mapping[str, str], differs: bool) -> None:

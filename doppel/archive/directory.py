@@ -18,7 +18,7 @@ from doppel.archive.channels import (
     merge_channels,
     move_rows,
     moved_channels,
-    take_members,
+    take_lists,
 )
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import users
@@ -165,7 +165,7 @@ def _merge_channels(
     ids |= {channel.id: alone.get(channel.id, channel.id) for channel in unlisted}
     guesses = [channel_values(channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
     changed = merge_channels(connection, team, map(channel_values, listed.values()), as_of)
-    changed |= {c.id for c in listed.values() if take_members(connection, team, c.id, c.members, as_of)}
+    changed |= take_lists(connection, team, {id_: channel.members for id_, channel in listed.items()}, as_of)
     delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
     for id_, seen in delisted.items():
         changed |= hide_channels(connection, team, [id_], seen)

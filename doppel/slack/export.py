@@ -5,14 +5,14 @@
     mpims.json dms.json              group and direct conversations
     general/2024-05-31.json          a day of a channel; a direct conversation's folder is named by its id
 
+Other tools write other names (see export_names) and other shapes (export_files), such as one file for each channel.
+
 Exports are untidy: folders that no list names, canvases among the days, broken files. What can't be used is counted in
 `skipped`, under a reason, and the rest is read.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,23 +27,26 @@ from doppel.errors import BadInputError
 from doppel.ids import UNKNOWN_TEAM
 from doppel.records import Channel, ChannelKind, User, ts_key
 from doppel.slack.block_text import dicts
+from doppel.slack.export_files import ExportFiles, has_id
 from doppel.slack.export_names import (
     LISTS,
     PEOPLE,
     day_of,
     is_canvas,
-    is_day,
     is_json,
     is_list,
+    is_part,
     named,
+    no_export,
     of_organisation,
+    readings,
     root_of,
 )
-from doppel.slack.json_stream import Unread, elements
+from doppel.slack.json_stream import Unread
 from doppel.slack.markup import Raw, clean
-from doppel.slack.members import channel_name, channel_of, id_of, narrower, teams_of, text_of, user_of
+from doppel.slack.members import LIMITS, channel_name, channel_of, id_of, narrower, teams_of, user_of
 from doppel.slack.messages import timestamp
-from doppel.slack.source import Source, open_source
+from doppel.slack.source import Parts, Source, open_source
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are."""
@@ -53,9 +56,6 @@ PLACEHOLDER = "name:"
 SEVERAL = PLACEHOLDER + "?"
 """Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 
-_WHOLE_BYTES = 2 * 2**20
-"""Files up to here are read at once, larger ones element by element, and twice: a file that breaks off counts for none.
-"""
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 _RULES = ("is_primary_owner", "is_owner", "is_admin")
 _TEAM_OF = ("user_team", "source_team", "team")
@@ -86,18 +86,18 @@ class Export:
         self.skipped: Counter[str] = Counter()
         self._source = source
         self._hosts: Counter[str] = Counter()
-        self._files = named(source.files)
-        root = root_of(path, self._files)
-        self._files = of_organisation(root, self._files) | {
-            parts[len(root) :]: file for parts, file in self._files.items() if parts[: len(root)] == root
-        }
-        self._broken: dict[tuple[str, ...], bool] = {}
+        paths = named(source.files)
+        root = root_of(path, paths)
+        inside = {parts[len(root) :]: file for parts, file in paths.items() if parts[: len(root)] == root}
+        self._files = ExportFiles(source, of_organisation(root, paths) | inside)
         self._days = self._find_days()
-        self._canvases = [parts for parts in sorted(self._files) if is_canvas(parts)]
-        self._source.check(self._files[parts] for parts in self._read_files())
+        self._canvases = [parts for parts in self._files if is_canvas(parts)]
+        self._files.check(self._read_files())
         for parts in self._canvases:
             self._skip_canvases(parts)
         self._take_whole_channels()
+        if not self._days and not any((name,) in self._files for name in LISTS):
+            raise no_export(path, inside)
         self._members = self._people()
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
@@ -140,16 +140,18 @@ class Export:
     def as_of(self) -> str:
         """The newest message's timestamp, "0" without any: tells a later export from an earlier one."""
         files = [parts for days in self._days.values() for parts in days]
-        whole = [ts for parts in files if not day_of(parts[-1]) for ts in self._ts(parts)]
+        whole = [ts for parts in files if not day_of(parts[-1]) for ts in self._files.stamps(parts)]
         for day in sorted({day_of(parts[-1]) for parts in files}, reverse=True):
-            found = whole + [ts for parts in files if day and day_of(parts[-1]) == day for ts in self._ts(parts)]
+            found = whole + [
+                ts for parts in files if day and day_of(parts[-1]) == day for ts in self._files.stamps(parts)
+            ]
             if found:
                 return max(found, key=ts_key)
         return "0"
 
     def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
         """Every message as Slack wrote it, with its channel: channel by channel, day by day."""
-        total = sum(self._size(parts) for days in self._days.values() for parts in days)
+        total = sum(self._files.size(parts) for days in self._days.values() for parts in days)
         done = 0
         for folder, days in self._days.items():
             channel = self._folders[folder]
@@ -158,7 +160,7 @@ class Export:
                     if self._is_message(raw):
                         self._note_host(raw)
                         yield channel, raw
-                done += self._size(parts)
+                done += self._files.size(parts)
                 if progress:
                     progress(done, total)
 
@@ -177,38 +179,53 @@ class Export:
                 "channels.json and a folder for each channel, with a file for each day such as 2024-05-31.json."
             )
 
-    def _read_files(self) -> Iterator[tuple[str, ...]]:
+    def _read_files(self) -> Iterator[Parts]:
         yield from ((name,) for name in (*PEOPLE, *LISTS) if (name,) in self._files)
         yield from self._whole
         yield from (parts for days in self._days.values() for parts in days)
         yield from self._canvases
 
-    def _find_days(self) -> dict[str, list[tuple[str, ...]]]:
-        days: dict[str, list[tuple[str, ...]]] = {}
-        self._whole: list[tuple[str, ...]] = []
-        for parts in sorted(self._files):
-            if len(parts) == 2 and is_day(parts[1]):
+    def _find_days(self) -> dict[str, list[Parts]]:
+        days: dict[str, list[Parts]] = {}
+        self._whole: list[Parts] = []
+        for parts in self._files:
+            if is_part(parts):
                 days.setdefault(parts[0], []).append(parts)
             elif len(parts) == 1 and is_json(parts) and not is_list(parts):
-                self._whole.append(parts)
+                self._consider(parts)
             elif not is_canvas(parts) and not is_list(parts):
                 self.skipped["other file"] += 1
         return days
 
+    def _consider(self, parts: Parts) -> None:
+        """A file that may be a channel's; one that mustn't be read may be anything."""
+        try:
+            self._files.check([parts])
+        except BadInputError:
+            self.skipped["unreadable file"] += 1
+        else:
+            self._whole.append(parts)
+
     def _take_whole_channels(self) -> None:
         """Other tools write one file for each channel, beside the lists."""
         for parts in self._whole:
-            if any(self._ts(parts)):
-                self._days.setdefault(Path(parts[0]).stem, []).append(parts)
-            else:
+            if not self._files.has_messages(parts):
                 self.skipped["other file"] += 1
+                continue
+            ids, name = self._files.conversation(parts)
+            if len(ids) > 1:
+                self.skipped["file of several channels"] += 1
+            else:
+                self._days.setdefault(next(iter(ids), name or Path(parts[0]).stem), []).append(parts)
 
     def _people(self) -> Iterable[Raw]:
-        present = [name for name in PEOPLE if (name,) in self._files]
-        return _Merged([self._list(name) for name in present or PEOPLE[:1]])
+        workspace, organisation = PEOPLE
+        if (organisation,) not in self._files:
+            return self._list(workspace)
+        return _Merged(self._list(workspace) if (workspace,) in self._files else (), self._list(organisation))
 
-    def _skip_canvases(self, parts: tuple[str, ...]) -> None:
-        for canvas in self._load(parts) or ():
+    def _skip_canvases(self, parts: Parts) -> None:
+        for canvas in self._files.load(parts) or ():
             self.skipped["canvas"] += 1
             if isinstance(canvas, dict):
                 self._note_links(canvas)
@@ -233,7 +250,7 @@ class Export:
 
     def _rooms(self, homes: Mapping[str, Sequence[str]]) -> Counter[str]:
         """In how many listed channels there is somebody of each team."""
-        lists = (self._load((name,)) for name in LISTS if (name,) in self._files)
+        lists = (self._files.load((name,)) for name in LISTS if (name,) in self._files)
         members = (entry.get("members") for entries in lists for entry in entries or () if isinstance(entry, dict))
         there = (members for members in members if isinstance(members, list))
         return _known(
@@ -243,7 +260,7 @@ class Export:
     def _teams_said(self) -> Iterator[Counter[str]]:
         """How many messages of people of each team there are, channel by channel."""
         for days in self._days.values():
-            read = (raw for parts in days for raw in self._load(parts) or () if isinstance(raw, dict))
+            read = (raw for parts in days for raw in self._files.load(parts) or () if isinstance(raw, dict))
             yield _known(next(filter(None, (id_of(raw, key) for key in _TEAM_OF)), "") for raw in read)
 
     def _find_channels(self) -> dict[str, Channel]:
@@ -259,7 +276,7 @@ class Export:
             for name in (channel.id, channel.name):
                 named.setdefault(name, set()).add(channel.id)
         return listed | {
-            folder: self._folder(name, [listed[id_] for id_ in named.get(name, ())])
+            folder: self._folder(name, [listed[id_] for id_ in sorted(_called(name, named))])
             for folder, name in ((folder, channel_name(folder)) for folder in self._days)
         }
 
@@ -278,43 +295,19 @@ class Export:
         if (name,) not in self._files:
             self.skipped[f"{name} missing"] += 1
             return []
-        entries = self._load((name,))
+        entries = self._files.load((name,))
         if entries is None:
             self.skipped[f"{name} broken"] += 1
             return []
-        self.skipped["no id"] += sum(not _has_id(entry) for entry in entries)
-        self.skipped["unusable id"] += sum(_has_id(entry) and not id_of(entry, "id") for entry in entries)
+        self.skipped["no id"] += sum(not has_id(entry) for entry in entries)
+        self.skipped["unusable id"] += sum(has_id(entry) and not id_of(entry, "id") for entry in entries)
         return _Chosen(entries)
 
-    def _entries(self, parts: tuple[str, ...]) -> Iterable[Any]:
-        entries = self._load(parts)
+    def _entries(self, parts: Parts) -> Iterable[Any]:
+        entries = self._files.load(parts)
         if entries is None:
             self.skipped["broken day file"] += 1
         return entries or ()
-
-    def _load(self, parts: tuple[str, ...]) -> Iterable[Any] | None:
-        """The array in a file, None where there is none; may be gone through again and again."""
-        if self._size(parts) > _WHOLE_BYTES:
-            return None if self._is_broken(parts) else _Streamed(self._source, self._files[parts])
-        with self._source.open(self._files[parts]) as file:
-            return _array(file.read())
-
-    def _is_broken(self, parts: tuple[str, ...]) -> bool:
-        """Whether a large file is no array, or breaks off."""
-        if parts not in self._broken:
-            try:
-                for _ in _Streamed(self._source, self._files[parts]):
-                    pass
-                self._broken[parts] = False
-            except ValueError:
-                self._broken[parts] = True
-        return self._broken[parts]
-
-    def _ts(self, parts: tuple[str, ...]) -> Iterator[str]:
-        for raw in self._load(parts) or ():
-            ts = timestamp(raw.get("ts")) if isinstance(raw, dict) else None
-            if ts:
-                yield ts
 
     def _is_message(self, raw: Any) -> bool:
         if isinstance(raw, Unread):
@@ -346,21 +339,6 @@ class Export:
         if match and match[1] not in _NOT_WORKSPACES:
             self._hosts[match[1]] += 1
 
-    def _size(self, parts: tuple[str, ...]) -> int:
-        return self._source.files[self._files[parts]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Streamed:
-    """The array in a large file."""
-
-    source: Source
-    file: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[Any]:
-        with self.source.open(self.file) as file:
-            yield from elements(file)
-
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
@@ -374,46 +352,31 @@ class _Chosen:
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """The entries of several lists, of each id those of the first list that has it."""
+    """The people of a workspace and of its organisation; who is in both is called as in the workspace.
 
-    lists: Sequence[Iterable[Raw]]
+    Where one of the two takes rights away, that counts.
+    """
+
+    workspace: Iterable[Raw]
+    organisation: Iterable[Raw]
 
     def __iter__(self) -> Iterator[Raw]:
-        seen: set[str] = set()
-        for entries in self.lists:
-            new = set()
-            for entry in entries:
-                if (id_ := id_of(entry, "id")) not in seen:
-                    new.add(id_)
-                    yield entry
-            seen |= new
+        own = {id_of(person, "id"): person for person in self.workspace}
+        for person in self.organisation:
+            yield _joined(own.pop(id_of(person, "id"), {}), person)
+        yield from own.values()
 
 
-def _array(data: bytes) -> list[Any] | None:
-    """The array that is all of `data`; bytes that aren't UTF-8 are replaced rather than the file lost."""
-    try:
-        found = json.loads(data.decode("utf-8-sig", errors="replace"))
-    except (ValueError, RecursionError):
-        # Slower, but it knows UTF-16, and leaves out only the element that is nested too deep.
-        return _streamed_array(data)
-    if isinstance(found, dict):
-        found = found.get("messages")
-    return found if isinstance(found, list) else None
+def _joined(own: Raw, other: Raw) -> dict[str, Any]:
+    doubts = {key: True for key in (*LIMITS, "deleted") if own.get(key) or other.get(key)}
+    return {**other, **{key: value for key, value in own.items() if value not in (None, "", {})}, **doubts}
 
 
-def _streamed_array(data: bytes) -> list[Any] | None:
-    try:
-        return list(elements(io.BytesIO(data)))
-    except ValueError:
-        return None
-
-
-def _has_id(entry: Any) -> bool:
-    return isinstance(entry, dict) and text_of(entry, "id") != ""
+def _called(name: str, named: Mapping[str, set[str]]) -> set[str]:
+    """The ids of the channels that a folder's name may mean."""
+    return named.get(name) or {id_ for reading in readings(name) for id_ in named.get(reading, ())}
 
 
 def _known(teams: Iterable[str]) -> Counter[str]:
-    """How often each is named; the ids of organisations, which begin with E, only where there are no others."""
-    found = Counter(team for team in teams if team)
-    workspaces = Counter({team: number for team, number in found.items() if not team.startswith("E")})
-    return workspaces or found
+    """How often each workspace is named; the ids of organisations, which begin with E, are no workspaces'."""
+    return Counter(team for team in teams if team and not team.startswith("E"))

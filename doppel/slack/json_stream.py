@@ -1,7 +1,10 @@
-"""The elements of a JSON array one by one, however large the file is: only one element is in memory at a time.
+"""The entries of a JSON file one by one, however large it is: only one of them is in memory at a time.
+
+They are the elements of an array, as Slack writes it; or of the array that an object holds under a name of `HELD`, as
+Slack's API and tools that ask it write it; or JSON lines, each of them an entry or such an object.
 
 The text is read as json.loads reads it, NaN and duplicate keys included; bytes that aren't UTF-8 are replaced, and
-UTF-16 is known by its byte order mark.
+UTF-16 and UTF-32 are known by their beginning.
 """
 
 from __future__ import annotations
@@ -13,12 +16,16 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Protocol
 
+_FIRST_HELD = ("messages", "m", "u", "ch")
+HELD = (*_FIRST_HELD, "members", "users", "channels", "groups", "ims", "mpims")
+"""Under which names an object holds entries, the first that is there; those of a letter or two are slackdump's."""
 MAX_ELEMENT_CHARS = 2**20
 """Longest element that is read: Slack's own messages, with their blocks and files, stay below a fifth of it."""
 _READ_BYTES = 2**19
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRUCTURE = re.compile(r'["\[\]{},]')
 _STRING = re.compile(r'["\\]')
+_LINE_END = re.compile(r"[\r\n]")
 _SCAN = json.JSONDecoder().raw_decode
 
 
@@ -27,6 +34,7 @@ class Unread(StrEnum):
 
     TOO_LARGE = "too large"
     TOO_DEEP = "nested too deep"
+    BROKEN = "broken line"
 
 
 class Bytes(Protocol):
@@ -37,22 +45,92 @@ class Bytes(Protocol):
 
 
 def elements(file: Bytes) -> Iterator[Any]:
-    """The elements of the array that is all of a file, with an Unread for each that isn't read.
+    """The entries that are all of a file, with an Unread for each that isn't read.
 
-    Raises ValueError where the file is no array, or breaks off: what came before counts for nothing then.
+    Raises ValueError where it holds none in any of these shapes, or breaks off: what came before counts for nothing.
     """
     text = _Text(file)
-    text.expect("[")
-    if text.peek() == "]":
-        text.expect("]")
-    else:
-        yield text.element()
-        while (mark := text.peek()) == ",":
-            text.expect(mark)
-            yield text.element()
-        text.expect("]")
+    if text.peek() == "{":
+        yield from _of_objects(text)
+        return
+    yield from text.array()
     if text.peek():
         raise ValueError("more than an array")
+
+
+def encoding_of(beginning: bytes) -> str:
+    """How JSON that begins so is encoded."""
+    found = json.detect_encoding(beginning)
+    return "utf-8-sig" if found == "utf-8" else found
+
+
+def abouts(file: Bytes) -> Iterator[dict[str, Any]]:
+    """What the objects that are all of a file say beside the arrays that they hold; nothing of an array's elements."""
+    text = _Text(file)
+    while text.peek() == "{":
+        if (found := text.small()) is Unread.TOO_LARGE:
+            yield dict(_said_by_large(text))
+        elif found is Unread.BROKEN:
+            text.skip_line()
+        elif isinstance(found, dict):
+            yield {name: value for name, value in found.items() if not isinstance(value, list)}
+
+
+def _said_by_large(text: _Text) -> Iterator[tuple[str, Any]]:
+    for name in text.names():
+        if text.peek() == "[":
+            text.skip()
+        else:
+            yield name, text.element()
+
+
+def _of_objects(text: _Text) -> Iterator[Any]:
+    """The entries of one object, or of one a line; a line that is broken is none."""
+    any_yet = False
+    while mark := text.peek():
+        if mark != "{" or (found := text.small()) is Unread.BROKEN:
+            if not any_yet:
+                raise ValueError("no lines")
+            text.skip_line()
+            yield Unread.BROKEN
+        elif found is Unread.TOO_LARGE:
+            yield from _held_by_large(text)
+        else:
+            yield from _held_by(found)
+        any_yet = True
+
+
+def _held_by(found: Any) -> Iterator[Any]:
+    if not isinstance(found, dict):
+        yield found
+        return
+    is_entry = "id" in found or ("ts" in found and not found.keys().isdisjoint(("type", "text")))
+    held = next((found[name] for name in _FIRST_HELD if isinstance(found.get(name), list)), None)
+    if held is None and not is_entry:
+        held = next((found[name] for name in HELD if found.get(name) and isinstance(found[name], list)), None)
+    if held is not None:
+        yield from held
+    elif is_entry and not _is_chunk(found):
+        yield found
+    elif not is_entry and not _is_chunk(found):
+        raise ValueError("an object that holds no entries")
+
+
+def _is_chunk(found: dict[str, Any]) -> bool:
+    """Whether a line is slackdump's record of an answer of Slack's, here one without messages."""
+    return isinstance(found.get("t"), int) and "type" not in found
+
+
+def _held_by_large(text: _Text) -> Iterator[Any]:
+    any_yet = False
+    for name in text.names():
+        if name in (HELD if not any_yet else _FIRST_HELD) and text.peek() == "[":
+            any_yet = True
+            yield from text.array()
+        else:
+            text.skip()
+    if not any_yet:
+        yield Unread.TOO_LARGE
 
 
 class _Text:
@@ -79,6 +157,58 @@ class _Text:
             raise ValueError(f"no {mark}")
         self._at += 1
 
+    def array(self) -> Iterator[Any]:
+        """Pass an array and return its elements."""
+        self.expect("[")
+        if self.peek() != "]":
+            yield self.element()
+            while (mark := self.peek()) == ",":
+                self.expect(mark)
+                yield self.element()
+        self.expect("]")
+
+    def names(self) -> Iterator[str]:
+        """Pass an object; at each name that is returned its value is to be passed."""
+        self.expect("{")
+        more = self.peek() != "}"
+        while more:
+            name = self.element()
+            self.expect(":")
+            yield name if isinstance(name, str) else ""
+            more = self.peek() == ","
+            if more:
+                self.expect(",")
+        self.expect("}")
+
+    def small(self) -> Any:
+        """Pass an object that may be in memory; Unread.TOO_LARGE where it may not, BROKEN where it is none.
+
+        Of these two nothing is passed.
+        """
+        self._fill(MAX_ELEMENT_CHARS)
+        try:
+            value, self._at = _SCAN(self._text, self._at)
+        except RecursionError:
+            self._pass(alone=True)
+            return Unread.TOO_DEEP
+        except json.JSONDecodeError:
+            return Unread.BROKEN if self._has_ended or not self._is_cut_off(alone=True) else Unread.TOO_LARGE
+        return value
+
+    def skip(self) -> None:
+        """Pass a value."""
+        self.peek()
+        self._pass()
+
+    def skip_line(self) -> None:
+        """Pass what is left of a line."""
+        while not (match := _LINE_END.search(self._text, self._at)):
+            self._at = len(self._text)
+            if self._has_ended:
+                return
+            self._fill(1)
+        self._at = match.end()
+
     def element(self) -> Any:
         """Pass an element and return it, or an Unread."""
         self.peek()
@@ -98,18 +228,18 @@ class _Text:
         self._at = max(end, self._at)
         return value
 
-    def _is_cut_off(self) -> bool:
+    def _is_cut_off(self, alone: bool = False) -> bool:
         """Whether the element goes on beyond what may be in memory, rather than being none."""
         ahead = _Text(_Nothing())
         ahead._text, ahead._at = self._text, self._at
         try:
-            ahead._pass()
+            ahead._pass(alone)
         except ValueError:
             return True
         return False
 
-    def _pass(self) -> None:
-        """Pass an element without keeping it; raises ValueError where it doesn't end."""
+    def _pass(self, alone: bool = False) -> None:
+        """Pass an element, or an object that stands `alone`, unkept; raises ValueError where it doesn't end."""
         depth = 0
         while True:
             mark = self._next(_STRUCTURE)
@@ -122,6 +252,8 @@ class _Text:
                 depth += 1
             elif mark in "]}":
                 depth -= 1
+                if alone and depth == 0:
+                    return
 
     def _pass_string(self) -> None:
         while self._next(_STRING) == "\\":
@@ -161,8 +293,7 @@ class _Nothing:
 
 
 def _decoder_of(beginning: bytes) -> codecs.IncrementalDecoder:
-    is_utf_16 = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return codecs.getincrementaldecoder("utf-16" if is_utf_16 else "utf-8-sig")("replace")
+    return codecs.getincrementaldecoder(encoding_of(beginning))("replace")
 
 
 def _matched(pattern: re.Pattern[str], text: str, at: int) -> int:

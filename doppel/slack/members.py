@@ -9,7 +9,7 @@ from doppel.ids import is_id
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.markup import Raw, clean
 
-_LIMITS = (
+LIMITS = (
     "is_restricted",
     "is_ultra_restricted",
     "is_stranger",
@@ -37,7 +37,7 @@ def user_of(raw: Raw, team: str) -> User:
 def _is_guest(raw: Raw, team: str) -> bool:
     """Unless it says that somebody is at home in `team`; of an organisation's people it says in which workspaces."""
     profile = part_of(raw, "profile")
-    if any(part.get(key) for part in (raw, profile) for key in _LIMITS):
+    if any(part.get(key) for part in (raw, profile) for key in LIMITS):
         return True
     return team not in teams_of(raw)
 

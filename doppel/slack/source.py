@@ -11,10 +11,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, TypeVar
 
 from doppel.errors import BadInputError, DoppelError
 
+Parts = tuple[str, ...]
+"""A path within an export."""
+T = TypeVar("T")
 MAX_ENTRY_BYTES = 256 * 2**20
 """Largest file that is read; a real day of one channel is far below it."""
 MAX_RATIO = 200
@@ -22,7 +25,12 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 8 * 2**20
 """Up to here any compression is fine."""
 
-_LOOKALIKE = re.compile("[\u2044\u2215\u29f5\u29f8\uff0f\uff3c](?=\\d{4}-\\d{2}-\\d{2}\\.json$)")
+_SEPARATOR = re.compile(
+    "(?<=[^/.])[ !-,.:-@\\[\\]^`{-~\u00a5\u20a9\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9\ufe68"
+    "\uff0f\uff3c\uf02f\uf05c]+(?:2f|5c)?(?=[0-9]{4}[-_.]?[0-9]{2}[-_.]?[0-9]{2}\\.jsonl?$)",
+    re.IGNORECASE,
+)
+"""What stands between a channel and a day where a tool wrote no slash: nothing that a channel's name can hold."""
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -62,12 +70,12 @@ class Stream:
 class Source(Protocol):
     """The files of an export: path parts -> size in bytes."""
 
-    files: dict[tuple[str, ...], int]
+    files: dict[Parts, int]
 
-    def check(self, files: Iterable[tuple[str, ...]]) -> None:
+    def check(self, files: Iterable[Parts]) -> None:
         """Raise BadInputError where what is to be read mustn't be: it is too large, or packed beyond belief."""
 
-    def open(self, file: tuple[str, ...]) -> Stream:
+    def open(self, file: Parts) -> Stream:
         """One file, to be read from its beginning; raises BadInputError where it is damaged or mustn't be read."""
 
     def close(self) -> None:
@@ -89,21 +97,22 @@ class FolderSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._paths: dict[tuple[str, ...], Path] = {}
-        for file in _walk(path):
-            parts = _folder_parts(file.relative_to(path))
-            if parts in self._paths and not filecmp.cmp(self._paths[parts], file, shallow=False):
-                raise BadInputError(f"The export holds {'/'.join(parts)} twice, and they differ; remove one of them.")
-            self._paths.setdefault(parts, file)
+        found = ((_folder_parts(file.relative_to(path)), file.name, file) for file in _walk(path))
+        self._paths, self._torn = _by_place(
+            ((parts, file) for parts, name, file in found if not _is_folder(name)),
+            lambda one, other: filecmp.cmp(one, other, shallow=False),
+        )
         self.files = {parts: file.stat().st_size for parts, file in self._paths.items()}
 
-    def check(self, files: Iterable[tuple[str, ...]]) -> None:
-        """Raise BadInputError where one is too large."""
+    def check(self, files: Iterable[Parts]) -> None:
+        """Raise BadInputError where one is too large, or there twice."""
         for file in files:
+            if file in self._torn:
+                raise _twice(file)
             if self.files[file] > MAX_ENTRY_BYTES:
                 raise _too_large("/".join(file))
 
-    def open(self, file: tuple[str, ...]) -> Stream:
+    def open(self, file: Parts) -> Stream:
         """One file."""
         self.check([file])
         return Stream(lambda: self._paths[file].open("rb"), self.files[file], lambda e: _unreadable(file, e))
@@ -119,25 +128,31 @@ class ZipSource:
         self.path = path
         self._zip = _open_zip(path)
         try:
-            self._infos = {_parts(_name(info)): info for info in self._zip.infolist() if not info.is_dir()}
+            self._infos, self._torn = _by_place(
+                ((_parts(_name(info)), info) for info in self._zip.infolist() if not _is_folder(_name(info))),
+                lambda one, other: (one.CRC, one.file_size) == (other.CRC, other.file_size),
+            )
             _refuse_links(self._zip.infolist())
         except BaseException:
             self._zip.close()
             raise
         self.files = {parts: info.file_size for parts, info in self._infos.items()}
 
-    def check(self, files: Iterable[tuple[str, ...]]) -> None:
+    def check(self, files: Iterable[Parts]) -> None:
         """Raise BadInputError for entries that are too large, encrypted or packed beyond belief, one or all together.
 
         What else the ZIP holds, such as uploaded files, may be as it is.
         """
-        infos = [self._infos[file] for file in files]
-        for info in infos:
-            _check(info)
+        infos = []
+        for file in files:
+            if file in self._torn:
+                raise _twice(file)
+            infos.append(self._infos[file])
+            _check(infos[-1])
         if sum(info.file_size for info in infos) > max(RATIO_FREE_BYTES, MAX_RATIO * self.path.stat().st_size):
             raise _bomb()
 
-    def open(self, file: tuple[str, ...]) -> Stream:
+    def open(self, file: Parts) -> Stream:
         """One entry; never more of it than its header says, whatever the data unpacks to."""
         info = self._infos[file]
         _check(info)
@@ -146,6 +161,22 @@ class ZipSource:
     def close(self) -> None:
         """Close the ZIP."""
         self._zip.close()
+
+
+def _by_place(files: Iterable[tuple[Parts, T]], same: Callable[[T, T], bool]) -> tuple[dict[Parts, T], set[Parts]]:
+    """Each file where it stands, the first of several, and where there are several that differ.
+
+    To Windows names that differ in their case are one.
+    """
+    found: dict[Parts, T] = {}
+    places: dict[Parts, Parts] = {}
+    torn = set[Parts]()
+    for parts, file in files:
+        place = places.setdefault((*parts[:-1], parts[-1].lower()), parts)
+        first = found.setdefault(place, file)
+        if first is not file and not same(first, file):
+            torn.add(place)
+    return found, torn
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -184,14 +215,14 @@ def _name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _parts(name: str) -> tuple[str, ...]:
+def _parts(name: str) -> Parts:
     path = PurePosixPath(unicodedata.normalize("NFC", _separated(name)))
     if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0][1:2] == ":":
         raise _unsafe(name)
     return path.parts
 
 
-def _folder_parts(path: Path) -> tuple[str, ...]:
+def _folder_parts(path: Path) -> Parts:
     """Where a file stands, also one whose name holds the whole path, as a ZIP made on Windows may unpack."""
     separated = _separated("/".join(path.parts))
     if separated == "/".join(path.parts):
@@ -203,17 +234,26 @@ def _folder_parts(path: Path) -> tuple[str, ...]:
 
 
 def _separated(name: str) -> str:
-    """A path with plain slashes; what only looks like one separates no more than a day from its channel."""
-    return _LOOKALIKE.sub("/", name.replace("\\", "/"))
+    """A path with plain slashes; what only looks like one, or stands for one, parts no more than a day off."""
+    return _SEPARATOR.sub("/", name.replace("\\", "/"))
 
 
-def _damaged(file: tuple[str, ...]) -> BadInputError:
+def _is_folder(name: str) -> bool:
+    """Whether an entry is none of a file; Windows' own separator ends the names of folders, too."""
+    return name.endswith(("/", "\\"))
+
+
+def _twice(file: Parts) -> BadInputError:
+    return BadInputError(f"The export holds {'/'.join(file)} twice, and they differ; remove one of them.")
+
+
+def _damaged(file: Parts) -> BadInputError:
     return BadInputError(
         f"The ZIP is damaged at {'/'.join(file)}; download the export again or unpack it and import the folder."
     )
 
 
-def _unreadable(file: tuple[str, ...], error: Exception) -> BadInputError:
+def _unreadable(file: Parts, error: Exception) -> BadInputError:
     reason = getattr(error, "strerror", None) or error
     return BadInputError(f"Can't read {'/'.join(file)} of the export ({reason}); check the folder.")
 
