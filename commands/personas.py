@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +88,9 @@ def _consent_row(record: Any, user: User) -> dict[str, Any]:
 def train_(
     run: Run,
     user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="At most; 0: no limit (or DOPPEL_TRAIN_MINUTES).")
+    ] = None,
     detach: Detach = False,
     team: Annotated[str | None, typer.Option("--team", help="The id of USER's workspace, if several.")] = None,
 ) -> Result:
@@ -95,6 +98,8 @@ def train_(
     from doppel.access import require_consent
     from doppel.consent import sweep
 
+    if minutes is not None:
+        run = replace(run, settings=run.settings.model_copy(update={"train_minutes": minutes}))
     with run.archive() as archive:
         sweep(archive, run.adapters())
         if run.is_job:
@@ -109,15 +114,13 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
     from doppel.base_model import base_model_path
 
     base = base_model_path(run.settings, run.console.say)
-    from training.pace import Pace, said
+    from training.pace import said
     from training.train import train
 
-    pace = Pace()
     with run.console.progress(f"Training {person.id}") as update:
 
-        def tell(step: int, steps: int, loss: float | None) -> None:
-            pace.step()
-            left = said(pace.seconds_left(steps - step))
+        def tell(step: int, steps: int, loss: float | None, seconds: float | None) -> None:
+            left = said(seconds)
             update(step, steps, note=left if loss is None else f"loss {loss:.3f}, {left}")
 
         report = train(

@@ -45,6 +45,7 @@ from doppel.errors import ConfigError
 from doppel.lora import check_adapter
 from doppel.processor import cpu_dtype
 from training.examples import EncodedExample
+from training.pace import NO_LIMITS, Pace, TimeLimits
 
 IGNORED = -100
 EVALUATIONS_PER_EPOCH = 2
@@ -53,8 +54,12 @@ PATIENCE = 2
 LATELY = 10
 """Steps whose mean loss is told: a step is of examples of like length, and those with quotes are long and easy."""
 
-Progress = Callable[[int, int, float | None], None]
-"""Called with (step, steps in all, mean training loss of the last LATELY steps)."""
+Progress = Callable[[int, int, float | None, float | None], None]
+"""Called with (step, steps in all, mean training loss of the last LATELY steps, seconds left).
+
+Where the time is limited and that is more, the step is the share of it that is over, in steps. The last two are None
+while nothing is known.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,13 @@ def load_base(model: str, device: Device, in_4bit: bool = False) -> Any:
 @dataclass(frozen=True, slots=True)
 class FineTuned:
     """The model with the weights that were best on the held-out examples, the log (a dict a line: step, loss,
-    eval_loss, …), the tokens trained on in a second, and the step of the checkpoint it went on from (0: none)."""
+    eval_loss, seconds, …), the tokens trained on in a second, the steps that were taken, and the step of the checkpoint
+    it went on from (0: none)."""
 
     model: PeftModel
     log: list[dict[str, float]]
     tokens_per_second: float
+    steps: int
     resumed_from_step: int
 
 
@@ -128,15 +135,18 @@ def finetune(
     tokenizer: Any,
     work: Path,
     progress: Progress,
+    limits: TimeLimits = NO_LIMITS,
 ) -> FineTuned:
     """Train an adapter on `base`, from the newest whole checkpoint in `work` if there is one.
 
-    Stops early once the held-out loss has not fallen for two evaluations. Ctrl-C saves a checkpoint before it raises
+    Stops early once the held-out loss has not fallen for two evaluations, or at the limit of time, by which the
+    learning rate has fallen; what was spent before the checkpoint counts. Ctrl-C saves a checkpoint before it raises
     KeyboardInterrupt.
     """
     checkpoint = last_checkpoint(work)
     first_step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    pulse, modules = _Pulse(progress), _adaptable(base)
+    pace = Pace(limits)
+    pulse, modules = _Pulse(progress, pace), _adaptable(base)
     trainer = _CompletionTrainer(
         model=base,
         args=_arguments(settings, device, len(train), work),
@@ -146,6 +156,7 @@ def finetune(
         peft_config=lora_config(settings),
         callbacks=[pulse, EarlyStoppingCallback(early_stopping_patience=PATIENCE)],
     )
+    trainer.pace = pace
     _check_loadable(trainer.model, modules)
     for printer in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printer)
@@ -155,7 +166,7 @@ def finetune(
     log = list(trainer.state.log_history)
     evaluating = sum(entry.get("eval_runtime", 0.0) for entry in log if entry["step"] > first_step)
     rate = trainer.tokens / max(time.monotonic() - started - evaluating, 1e-9)
-    return FineTuned(trainer.model, log, rate, first_step)
+    return FineTuned(trainer.model, log, rate, trainer.state.global_step, first_step)
 
 
 def _check_loadable(model: PeftModel, modules: set[str]) -> None:
@@ -192,9 +203,27 @@ class ByLength:
 
 
 class _CompletionTrainer(ByLength, SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer whose output head runs at the answers' positions only; the loss is the mean per completion token."""
+    """SFTTrainer whose output head runs at the answers' positions only; the loss is the mean per completion token.
+
+    The learning rate goes by how far the training is, also where its time is limited.
+    """
 
     tokens = 0
+    pace = Pace()
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the settings, by the share of steps or of time."""
+
+        def paced(rate: Callable[[float], float]) -> Callable[[int], float]:
+            return lambda step: rate(self.pace.share(step, num_training_steps) * num_training_steps)
+
+        schedule = super().create_scheduler(num_training_steps, optimizer)
+        schedule.lr_lambdas = [paced(rate) for rate in schedule.lr_lambdas]
+        return schedule
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Note when each entry was; a training that goes on later begins from there."""
+        super().log({**logs, "seconds": self.pace.spent}, start_time)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -219,10 +248,12 @@ class _CompletionTrainer(ByLength, SFTTrainer):  # type: ignore[misc]
 
 
 class _Pulse(TrainerCallback):  # type: ignore[misc]
-    """Reports every step with the loss of late, and turns Ctrl-C into a checkpoint and an end."""
+    """Reports every step with the loss of late; turns Ctrl-C into a checkpoint and an end, and the limit of time into
+    an evaluation, too.
+    """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, pace: Pace) -> None:
+        self._progress, self._pace = progress, pace
         self._losses: deque[float] = deque(maxlen=LATELY)
         self._interrupted = False
 
@@ -242,11 +273,18 @@ class _Pulse(TrainerCallback):  # type: ignore[misc]
     def _interrupt(self, number: int, frame: Any) -> None:
         self._interrupted = True
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._pace.begin(state.log_history[-1].get("seconds", 0.0) if state.log_history else 0.0)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._pace.step()
+        step, steps = state.global_step, state.max_steps
+        done = round(self._pace.share(step, steps) * steps)
         loss = fmean(self._losses) if self._losses else None
-        self._progress(state.global_step, state.max_steps, loss)
-        if self._interrupted:
+        self._progress(done, steps, loss, self._pace.seconds_left(steps - step))
+        if self._interrupted or self._pace.is_over:
             control.should_save = control.should_training_stop = True
+            control.should_evaluate |= not self._interrupted
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -25,10 +26,14 @@ from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
 from training.finetune import LATELY, FineTuned, Progress, choose_device, finetune, load_base, lora_config
 from training.grounding import ask_again, encode_grounded
+from training.pace import TimeLimits
 from training.plot import save_loss_plot
 
 WATCHED_EXAMPLES = 64
 """Held-out examples that are looked at during training; the figures at the end are of all of them."""
+
+SAVING_SECONDS = 3.0
+"""For an adapter to be saved and published."""
 
 Say = Callable[[str], None]
 Check = Callable[[], None]
@@ -84,7 +89,7 @@ class Material:
         """What a checkpoint must share with this run for the run to go on from it."""
         relevant = _training_settings(settings)
         parts = [base_model, relevant, settings.learning_rate, settings.seed, settings.load_in_4bit]
-        parts += [[asdict(e) for e in found] for found in (self.train, self.watched)]
+        parts += [[asdict(e) for e in found] for found in (self.train, self.held_out)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,7 +106,7 @@ def train(
 
     What it reports, raises and writes down names the person by their id, as it may be kept after the name is forgotten.
     Raises ConsentError without consent (also if it is withdrawn meanwhile), TrainingError with too few examples or
-    with an adapter that vLLM can't load, BusyError while another process trains the same person.
+    minutes, or with an adapter that vLLM can't load, BusyError while another process trains the same person.
     """
     started, unnamed = time.monotonic(), user.unnamed
     before = archive.consent_records(user)
@@ -120,7 +125,7 @@ def train(
     with store.folder(unnamed).writer() as writer:
         try:
             tuned, base_nll, adapter_nll = _train(
-                still, settings, base_path, tokenizer, material, writer, say, progress
+                still, settings, base_path, tokenizer, material, writer, say, progress, started
             )
             version, reason = _publish(unnamed, still, settings, material, tuned, base_nll, adapter_nll, writer)
         except ConsentError:
@@ -214,22 +219,42 @@ def _train(
     writer: Writer,
     say: Say,
     progress: Progress,
+    started: float,
 ) -> tuple[FineTuned, float, float]:
     """Fine-tune, and the NLL of the base model and of the adapter on all held-out examples."""
 
-    def watch(step: int, steps: int, loss: float | None) -> None:
+    def watch(*told: Any) -> None:
         still()
-        progress(step, steps, loss)
+        progress(*told)
 
     device = choose_device(settings)
     work = _workspace(writer.folder.path("work"), material.fingerprint(settings, base_path))
     base = load_base(base_path, device, settings.load_in_4bit)
-    tuned = finetune(base, material.train, material.watched, settings, device, tokenizer.hf, work, watch)
-    say("Evaluating the adapter and the base model on what was held out.")
-    adapter_nll = mean_nll(tuned.model, material.held_out)
-    with tuned.model.disable_adapter():
-        base_nll = mean_nll(tuned.model, material.held_out)
-    return tuned, base_nll, adapter_nll
+    say("Evaluating the base model on what was held out.")
+    evaluated = time.monotonic()
+    base_nll = mean_nll(base, material.held_out)
+    limits = _limits(settings, material, time.monotonic() - started, time.monotonic() - evaluated)
+    tuned = finetune(base, material.train, material.watched, settings, device, tokenizer.hf, work, watch, limits)
+    say("Evaluating the adapter.")
+    return tuned, base_nll, mean_nll(tuned.model, material.held_out)
+
+
+def _limits(settings: Settings, material: Material, before: float, evaluation: float) -> TimeLimits:
+    """What is left for the steps after what was done `before` them, and what comes after them, in seconds.
+
+    The adapter is evaluated as the base model was: on what is watched when the steps end, and then on all that is held
+    out.
+    """
+    after = evaluation * (1 + len(material.watched) / len(material.held_out)) + SAVING_SECONDS
+    if not settings.train_minutes:
+        return TimeLimits(after=after)
+    left = 60 * settings.train_minutes - before - after
+    if left < before + after:
+        raise TrainingError(
+            f"Loading and evaluating alone take {(before + after) / 60:.1f} minutes on this machine; give the training "
+            f"at least {math.ceil((before + after) / 30)} (--minutes, DOPPEL_TRAIN_MINUTES)."
+        )
+    return TimeLimits(left, after)
 
 
 def _workspace(work: Path, fingerprint: str) -> Path:
@@ -269,6 +294,7 @@ def _publish(
         "channels": material.channels,
         "examples": len(material.train),
         "held_out": len(material.held_out),
+        "steps": tuned.steps,
         "resumed_from_step": tuned.resumed_from_step,
         "base_nll": base_nll,
         "adapter_nll": adapter_nll,
