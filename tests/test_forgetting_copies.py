@@ -322,7 +322,8 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
                 plain = json.dumps(tombstone(ts), sort_keys=True, separators=(",", ":"))
                 connection.execute(update(m).where(m.c.ts == ts).values(edited=DELETED, raw=plain))
             # What came with later migrations was not there then.
-            tables.moved_channels.drop(connection)
+            for table in (tables.moved_channels, tables.user_groups):
+                table.drop(connection)
             migrations = config()
             migrations.attributes["connection"] = connection
             command.stamp(migrations, "0011")

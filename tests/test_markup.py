@@ -15,7 +15,7 @@ from doppel.slack.markup import Names, render_text
 from doppel.slack.message_text import render_message
 from doppel.slack.messages import timestamp, translate
 
-NAMES = Names({"U1": "Ada Lovelace", "U2": "Grace"}, {"C1": "general"})
+NAMES = Names({"U1": "Ada Lovelace", "U2": "Grace"}, {"C1": "general"}, groups={"S3": "platform", "S4": "on-call"})
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ NAMES = Names({"U1": "Ada Lovelace", "U2": "Grace"}, {"C1": "general"})
         ("see <#C1|old-name>, <#C1|>, <#C2|random>, <#C3|>", "see #general, #general, #random, #C3"),
         ("<!here> <!channel> <!everyone|everyone>", "@here @channel @everyone"),
         ("<!subteam^S1|@devs> <!subteam^S2>", "@devs @S2"),
+        ("<!subteam^S3> <!subteam^S4|@old-name>", "@platform @on-call"),
         ("<!date^1392734382^{date_num}|Feb 18> <!date^0^{time}> <!date^x^{time}>", "Feb 18 1970-01-01 00:00 UTC x"),
         ("<https://a.org/x?y=1&amp;z=2|the docs>", "the docs (https://a.org/x?y=1&z=2)"),
         (

@@ -115,7 +115,7 @@ def test_a_second_sync_costs_one_call_a_channel_and_changes_nothing(archive: Arc
         assert counts(sync(slack, archive)) == (0, 0, 0)
         channels = slack.count("conversations.history")
         assert channels == 6
-        assert len(slack.calls) == channels + 3
+        assert len(slack.calls) == channels + 4
     assert rows(archive) == before
     assert archive.revision() == revision
 
@@ -273,10 +273,41 @@ def test_a_missing_scope_is_a_sentence_and_the_rest_goes_on(slack: FakeSlack, ar
     assert texts(archive, "C2") == []
 
 
-def test_methods_that_an_emulator_lacks_are_done_without(team: Workspace, archive: Archive) -> None:
-    with FakeSlack(team, faults=Faults(missing_methods=["conversations.members"])) as slack:
-        assert sync(slack, archive).warnings == ()
+@pytest.mark.parametrize("status", [200, 404, 405])
+def test_methods_that_an_emulator_lacks_are_done_without(team: Workspace, archive: Archive, status: int) -> None:
+    missing = ["conversations.members", "usergroups.list"]
+    with FakeSlack(team, faults=Faults(missing_methods=missing, missing_status=status)) as slack:
+        (warning,) = sync(slack, archive).warnings
+        assert warning.startswith("User groups read as their ids: ")
+        assert (slack.count("conversations.members"), slack.count("usergroups.list")) == (2, 1)
     assert len(texts(archive)) == 3
+
+
+def test_user_groups_read_by_their_names_also_where_they_get_them_late(slack: FakeSlack, archive: Archive) -> None:
+    slack.workspace.post("general", "U1", "<!subteam^S1> look, and <!subteam^S2>")
+    rich = {"type": "rich_text_section", "elements": [{"type": "usergroup", "usergroup_id": "S1"}]}
+    slack.workspace.post("general", "U1", "", blocks=[{"type": "rich_text", "elements": [rich]}])
+    slack.tokens[slack.bot_token].scopes.remove("usergroups:read")
+    (warning,) = sync(slack, archive).warnings
+    assert warning.startswith("User groups read as their ids: The Slack app lacks usergroups:read")
+    assert texts(archive)[-2:] == ["@S1 look, and @S2", "@S1"]
+
+    slack.tokens[slack.bot_token].scopes.add("usergroups:read")
+    slack.workspace.usergroups["S1"] = {"id": "S1", "handle": "platform", "name": "Platform", "date_delete": 0}
+    slack.workspace.usergroups["S2"] = {"id": "S2", "handle": "on-call", "name": "On call", "date_delete": 1}
+    assert sync(slack, archive).warnings == ()
+    assert texts(archive)[-2:] == ["@platform look, and @on-call", "@platform"]
+
+    slack.workspace.usergroups["S1"]["handle"] = "infra"
+    sync(slack, archive)
+    slack.workspace.post("general", "U1", "thanks <!subteam^S1>")
+    sync(slack, archive)
+    assert texts(archive)[-3:] == ["@infra look, and @on-call", "@infra", "thanks @infra"]
+
+
+def test_the_wrong_kind_of_token_is_a_sentence(slack: FakeSlack, archive: Archive) -> None:
+    with pytest.raises(SlackTokenError, match="belongs into SLACK_APP_TOKEN"):
+        sync(slack, archive, token=slack.app_token)
 
 
 @pytest.mark.parametrize(

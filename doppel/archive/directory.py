@@ -68,7 +68,7 @@ def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, 
     secret = {row.id for row in rows if row.kind != ChannelKind.PUBLIC}
     names |= {old: names[now] for old, now in moved.items() if now in names}
     secret |= {old for old, now in moved.items() if now in secret or now not in names}
-    read_as = Names({user.id: user.name for user in members}, names, frozenset(secret))
+    read_as = Names({user.id: user.name for user in members}, names, frozenset(secret), group_names(connection, team))
     return Directory(team, read_as, frozenset(user.id for user in members if user.is_bot), channel_ids, moved)
 
 
@@ -77,6 +77,18 @@ def merge_people(connection: Connection, team: str, people: Iterable[User], as_o
     unwanted = read_unwanted(connection, team)
     rows = [asdict(unwanted.person(user)) | {"team": team} for user in people]
     return merge_rows(connection, tables.users, team, rows, as_of)
+
+
+def merge_groups(connection: Connection, team: str, handles: Mapping[str, str], as_of: int) -> set[str]:
+    """Take in what user groups are called, by id; returns the ids that read differently now."""
+    rows = [{"team": team, "id": id_, "handle": handle} for id_, handle in handles.items()]
+    return merge_rows(connection, tables.user_groups, team, rows, as_of)
+
+
+def group_names(connection: Connection, team: str) -> dict[str, str]:
+    """What the user groups of a workspace are called, by id."""
+    t = tables.user_groups
+    return {row.id: row.handle for row in connection.execute(select(t.c.id, t.c.handle).where(t.c.team == team))}
 
 
 def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> None:

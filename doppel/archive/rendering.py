@@ -25,7 +25,7 @@ _AT_ONCE = 50
 _PAGE_CHARS = 2 * 2**20
 _Place = tuple[str, str]
 """A channel and a timestamp."""
-_ID = re.compile(r'[@#"]([A-Z][A-Z0-9]+)[>|"]')
+_ID = re.compile(r'[@#"^]([A-Z][A-Z0-9]+)[>|"]')
 
 
 def render_again(connection: Connection, directory: Directory, changed: Collection[str]) -> None:

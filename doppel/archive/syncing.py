@@ -20,6 +20,7 @@ from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
     Directory,
     doubt_unlisted,
+    merge_groups,
     merge_people,
     merge_team,
     read_directory,
@@ -38,6 +39,7 @@ from doppel.records import Channel, User
 from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
 
+NO_GROUPS: Mapping[str, str] = {}
 WAIT_SECONDS = 600.0
 """How long a page waits for an import that holds the archive."""
 
@@ -106,9 +108,15 @@ class SyncStore:
         return self._directory
 
     def take_directory(
-        self, team: str, url: str, users: Sequence[User], channels: Sequence[Channel], as_of: int
+        self,
+        team: str,
+        url: str,
+        users: Sequence[User],
+        channels: Sequence[Channel],
+        as_of: int,
+        groups: Mapping[str, str] = NO_GROUPS,
     ) -> None:
-        """Take in everybody and every channel that Slack listed when it was asked, at `as_of`.
+        """Take in everybody and every channel that Slack listed when it was asked, at `as_of`, and user groups' names.
 
         A channel that was synced before and isn't listed any more can't be seen by the app: who may read it is unknown.
         Members stay as they are known.
@@ -122,6 +130,7 @@ class SyncStore:
             places = [channel_values(unwanted.channel(channel, users)) for channel in channels]
             changed |= merge_channels(connection, team, places, as_of)
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
+            changed |= merge_groups(connection, team, groups, as_of)
             _take_url(connection, team, url, as_of)
             self._directory, self._people = read_directory(connection, team, {}), users
             render_again(connection, self._directory, changed)

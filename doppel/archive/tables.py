@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
-HEAD = "0014"
+HEAD = "0015"
 """The newest migration, known without importing Alembic."""
 
 RENDERING = 1
@@ -47,6 +47,16 @@ channels = Table(
     Column("kind", Text, nullable=False),
     Column("members", JSON, nullable=False),
     Column("archived", Boolean, nullable=False),
+    Column("as_of", BigInteger, nullable=False),
+)
+
+# What user groups are called, as of when it is known.
+user_groups = Table(
+    "user_groups",
+    metadata,
+    Column("team", Key, primary_key=True),
+    Column("id", Key, primary_key=True),
+    Column("handle", Text, nullable=False),
     Column("as_of", BigInteger, nullable=False),
 )
 

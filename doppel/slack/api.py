@@ -48,6 +48,8 @@ SENTENCES = {
     "method_not_supported_for_channel_type": "Slack gives the app nothing of such a channel.",
 }
 
+_NO_METHOD = (404, 405)
+"""How emulators answer to a method that they don't have."""
 _NOT_JSON = "it answered with something else than JSON"
 
 Json = dict[str, Any]
@@ -64,6 +66,11 @@ class SlackApi:
     ) -> None:
         if not token():
             raise SlackTokenError("There is no Slack token; put the bot's token (xoxb-…) into SLACK_BOT_TOKEN.")
+        if token().startswith("xapp-"):
+            raise SlackTokenError(
+                "The Slack token is an app-level one (xapp-…), which belongs into SLACK_APP_TOKEN; put the bot's token "
+                "(xoxb-…) into SLACK_BOT_TOKEN."
+            )
         self._token, self._say, self._base_url, self._answered = token, say, base_url, False
         self._told_until = float("-inf")
         self.budget = Budget(clock)
@@ -127,6 +134,8 @@ class SlackApi:
         except SlackApiError as error:
             self._answered = self._answered or _is_slack(error.response)
             _raise_lasting(method, error.response)
+            if self._answered and error.response.status_code in _NO_METHOD:
+                raise SlackError(f"There is no {method} at {self._base_url}.", "unknown_method") from None
             if error.response.status_code == 429:
                 retry_after = _retry_after(error.response)
                 self.budget.refuse(method, retry_after)

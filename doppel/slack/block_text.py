@@ -129,7 +129,8 @@ def _inline(part: Raw, names: Names, depth: int) -> str:
             channel = string(part.get("channel_id"))
             return channel_mention(channel, channel, names)
         case "usergroup":
-            return "@" + string(part.get("usergroup_id"))
+            group = string(part.get("usergroup_id"))
+            return "@" + names.groups.get(group, group)
         case "broadcast":
             return "@" + string(part.get("range"))
         case "emoji":

@@ -27,6 +27,7 @@ SCOPES: dict[str, str] = {
     "mpim:history": "reads group conversations that it was added to",
     "mpim:read": "lists group conversations that it is in and who is in them, to decide what may be shown where",
     "reactions:read": "keeps reactions in the archive as they are in Slack",
+    "usergroups:read": "knows what user groups are called that messages mention",
     "users:read": "knows people's names, who is a guest and who is an admin",
 }
 """Every scope of the bot, and what it is for."""

@@ -34,6 +34,7 @@ class Names:
     users: Mapping[str, str] = field(default_factory=dict)
     channels: Mapping[str, str] = field(default_factory=dict)
     secret: frozenset[str] = frozenset()
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def within(self, channel: str) -> Names:
         """What ids read as in a channel, whose own name all know who read it."""
@@ -83,7 +84,7 @@ def _token(token: str, names: Names) -> str:
         case "#":
             return channel_mention(target[1:], label.removeprefix("#") or target[1:], names)
         case "!":
-            return _special(target[1:], label)
+            return _special(target[1:], label, names)
     return link_text(target, label) if _URL.match(target) else _decode(f"<{token}>")
 
 
@@ -92,13 +93,14 @@ def channel_mention(channel: str, otherwise: str, names: Names) -> str:
     return SECRET_CHANNEL if channel in names.secret else "#" + (names.channels.get(channel) or otherwise)
 
 
-def _special(command: str, label: str) -> str:
+def _special(command: str, label: str, names: Names) -> str:
     """`<!here>`, `<!subteam^S1|@team>`, `<!date^1392734382^{date}|fallback>`."""
     name, _, rest = command.partition("^")
     if name == "date":
         return label or date_text(rest.partition("^")[0])
     if name == "subteam":
         name = rest.partition("^")[0] or name
+        label = names.groups.get(name) or label
     return "@" + (label.removeprefix("@") or name)
 
 

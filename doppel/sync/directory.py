@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from doppel.errors import BadInputError, SlackError
+from doppel.errors import BadInputError, SlackError, SlackTokenError
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import Json, SlackApi
+from doppel.slack.block_text import dicts
 from doppel.slack.members import channel_of, id_of, text_of, user_of
 
 PAGE = 200
@@ -27,7 +28,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What Slack lists now; `channels` are those that are wanted."""
+    """What Slack lists now; `channels` are those that are wanted, `groups` the handles of user groups by id."""
 
     team: str
     url: str
@@ -35,6 +36,7 @@ class Listed:
     all_channels: tuple[Channel, ...]
     channels: tuple[Channel, ...]
     facts: dict[str, Facts]
+    groups: dict[str, str]
 
 
 def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None]) -> Listed:
@@ -51,7 +53,7 @@ def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None
     raws = {text_of(raw, "id"): raw for raw in _channels(api, warn)}
     channels = tuple(channel_of(raw, team, ChannelKind.PUBLIC) for raw in raws.values())
     facts = {id_: _facts(raw) for id_, raw in raws.items()}
-    return Listed(team, text_of(identity, "url"), users, channels, _wanted(channels, wanted), facts)
+    return Listed(team, text_of(identity, "url"), users, channels, _wanted(channels, wanted), facts, _groups(api, warn))
 
 
 def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
@@ -70,6 +72,21 @@ def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
                 raise
             warn(f"{what} are left out: {error}")
     return found
+
+
+def _groups(api: SlackApi, warn: Callable[[str], None]) -> dict[str, str]:
+    """What user groups are called; none where Slack refuses to say it, as messages can be read without."""
+    try:
+        found = api.call("usergroups.list", include_disabled="true").get("usergroups")
+    except SlackTokenError:
+        raise
+    except SlackError as error:
+        if not error.code:
+            raise
+        warn(f"User groups read as their ids: {error}")
+        return {}
+    named = {id_of(raw, "id"): text_of(raw, "handle") or text_of(raw, "name") for raw in dicts(found)}
+    return {id_: handle for id_, handle in named.items() if id_ and handle}
 
 
 def _list(api: SlackApi, types: str) -> list[Json]:

@@ -142,7 +142,9 @@ class Sync:
             # Before it is asked: what an event says meanwhile is newer.
             asked_at = self._now()
             listed = read_listed(self._api, self._options.channels, self._warn)
-            self._store.take_directory(listed.team, listed.url, listed.users, listed.all_channels, asked_at)
+            self._store.take_directory(
+                listed.team, listed.url, listed.users, listed.all_channels, asked_at, listed.groups
+            )
             self._plan(listed)
             self._work(len(self._stretches))
             self._store.finish(None if self._options.channels else asked_at)

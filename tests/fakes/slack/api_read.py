@@ -60,6 +60,12 @@ def users_info(call: Call) -> Json:
     return {"user": user}
 
 
+def usergroups_list(call: Call) -> Json:
+    """https://docs.slack.dev/reference/methods/usergroups.list (all at once; the disabled ones only where asked for)"""
+    groups = call.workspace.usergroups.values()
+    return {"usergroups": [raw for raw in groups if not raw["date_delete"] or call.flag("include_disabled")]}
+
+
 def conversations_list(call: Call) -> Json:
     """https://docs.slack.dev/reference/methods/conversations.list"""
     return _conversations(call, call.knows)
@@ -203,6 +209,7 @@ METHODS: dict[str, tuple[Handler, tuple[str, ...]]] = {
     "bots.info": (bots_info, ("users:read",)),
     "users.list": (users_list, ("users:read",)),
     "users.info": (users_info, ("users:read",)),
+    "usergroups.list": (usergroups_list, ("usergroups:read",)),
     "users.conversations": (users_conversations, _any("read")),
     "conversations.list": (conversations_list, _any("read")),
     "conversations.info": (conversations_info, _any("read")),

@@ -27,7 +27,8 @@ class Fault(StrEnum):
 class Faults:
     """Which calls fail. `rate` of them by chance (0 to 1, seeded), in one of `kinds`; and those told with `fail_next`.
 
-    `missing_methods` answer unknown_method, as on an emulator that doesn't have them. `injected` counts.
+    `missing_methods` answer unknown_method, as Slack does, or with `missing_status` alone, as emulators do. `injected`
+    counts.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Faults:
         retry_after: float = 1,
         slow_seconds: float = 1,
         missing_methods: Collection[str] = (),
+        missing_status: int = 200,
     ) -> None:
         self.rate, self.kinds, self.on = rate, tuple(kinds), True
         self.retry_after, self.slow_seconds = retry_after, slow_seconds
-        self.missing_methods = set(missing_methods)
+        self.missing_methods, self.missing_status = set(missing_methods), missing_status
         self.injected: Counter[Fault] = Counter()
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._told: list[tuple[str | None, Fault]] = []

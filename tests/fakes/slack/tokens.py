@@ -14,7 +14,7 @@ TokenState = Literal["active", "token_revoked", "account_inactive", "token_expir
 
 READ_SCOPES = frozenset(
     f"{family}:{right}" for family in ("channels", "groups", "mpim", "im") for right in ("read", "history")
-) | {"users:read", "team:read", "reactions:read"}
+) | {"users:read", "usergroups:read", "team:read", "reactions:read"}
 BOT_SCOPES = READ_SCOPES | {
     "app_mentions:read",
     "assistant:write",

@@ -88,7 +88,10 @@ def answer(slack: FakeSlack, method: str, params: Json, authorization: str) -> A
 def _served(slack: FakeSlack, method: str, params: Json, value: str, basic: tuple[str, str] | None) -> Answer:
     headers = {"x-slack-req-id": secrets.token_hex(16)}
     try:
-        if method not in METHODS or method in slack.faults.missing_methods:
+        is_missing = method in slack.faults.missing_methods
+        if is_missing and slack.faults.missing_status != 200:
+            return _broken(slack.faults.missing_status)
+        if method not in METHODS or is_missing:
             raise SlackError("unknown_method", req_method=method)
         token = _authenticate(slack, method, value)
         call = Call(slack, method, params, token, basic)

@@ -57,6 +57,7 @@ class Workspace:
         self.bot_user, self.bot_id, self.bot_name = bot_user, bot_id, "doppel"
         self.lock = threading.RLock()
         self.users: dict[str, Json] = {}
+        self.usergroups: dict[str, Json] = {}
         self.channels: dict[str, Channel] = {}
         self.events: deque[Json] = deque(maxlen=100_000)
         self.left_out: dict[str, int] = {}
