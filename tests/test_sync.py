@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -348,11 +349,19 @@ def test_an_unreachable_slack_is_one_sentence(team: Workspace, once: Archive, mo
         sync(slack, once)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[]", b'{"ok": false}', b'{"ok": false, "error": null}'])
-def test_what_is_not_slack_is_told_at_the_first_call(body: bytes, once: Archive) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((200, body) for body in (b"", b"<html>", b"{}", b"[]", b'{"ok": false}', b'{"ok": false, "error": null}')),
+        *((404, body) for body in (b"", b"<html>", b'{"error": "not_found"}', b'{"ok": false, "error": "no_route"}')),
+        (405, b'{"error": "method_not_allowed"}'),
+        (403, b'{"error": "forbidden"}'),
+    ],
+)
+def test_what_is_not_slack_is_told_at_the_first_call(status: int, body: bytes) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -366,6 +375,18 @@ def test_what_is_not_slack_is_told_at_the_first_call(body: bytes, once: Archive)
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_host_that_says_nothing_is_waited_for_shortly_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doppel.slack.api.FIRST_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("doppel.slack.api.FIRST_BACKOFF_SECONDS", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api = SlackApi(lambda: "xoxb-1", f"http://127.0.0.1:{silent.getsockname()[1]}/api/", StoppableClock())
+        started = time.monotonic()
+        with pytest.raises(SlackError, match="check the network and SLACK_API_URL"):
+            api.call("auth.test")
+        assert api.calls == 3
+        assert time.monotonic() - started < 10
 
 
 def test_calls_grow_with_the_channels_that_the_bot_is_in(slack: FakeSlack, archive: Archive) -> None:

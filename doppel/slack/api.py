@@ -21,6 +21,8 @@ from doppel.slack.members import error_of
 from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
+FIRST_TIMEOUT_SECONDS = 10
+"""For a server that never yet answered as Slack does."""
 MAX_TRIES = 12
 MAX_WAIT_SECONDS = 900.0
 """How long one call may be put off by refusals and failures, beyond what the budget makes it wait."""
@@ -78,7 +80,7 @@ class SlackApi:
         self._clock, self._random = clock, random.Random()
         logger = silent_logger("doppel.slack.api")
         self._client = WebClient(
-            base_url=f"{base_url.rstrip('/')}/", timeout=TIMEOUT_SECONDS, retry_handlers=[], logger=logger
+            base_url=f"{base_url.rstrip('/')}/", timeout=FIRST_TIMEOUT_SECONDS, retry_handlers=[], logger=logger
         )
 
     def call(self, method: str, **params: Any) -> Json:
@@ -132,8 +134,9 @@ class SlackApi:
             authorization = {"Authorization": f"Bearer {self._token()}"}
             answer = self._client.api_call(method, params=params, headers=authorization).data
         except SlackApiError as error:
-            self._answered = self._answered or _is_slack(error.response)
-            _raise_lasting(method, error.response)
+            self._heard(_is_slack(error.response))
+            if self._answered or error.response.status_code < 400 or error_of(error.response.data) in _TOKEN:
+                _raise_lasting(method, error.response)
             if self._answered and error.response.status_code in _NO_METHOD:
                 raise SlackError(f"There is no {method} at {self._base_url}.", "unknown_method") from None
             if error.response.status_code == 429:
@@ -145,8 +148,13 @@ class SlackApi:
             return _Setback(f"{type(error).__name__}: {error}", pause)
         if not isinstance(answer, dict):
             return _Setback(_NOT_JSON, pause, foreign=True)
-        self._answered = True
+        self._heard(True)
         return answer
+
+    def _heard(self, as_slack: bool) -> None:
+        """Something answered, and as Slack does or not."""
+        if as_slack and not self._answered:
+            self._answered, self._client.timeout = True, TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
