@@ -21,7 +21,18 @@ def register() -> None:
     if current_platform.is_cpu():
         from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
+        PunicaWrapperCPU.update_metadata = update_metadata
         PunicaWrapperCPU.add_lora_linear = add_lora_linear
+
+
+def update_metadata(self: Any, *given: Any, **more: Any) -> None:
+    """Take in which adapter each token of the next batches has, as PunicaWrapperBase does; it is grouped once for all
+    layers.
+    """
+    from vllm.lora.punica_wrapper.punica_base import PunicaWrapperBase
+
+    PunicaWrapperBase.update_metadata(self, *given, **more)
+    self.doppel_groups = None
 
 
 def add_lora_linear(
@@ -40,31 +51,25 @@ def add_lora_linear(
     `lora_b_stacked[i][s, 0]` (outputs, rank). A token whose slot is -1 has no adapter.
     """
     out, tokens = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-    slots = self.token_lora_indices[: tokens.shape[0]]
-    for slot in slots.unique().tolist():
-        if slot >= 0:
-            rows = (slots == slot).nonzero().flatten()
-            _add_one(out, tokens, rows, slot, lora_a_stacked, lora_b_stacked, scale, output_slices)
+    for slot, rows in _groups(self, tokens.shape[0]):
+        # All tokens at once are written to where they are; of some, a copy is written back.
+        inputs, outputs, start = (tokens, out, 0) if rows is None else (tokens[rows], out[rows], 0)
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            shrunk = inputs @ a[slot, 0].T.to(inputs.dtype)
+            target = outputs[:, start : start + width]
+            target.addmm_(shrunk.to(out.dtype), b[slot, 0].T.to(out.dtype), alpha=scale)
+            start += width
+        if rows is not None:
+            out.index_copy_(0, rows, outputs)
 
 
-def _add_one(
-    out: torch.Tensor,
-    tokens: torch.Tensor,
-    rows: torch.Tensor,
-    slot: int,
-    lora_a_stacked: tuple[torch.Tensor, ...],
-    lora_b_stacked: tuple[torch.Tensor, ...],
-    scale: float,
-    output_slices: tuple[int, ...],
-) -> None:
-    everyone = rows.shape[0] == tokens.shape[0]
-    inputs, start = tokens if everyone else tokens[rows], 0
-    for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-        shrunk = (inputs @ a[slot, 0].T.to(inputs.dtype)) * scale
-        expanded = (shrunk @ b[slot, 0].T.to(inputs.dtype)).to(out.dtype)
-        target = out[:, start : start + width]
-        if everyone:
-            target += expanded
-        else:
-            target.index_add_(0, rows, expanded)
-        start += width
+def _groups(wrapper: Any, count: int) -> list[tuple[int, torch.Tensor | None]]:
+    """Each adapter's slot in a batch of `count` tokens, with the rows of its tokens; None for all of them."""
+    known = getattr(wrapper, "doppel_groups", None)
+    if known is None or known[0] != count:
+        slots = wrapper.token_lora_indices[:count]
+        rows = {slot: (slots == slot).nonzero().flatten() for slot in slots.unique().tolist() if slot >= 0}
+        known = (count, [(slot, None if len(found) == count else found) for slot, found in rows.items()])
+        wrapper.doppel_groups = known
+    groups: list[tuple[int, torch.Tensor | None]] = known[1]
+    return groups

@@ -13,7 +13,7 @@ APP = [sys.executable, str(ROOT / "app.py")]
 WORKSPACE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
 
-MINUTES = "3.5"
+MINUTES = "4"
 """Of training at most: less than by default where two cores do it, to keep the first run short."""
 
 QUESTIONS = ["Why is the gate app offline-first?", "Why did we drop Kafka?", "How do I restore from a backup?"]

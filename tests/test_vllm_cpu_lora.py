@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from doppel.vllm_cpu_lora import add_lora_linear
+from doppel.vllm_cpu_lora import add_lora_linear, update_metadata
 
 RANK, INPUTS, WIDTHS, SLOTS = 8, 48, (32, 16), 3
 
@@ -46,3 +48,18 @@ def test_a_token_without_an_adapter_is_left_alone() -> None:
     add_lora_linear(Metadata(torch.tensor([-1, 0, -1])), y, x, a, b, 1.0, WIDTHS[:1])
     assert not y[[0, 2]].any()
     assert y[1].any()
+
+
+def test_each_batch_has_the_adapters_of_its_own_tokens() -> None:
+    torch.manual_seed(0)
+    a, b = (torch.randn(SLOTS, 1, RANK, INPUTS),), (torch.randn(SLOTS, 1, WIDTHS[0], RANK),)
+    wrapper, slots = PunicaWrapperCPU(16, 4, "cpu"), {7: 2, 9: 0}
+    for ids in ((7, 7, 7), (7, 9, 0), (9, 9, 9), (9, 9), (0, 0), (9, 9, 9, 7)):
+        mapping = SimpleNamespace(index_mapping=ids, prompt_mapping=ids, is_prefill=False)
+        update_metadata(wrapper, mapping, [9, None, 7], SLOTS, 100)
+        for _ in range(2):
+            x, found = torch.randn(len(ids), INPUTS), torch.zeros(len(ids), WIDTHS[0])
+            add_lora_linear(wrapper, found, x, a, b, 0.5, WIDTHS[:1])
+            for i, row in zip(ids, range(len(ids)), strict=True):
+                right = 0.5 * b[0][slots[i], 0] @ (a[0][slots[i], 0] @ x[row]) if i else torch.zeros(WIDTHS[0])
+                torch.testing.assert_close(found[row], right, rtol=1e-4, atol=1e-4)
