@@ -16,6 +16,9 @@ PERSONA = "ines"
 MINUTES = "4"
 """Of training at most: less than by default where two cores do it, to keep the first run short."""
 
+ANSWER_TOKENS = "96"
+"""Of an answer at most, for it to end within seconds on a CPU; this model's longer ones ramble."""
+
 QUESTIONS = ["Why is the gate app offline-first?", "Why did we drop Kafka?", "How do I restore from a backup?"]
 """What the page offers for a click."""
 
@@ -44,6 +47,7 @@ def main() -> None:
     if sys.argv[1:] == []:
         print("4/4 Serving: the page is there before vLLM is, and says when it is ready; Ctrl-C ends it.", flush=True)
         os.environ.setdefault("DOPPEL_WEB_EXAMPLES", json.dumps(QUESTIONS))
+        os.environ.setdefault("DOPPEL_ANSWER_TOKENS", ANSWER_TOKENS)
         os.execv(sys.executable, [*APP, "serve"])
 
 
