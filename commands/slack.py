@@ -252,7 +252,7 @@ async def _identity(run: Run, client: Client) -> Identity:
     told = ""
     while isinstance(found := await identify(client), str):
         if found != told:
-            run.console.say(f"Slack is not heard yet ({found}); is SLACK_BOT_TOKEN right? Trying again now and then.")
+            run.console.say(f"Slack is not heard yet: {found} Trying again now and then.")
         told = found
         await asyncio.sleep(RETRY_SECONDS)
     return found
@@ -260,7 +260,7 @@ async def _identity(run: Run, client: Client) -> Identity:
 
 async def _by_socket(run: Run, bot: Bot, teams: Workspaces) -> None:
     """Stay connected until this is cancelled."""
-    from doppel.slack.failing import FAILURES
+    from doppel.slack.failing import FAILURES, reason
     from doppel.surfaces.bot import socket_mode
 
     token, told = run.settings.slack_app_token.get_secret_value(), ""
@@ -271,6 +271,7 @@ async def _by_socket(run: Run, bot: Bot, teams: Workspaces) -> None:
                 await asyncio.Event().wait()
         except FAILURES as error:
             if str(error) != told:
-                run.console.say("Slack lets nobody connect; is SLACK_APP_TOKEN right? Trying again now and then.")
+                what = "SLACK_APP_TOKEN right" if reason(error) else "Slack reachable"
+                run.console.say(f"Slack lets nobody connect; is {what}? Trying again now and then.")
             told = str(error)
             await asyncio.sleep(RETRY_SECONDS)

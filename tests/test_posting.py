@@ -149,5 +149,7 @@ async def test_a_message_that_is_still_streamed_can_be_replaced(slack: FakeSlack
 async def test_who_the_bot_is_may_stay_unknown_for_a_while(slack: FakeSlack, fault: Fault) -> None:
     client = bot_client(slack.bot_token, slack.api_url)
     slack.faults.fail_next(fault, 2 if fault is Fault.DROPPED else 1, "auth.test")
-    assert isinstance(await identify(client), str)
+    assert "are the network and SLACK_API_URL right?" in str(await identify(client))
     assert isinstance(await identify(client), Identity)
+    slack.revoke(slack.bot_token)
+    assert str(await identify(client)) == "it says token_revoked; is SLACK_BOT_TOKEN right?"

@@ -32,7 +32,7 @@ from doppel.slack.block_text import dicts
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
-from doppel.slack.failing import FAILURES, reason
+from doppel.slack.failing import FAILURES, is_refusal, reason
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.outgoing import plain
@@ -79,15 +79,18 @@ def bot_client(token: str | None, api_url: str, session: ClientSession | None = 
 
 
 async def identify(client: AsyncWebClient) -> Identity | str:
-    """Who the bot is, or Slack's reason why that can't be known."""
+    """Who the bot is, or why that can't be known and what to look at."""
     try:
         answer = await client.auth_test()
     except FAILURES as error:
-        return reason(error) or type(error).__name__
+        if is_refusal(error):
+            return f"it says {reason(error)}; is SLACK_BOT_TOKEN right?"
+        wrong = reason(error) or type(error).__name__
+        return f"it can't be reached at {client.base_url} ({wrong}); are the network and SLACK_API_URL right?"
     raw = answer.data
     assert isinstance(raw, dict)
     found = Identity(id_of(raw, "team_id"), id_of(raw, "user_id"), text_of(raw, "team"))
-    return found if found.team and found.bot_user else "no usable ids"
+    return found if found.team and found.bot_user else "it names no workspace; is SLACK_API_URL right?"
 
 
 class Handlers(Protocol):
