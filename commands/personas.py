@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,12 +85,19 @@ def _consent_row(record: Any, user: User) -> dict[str, Any]:
     }
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a number of minutes.")
+    return value
+
+
 @command(app, "train")
 def train_(
     run: Run,
     user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="At most; 0: no limit (or DOPPEL_TRAIN_MINUTES).")
+        float | None,
+        typer.Option("--minutes", min=0, callback=_finite, help="At most; 0: no limit (or DOPPEL_TRAIN_MINUTES)."),
     ] = None,
     detach: Detach = False,
     team: Annotated[str | None, typer.Option("--team", help="The id of USER's workspace, if several.")] = None,

@@ -49,7 +49,7 @@ Interval = Annotated[str, AfterValidator(_checked_interval)]
 class Settings(BaseModel):
     """Every setting of Doppel; the description of a field is its documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("doppel", appauthor=False),

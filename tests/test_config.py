@@ -41,6 +41,13 @@ def test_a_wrong_interval_is_one_sentence(text: str) -> None:
         load_settings({"DOPPEL_REINDEX_EVERY": text})
 
 
+@pytest.mark.parametrize("name", ["DOPPEL_TRAIN_EPOCHS", "DOPPEL_TRAIN_MINUTES", "DOPPEL_TEMPERATURE"])
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_is_finite(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}='{text}' is wrong: input should be a finite number"):
+        load_settings({name: text})
+
+
 def test_settings_cannot_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().top_k = 5
