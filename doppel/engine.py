@@ -42,6 +42,8 @@ from doppel.secrets import masked_pieces
 
 STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
+CUT_OFF = "…"
+"""Ends an answer that was not at its end."""
 LOOK_SECONDS = 1.0
 """How often it is looked, while an answer is written, whether it may be."""
 
@@ -148,17 +150,18 @@ class Engine:
         prompt = await asyncio.to_thread(self._prompt, persona, turns, passages, examples)
         await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
-        text, tokens, first, unmasked = "", 0, 0.0, masked_pieces()
+        text, tokens, first, ending, unmasked = "", 0, 0.0, "", masked_pieces()
         async with aclosing(self._client.stream(prompt.ids, adapter, self._sampling(), user.team)) as pieces:
             async for piece in pieces:
                 if watch.is_due:
                     await asyncio.to_thread(watch.look)
                 first, tokens = first or time.monotonic() - started, piece.tokens
+                ending = CUT_OFF if piece.is_cut else ""
                 if shown := unmasked.feed(piece.text):
                     text += shown
                     yield TextDelta(shown)
         await asyncio.to_thread(watch.look)
-        if shown := unmasked.close():
+        if shown := unmasked.close() + ending:
             text += shown
             yield TextDelta(shown)
         seconds = time.monotonic() - started

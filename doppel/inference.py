@@ -65,6 +65,9 @@ class Adapter:
 LOOP = {"min_pattern_size": 8, "max_pattern_size": 64, "min_count": 2}
 """In tokens: what follows itself word for word ends an answer, as small models would go on with it for ever."""
 
+_CUT = ("length", "repetition")
+"""Why the server ends a completion that has not ended by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -79,10 +82,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next piece of a completion, and how many tokens there are so far."""
+    """The next piece of a completion, and how many tokens there are so far; the last may be cut off, not at an end."""
 
     text: str
     tokens: int
+    is_cut: bool = False
 
 
 class InferenceClient:
@@ -138,7 +142,7 @@ class InferenceClient:
                 tokens = chunk.usage.completion_tokens if chunk.usage else tokens
                 for choice in chunk.choices:
                     finished = finished or choice.finish_reason is not None
-                    yield Piece(choice.text, tokens)
+                    yield Piece(choice.text, tokens, choice.finish_reason in _CUT)
         except (APIError, httpx2.HTTPError) as error:
             raise _inference_error(error, tokens) from error
         if not finished:

@@ -20,6 +20,7 @@ from doppel.adapters import AdapterInfo, AdapterStore, adapter_name, serving_ada
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.base_model import ChatTokenizer, base_model_path
+from doppel.config import Settings
 from doppel.engine import Engine
 from doppel.errors import ConsentError, InferenceError, NotReadableError
 from doppel.inference import InferenceClient, Sampling
@@ -59,7 +60,11 @@ def tokenizer(deployment: Deployment) -> ChatTokenizer:
 
 @pytest.fixture
 def engine(deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer) -> Engine:
-    settings = deployment.settings
+    return engine_with(deployment.settings, archive, client, tokenizer)
+
+
+def engine_with(settings: Settings, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer) -> Engine:
+    """The engine of a deployment, with settings of its own."""
     folder = VersionedFolder(settings.index_dir, "index", "")
     retriever = IndexRetriever(folder, SentenceEmbedder(settings.embedding_model), archive)
     return Engine(settings, archive, retriever, AdapterStore(settings.adapters_dir), tokenizer, client)
@@ -149,6 +154,18 @@ async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive
         assert " ".join(_message_at(archive, source.permalink).split()) in " ".join(source.quote.split())
 
 
+async def test_an_answer_that_is_too_long_is_seen_to_be_cut_off(
+    deployment: Deployment, archive: Archive, client: InferenceClient, tokenizer: ChatTokenizer
+) -> None:
+    settings = deployment.settings.model_copy(update={"answer_tokens": 4})
+    short = engine_with(settings, archive, client, tokenizer)
+    persona = await short.persona(*key(archive))
+    finished = [event async for event in short.reply(persona, [Turn("Jun", QUESTION)], PUBLIC)][-1]
+    assert isinstance(finished, Finished)
+    assert finished.reply.completion_tokens == 4
+    assert finished.reply.text.endswith("…")
+
+
 @pytest.mark.parametrize("ends", [True, False])
 async def test_an_answer_that_goes_round_in_circles_ends(
     client: InferenceClient, tokenizer: ChatTokenizer, ends: bool
@@ -159,6 +176,7 @@ async def test_an_answer_that_goes_round_in_circles_ends(
     pieces = [piece async for piece in client.stream(ids, None, sampling, "T1")]
     assert "".join(piece.text for piece in pieces).startswith(circle)
     assert (pieces[-1].tokens < 60) if ends else (pieces[-1].tokens == 200)
+    assert [piece.is_cut for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
 async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(

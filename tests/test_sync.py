@@ -6,7 +6,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ import pytest
 from doppel.archive import Archive
 from doppel.errors import BadInputError, SlackError, SlackTokenError
 from doppel.records import ChannelKind, MessageKind
-from doppel.slack.api import SlackApi
+from doppel.slack.api import Json, SlackApi
 from doppel.slack.budget import StoppableClock
 from doppel.slack.export import open_export
 from doppel.sync.sync import HISTORY, MEMBERS, SyncProgress, SyncReport
@@ -387,6 +387,26 @@ def test_a_host_that_says_nothing_is_waited_for_shortly_at_first(monkeypatch: py
             api.call("auth.test")
         assert api.calls == 3
         assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        lambda n: {"members": [], "response_metadata": {"next_cursor": f"c{n}"}},
+        lambda n: {"members": None, "response_metadata": {"next_cursor": f"c{n % 3}"}},
+    ],
+    ids=["ever new", "in a circle"],
+)
+def test_pages_that_lead_nowhere_end(answers: Callable[[int], Json]) -> None:
+    class Endless(SlackApi):
+        def call(self, method: str, **params: object) -> Json:
+            self.calls += 1
+            return answers(self.calls)
+
+    api = Endless(lambda: "xoxb-1", "http://127.0.0.1:9/api/", StoppableClock())
+    with pytest.raises(SlackError, match=r"the same page of users\.list again and again"):
+        list(api.pages("users.list", "members"))
+    assert api.calls <= 100
 
 
 def test_calls_grow_with_the_channels_that_the_bot_is_in(slack: FakeSlack, archive: Archive) -> None:

@@ -17,7 +17,7 @@ from slack_sdk.web import SlackResponse
 
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
-from doppel.slack.members import error_of
+from doppel.slack.members import error_of, part_of, text_of
 from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
@@ -31,6 +31,8 @@ MAX_BACKOFF_SECONDS = 60.0
 DEFAULT_RETRY_AFTER = 30.0
 TOLD_SECONDS = 2.0
 """Waits from here on are announced, one at a time."""
+MAX_EMPTY_PAGES = 100
+"""Pages without anything that follow one another; Slack may give some, but not for ever."""
 FIRST_TRIES = 3
 """How often a server is tried that never yet answered as Slack does: it's more likely a wrong setting than a pause."""
 
@@ -105,15 +107,18 @@ class SlackApi:
         )
 
     def pages(self, method: str, key: str, **params: Any) -> Iterator[list[Any]]:
-        """The lists under `key` of every page of `method`. Raises SlackError where they lead in a circle."""
-        cursors: list[str | None] = [None]
-        while len(cursors) == 1 or cursors[-1] is not None:
-            answer = self.call(method, **params, cursor=cursors[-1])
-            yield answer.get(key) or []
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
-            if cursor in cursors[1:]:
-                raise SlackError(f"Slack gives the same page of {method} again and again; try again later.")
-            cursors.append(cursor)
+        """The lists under `key` of every page of `method`. Raises SlackError where they lead in a circle or nowhere."""
+        cursor, seen, empty = None, set[str | None](), 0
+        while cursor not in seen and empty < MAX_EMPTY_PAGES:
+            seen.add(cursor)
+            answer = self.call(method, **params, cursor=cursor)
+            found = answer.get(key)
+            empty = 0 if found else empty + 1
+            yield found if isinstance(found, list) else []
+            cursor = text_of(part_of(answer, "response_metadata"), "next_cursor") or None
+            if cursor is None:
+                return
+        raise SlackError(f"Slack gives the same page of {method} again and again; try again later.")
 
     def _put_off(self, setback: _Setback) -> None:
         """Announce another try and wait for it; after a refusal the budget waits."""
