@@ -139,7 +139,8 @@ async def test_while_events_come_a_sync_reads_no_channel(slack: FakeSlack, archi
         await doppel.settle()
         slack.calls.clear()
         assert sync(slack, archive, channels=("general", "secret")).pages == 0
-        assert {call.method for call in slack.calls} == {"auth.test", "users.list", "conversations.list"}
+        about_all = {"auth.test", "users.list", "conversations.list", "usergroups.list"}
+        assert {call.method for call in slack.calls} == about_all
 
 
 async def test_after_a_gap_a_sync_is_asked_for_and_reads_it(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
