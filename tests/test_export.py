@@ -6,6 +6,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +373,120 @@ def test_people_of_an_organisation_have_names_and_are_guests_unless_they_are_of_
         assert export.team == "T1"
         guests = {user.handle: user.is_guest for user in export.users}
         assert guests == {"ada": False, "bo": False, "cy": True, "di": True}
+
+
+SECRET: dict[str, Any] = {"type": "message", "ts": "1700000002.1", "text": "secret"}
+LISTS_OF = {
+    "channels.json": [{"id": "C0GENERAL1", "name": "general", "members": ["U1"]}],
+    "groups.json": [{"id": "G0SECRET01", "name": "secret", "members": ["U1"]}],
+}
+
+
+def written(tmp_path: Path, files: Mapping[str, object]) -> Path:
+    """The folder of an export that holds these files alone; what is no text is written as JSON."""
+    folder = tmp_path / "export"
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def kinds_of(tmp_path: Path, files: Mapping[str, object]) -> dict[str, ChannelKind]:
+    """Which kind of channel each text of an export is said to be of."""
+    with open_export(written(tmp_path, {"users.json": [], **files})) as export:
+        return {raw["text"]: channel.kind for channel, raw in export.messages()}
+
+
+@pytest.mark.parametrize("called", ["d0private1", "D0PRIVATE1"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("D0PRIVATE1/2024-01-01.json", [SECRET]),
+        ("dm.json", {"channel_id": "D0PRIVATE1", "messages": [SECRET]}),
+    ],
+)
+def test_a_conversation_that_no_list_names_is_not_the_channel_that_is_called_like_its_id(
+    tmp_path: Path, called: str, name: str, content: object
+) -> None:
+    listed = [*LISTS_OF["channels.json"], {"id": "C0ATTACK01", "name": called, "members": ["U1"]}]
+    assert kinds_of(tmp_path, {"channels.json": listed, name: content}) == {"secret": ChannelKind.UNKNOWN}
+
+
+def lines(*entries: object) -> str:
+    return "\n".join(json.dumps(entry) for entry in entries)
+
+
+GENERAL_FIRST = {"channel_id": "C0GENERAL1", "messages": [HI]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("all.jsonl", lines(GENERAL_FIRST, None, {"channel_id": "G0SECRET01", "messages": [SECRET]})),
+        ("all.jsonl", lines(GENERAL_FIRST, [], {"channel_id": "G0SECRET01", "messages": [SECRET]})),
+        ("all.jsonl", lines({"name": "general", "messages": [HI]}, {"name": "secret", "messages": [SECRET]})),
+        ("all.jsonl", lines(GENERAL_FIRST, {"channel": {"name": "secret"}, "messages": [SECRET]})),
+        ("all.jsonl", lines(GENERAL_FIRST, {"channel": "secret", "messages": [SECRET]})),
+        ("general.json", [HI, {**SECRET, "channel": {"id": "G0SECRET01", "name": "secret"}}]),
+        ("general.json", [HI, {**SECRET, "channel": "secret"}]),
+        ("general.json", {"channel_id": "C0GENERAL1", "messages": [HI, {**SECRET, "channel": "#secret"}]}),
+        ("general/messages.json", {"channel_id": "G0SECRET01", "name": "secret", "messages": [SECRET]}),
+        ("general/general.json", {"name": "secret", "messages": [SECRET]}),
+        ("general/messages.json", [HI, {**SECRET, "channel": "G0SECRET01"}]),
+    ],
+)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_file_of_several_channels_is_read_as_none(
+    tmp_path: Path, name: str, content: object, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**20)
+    assert kinds_of(tmp_path, {**LISTS_OF, name: content}) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({"ok": True, "channels": [], "groups": [{"id": "G0SECRET01", "name": "secret"}]}, ChannelKind.PRIVATE),
+        ({"channels": LISTS_OF["channels.json"], "groups": LISTS_OF["groups.json"]}, ChannelKind.PRIVATE),
+        ({"ims": [{"id": "D0SECRET01", "name": "secret"}]}, ChannelKind.IM),
+        ({"mpims": [{"id": "G0SECRET01", "name": "secret"}]}, ChannelKind.MPIM),
+        ([{"id": "D0SECRET01", "name": "secret"}], ChannelKind.IM),
+        ([{"id": "G0SECRET01", "name": "secret", "is_group": True}], ChannelKind.PRIVATE),
+    ],
+)
+def test_what_an_api_lists_beside_public_channels_is_not_public(
+    tmp_path: Path, content: object, kind: ChannelKind
+) -> None:
+    files = {"channels.json": content, "secret/2024-01-01.json": [SECRET]}
+    assert kinds_of(tmp_path, files) == {"secret": kind}
+
+
+def test_a_line_that_breaks_off_costs_no_other_however_long_the_file_is(tmp_path: Path) -> None:
+    said = [{**HI, "ts": f"17000{number:05}.000100", "text": f"{number} {'x' * 3000}"} for number in range(700)]
+    text = [json.dumps(raw) for raw in said]
+    text[3] = text[3][:200]
+    files = {"channels.json": LISTS_OF["channels.json"], "general/messages.jsonl": "\n".join(text)}
+    assert len(kinds_of(tmp_path, files)) == 699
+
+
+def test_a_message_that_is_nested_too_deep_costs_no_other(tmp_path: Path) -> None:
+    deep = json.dumps(SECRET)[:-1] + ', "blocks": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    text = f'{{"messages": [{json.dumps(HI)}, {deep}, {json.dumps(HO)}]}}'
+    files = {"channels.json": LISTS_OF["channels.json"], "general/messages.json": text}
+    assert set(kinds_of(tmp_path, files)) == {"hi", "ho"}
+
+
+def test_what_stands_outside_of_the_export_is_told(tmp_path: Path) -> None:
+    files: dict[str, object] = {f"meta/{name}": content for name, content in LISTS_OF.items()}
+    files |= {"meta/users.json": [], "general/2024-01-01.json": [HI]}
+    with open_export(written(tmp_path, files)) as export:
+        assert export.skipped["outside of the export"] == 1
+        assert list(export.messages()) == []
+        with pytest.raises(BadInputError, match="1 outside of the export"):
+            export.require_sound()
+
+
+def test_a_large_file_with_what_is_no_json_is_no_traceback(tmp_path: Path) -> None:
+    text = '{"channel_id": "C0GENERAL1", "messages": [' + json.dumps({**HI, "x": "y" * 2**20}) + '], "x": undefined}'
+    kinds_of(tmp_path, {"channels.json": LISTS_OF["channels.json"], "c.json": text})

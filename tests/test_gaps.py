@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import cast
@@ -139,3 +140,58 @@ async def test_an_event_that_could_not_be_taken(caplog: pytest.LogCaptureFixture
         answer = await client.post(EVENTS_PATH, json=body)
     assert (answer.status_code, len(told)) == (500, 1)
     assert "disk full" not in answer.text + caplog.text
+
+
+async def test_a_gap_while_slack_withholds_events_lasts_as_long_as_they_are_withheld(archive: Archive) -> None:
+    town = Town(archive)
+    async with town.feed.running():
+        town.feed.begin(round((town.now + 50) * 1_000_000))
+        town.feed.begin()
+        town.now += 40
+        await asyncio.sleep(0.1)
+        assert town.since() is None
+        town.now += 20
+        await town.until(lambda: town.since() is not None)
+        assert town.since() == pytest.approx(town.now - 10)
+
+
+async def test_a_gap_that_comes_while_events_are_written_wants_a_sync(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, writing, goes_on = Town(archive), threading.Event(), threading.Event()
+
+    def slow(batch: object) -> bool:
+        writing.set()
+        return not goes_on.wait(5)
+
+    monkeypatch.setattr(town.feed._store, "take", slow)
+    monkeypatch.setattr(feeds, "BEAT_SECONDS", 0.5)
+    async with town.feed.running():
+        await town.until(lambda: town.since() is None)
+        town.feed.put(MESSAGE)
+        await town.until(writing.is_set)
+        town.feed.begin()
+        goes_on.set()
+        await town.until(lambda: town.syncs == 1)
+
+
+async def test_a_gap_that_comes_while_a_sync_is_asked_for_wants_another(archive: Archive) -> None:
+
+    class Asked(Town):
+        def _ask(self) -> bool:
+            if self.syncs == 0:
+                loop.call_soon_threadsafe(self.feed.begin)
+                time.sleep(0.1)
+            return super()._ask()
+
+    loop, town = asyncio.get_running_loop(), Asked(archive)
+    async with town.feed.running():
+        town.feed.begin()
+        await town.until(lambda: town.syncs == 2)
+
+
+def test_an_event_that_claims_to_be_of_the_future_does_not_outlast_the_next(archive: Archive) -> None:
+    town, heard = Town(archive), list[int]()
+    town.feed._store.hear = lambda changes: heard.extend(at for _, at in changes)  # type: ignore[method-assign]
+    town.feed.put({**MESSAGE, "event_ts": "99999999999.000100"})
+    assert heard[0] <= (town.now + 61) * 1_000_000

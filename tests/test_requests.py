@@ -177,6 +177,16 @@ async def test_a_signed_event_of_odd_fields_does_no_harm(
         {"type": "view_submission"},
         {"type": "view_submission", "view": ["modal"]},
         {"type": "view_submission", "view": {"callback_id": "x"}},
+        {"type": "block_actions", "actions": [{"action_id": "x"}], "view": 5},
+        {"type": "block_actions", "actions": [{"action_id": "x"}], "view": []},
+        {"type": "block_actions", "actions": [{"action_id": "x"}], "response_url": ""},
+        {"type": "message_action", "callback_id": "x", "response_url": "", "team": {"id": "T2"}},
+        {"type": "block_suggestion", "action_id": 5},
+        {"type": "block_suggestion", "action_id": "x"},
+        {"type": "interactive_message"},
+        {"type": "interactive_message", "actions": []},
+        {"type": "workflow_step_edit"},
+        {"type": ["block_actions"]},
     ],
 )
 async def test_what_nobody_can_have_pressed_is_a_bad_request(client: httpx.AsyncClient, odd: dict[str, Any]) -> None:

@@ -89,7 +89,8 @@ class Material:
 
     def fingerprint(self, settings: Settings, base_model: str) -> str:
         """What a checkpoint must share with this run for the run to go on from it."""
-        relevant = _training_settings(settings)
+        # It may go on with another limit of time.
+        relevant = {name: value for name, value in _training_settings(settings).items() if name != "train_minutes"}
         parts = [base_model, relevant, settings.learning_rate, settings.seed, settings.load_in_4bit]
         parts += [[asdict(e) for e in found] for found in (self.train, self.held_out)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

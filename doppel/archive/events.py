@@ -45,6 +45,7 @@ from doppel.slack.events import (
 )
 from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
+from doppel.slack.messages import timestamp
 from doppel.slack.nesting import stored_raw
 
 WAIT_SECONDS = 600.0
@@ -202,8 +203,9 @@ class EventStore:
         if merger.erased:
             clean_messages(connection, merger.directory, merger.unwanted)
         outcome.changed |= merger.changed
-        if merger.added and raw.get("thread_ts") not in (None, raw.get("ts")):
-            self._note_reply(connection, channel, str(raw["thread_ts"]), micros(str(raw["ts"])))
+        thread = timestamp(raw.get("thread_ts"))
+        if merger.added and thread not in (None, timestamp(raw.get("ts"))):
+            self._note_reply(connection, channel, str(thread), micros(str(raw["ts"])))
 
     def _attributed(self, connection: Connection, channel: str, raw: Raw) -> Raw:
         """What somebody said as it reads now: theirs also where that isn't said, for them to be forgotten."""

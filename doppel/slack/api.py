@@ -85,11 +85,14 @@ class SlackApi:
             base_url=f"{base_url.rstrip('/')}/", timeout=FIRST_TIMEOUT_SECONDS, retry_handlers=[], logger=logger
         )
 
-    def call(self, method: str, **params: Any) -> Json:
-        """Slack's answer to `method`. Raises SlackError, or SlackTokenError where no further call can work."""
+    def call(self, method: str, *, tries: int = MAX_TRIES, **params: Any) -> Json:
+        """Slack's answer to `method`, after so many tries at most.
+
+        Raises SlackError, or SlackTokenError where no further call can work.
+        """
         given = {key: value for key, value in params.items() if value is not None}
         put_off, outcome = 0.0, _Setback("it did not answer", 0.0)
-        for attempt in range(MAX_TRIES):
+        for attempt in range(tries):
             answer = self._attempt(method, given, attempt)
             if not isinstance(answer, _Setback):
                 return answer
@@ -99,7 +102,7 @@ class SlackApi:
                     f"Slack could not be reached for {method} at {self._base_url} ({answer.failure}); "
                     "check the network and SLACK_API_URL."
                 )
-            if put_off > MAX_WAIT_SECONDS or attempt + 1 == MAX_TRIES:
+            if put_off > MAX_WAIT_SECONDS or attempt + 1 == tries:
                 break
             self._put_off(answer)
         raise SlackError(
@@ -151,6 +154,9 @@ class SlackApi:
             return _Setback(_failure(error.response), pause, foreign=error.response.status_code < 500)
         except (OSError, http.client.HTTPException, SlackClientError, ValueError) as error:
             return _Setback(f"{type(error).__name__}: {error}", pause)
+        except (AttributeError, TypeError, RecursionError):
+            # What slack_sdk makes of JSON that is no object.
+            return _Setback(_NOT_JSON, pause, foreign=True)
         if not isinstance(answer, dict):
             return _Setback(_NOT_JSON, pause, foreign=True)
         self._heard(True)
@@ -176,14 +182,13 @@ def _is_slack(response: SlackResponse) -> bool:
     """Whether only Slack answers so: with a limit on calls, or with JSON that names an error."""
     if response.status_code == 429:
         return True
-    code = error_of(response.data)
-    return response.status_code == 200 and bool(code) and " " not in code
+    return response.status_code == 200 and bool(error_of(response.data))
 
 
 def _raise_lasting(method: str, response: SlackResponse) -> None:
     """Raise what no further try would change."""
     code = error_of(response.data)
-    if response.status_code == 429 or response.status_code >= 500 or not code or code in _PASSING or " " in code:
+    if response.status_code == 429 or response.status_code >= 500 or not code or code in _PASSING:
         return
     if code in _TOKEN:
         raise SlackTokenError(f"{_TOKEN[code]}; put a valid one into SLACK_BOT_TOKEN.", code)

@@ -14,8 +14,9 @@ Exports are untidy: folders that no list names, canvases among the days, broken 
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -33,6 +34,7 @@ from doppel.slack.export_names import (
     PEOPLE,
     day_of,
     is_canvas,
+    is_day,
     is_json,
     is_list,
     is_part,
@@ -89,7 +91,10 @@ class Export:
         paths = named(source.files)
         root = root_of(path, paths)
         inside = {parts[len(root) :]: file for parts, file in paths.items() if parts[: len(root)] == root}
-        self._files = ExportFiles(source, of_organisation(root, paths) | inside)
+        above = of_organisation(root, paths)
+        outside = [parts for parts in paths if parts[: len(root)] != root and paths[parts] not in above.values()]
+        self.skipped["outside of the export"] += sum(is_json(parts) for parts in outside)
+        self._files = ExportFiles(source, above | inside)
         self._days = self._find_days()
         self._canvases = [parts for parts in self._files if is_canvas(parts)]
         self._files.check(self._read_files())
@@ -138,16 +143,21 @@ class Export:
 
     @cached_property
     def as_of(self) -> str:
-        """The newest message's timestamp, "0" without any: tells a later export from an earlier one."""
+        """The newest message's timestamp, "0" without any: tells a later export from an earlier one.
+
+        One of the future counts for nothing: it would outlast whatever is learned later.
+        """
         files = [parts for days in self._days.values() for parts in days]
-        whole = [ts for parts in files if not day_of(parts[-1]) for ts in self._files.stamps(parts)]
+        whole = self._past(parts for parts in files if not day_of(parts[-1]))
         for day in sorted({day_of(parts[-1]) for parts in files}, reverse=True):
-            found = whole + [
-                ts for parts in files if day and day_of(parts[-1]) == day for ts in self._files.stamps(parts)
-            ]
+            found = whole + self._past(parts for parts in files if day and day_of(parts[-1]) == day)
             if found:
                 return max(found, key=ts_key)
         return "0"
+
+    def _past(self, files: Iterable[Parts]) -> list[str]:
+        now = time.time()
+        return [ts for parts in files for ts in self._files.stamps(parts) if float(ts) <= now]
 
     def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
         """Every message as Slack wrote it, with its channel: channel by channel, day by day."""
@@ -212,11 +222,11 @@ class Export:
             if not self._files.has_messages(parts):
                 self.skipped["other file"] += 1
                 continue
-            ids, name = self._files.conversation(parts)
-            if len(ids) > 1:
+            said = self._files.conversation(parts)
+            if len(said.ids) > 1 or len(said.names) > 1:
                 self.skipped["file of several channels"] += 1
             else:
-                self._days.setdefault(next(iter(ids), name or Path(parts[0]).stem), []).append(parts)
+                self._days.setdefault(said.called or Path(parts[0]).stem, []).append(parts)
 
     def _people(self) -> Iterable[Raw]:
         workspace, organisation = PEOPLE
@@ -273,12 +283,27 @@ class Export:
             listed[channel.id] = narrower(listed.get(channel.id, channel), channel)
         named: dict[str, set[str]] = {}
         for channel in listed.values():
-            for name in (channel.id, channel.name):
-                named.setdefault(name, set()).add(channel.id)
-        return listed | {
-            folder: self._folder(name, [listed[id_] for id_ in sorted(_called(name, named))])
+            named.setdefault(channel.name, set()).add(channel.id)
+        found = listed | {
+            folder: self._folder(name, [listed[id_] for id_ in sorted(_called(name, listed, named))])
             for folder, name in ((folder, channel_name(folder)) for folder in self._days)
         }
+        for folder, days in self._days.items():
+            meant = {parts: _called(channel_name(Path(parts[0]).stem), listed, named) for parts in days}
+            others = [parts for parts in days if not self._is_of(found[folder], parts, meant[parts])]
+            self._days[folder] = [parts for parts in days if parts not in others]
+            self.skipped["file of several channels"] += len(others)
+        return found
+
+    def _is_of(self, channel: Channel, parts: Parts, meant: Collection[str]) -> bool:
+        """Whether a file that is no day's says nothing else than that it is of a channel of the lists, and is called
+        like this one or like none; `meant` are the ids of those that it is called like.
+        """
+        if is_day(parts[-1]) or channel.kind is ChannelKind.UNKNOWN:
+            return True
+        said = self._files.conversation(parts)
+        is_called_so = not meant or channel.id in meant
+        return is_called_so and said.ids <= {channel.id} and said.names <= {channel.name}
 
     def _folder(self, folder: str, called_so: list[Channel]) -> Channel:
         """The channel whose days are in a folder; where several are called so, nobody can tell whose they are."""
@@ -372,8 +397,15 @@ def _joined(own: Raw, other: Raw) -> dict[str, Any]:
     return {**other, **{key: value for key, value in own.items() if value not in (None, "", {})}, **doubts}
 
 
-def _called(name: str, named: Mapping[str, set[str]]) -> set[str]:
-    """The ids of the channels that a folder's name may mean."""
+def _called(name: str, listed: Collection[str], named: Mapping[str, set[str]]) -> set[str]:
+    """The ids of the channels that a folder's name may mean.
+
+    An id means no other channel, whatever somebody calls theirs.
+    """
+    if name in listed:
+        return {name, *named.get(name, ())}
+    if _ID.fullmatch(name):
+        return set()
     return named.get(name) or {id_ for reading in readings(name) for id_ in named.get(reading, ())}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from doppel.slack.block_text import dicts
 from doppel.slack.json_stream import abouts, elements, encoding_of
-from doppel.slack.members import id_of, text_of
+from doppel.slack.markup import Raw
+from doppel.slack.members import channel_name, id_of, part_of, text_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Parts, Source
 
@@ -24,6 +25,36 @@ _CHANNEL_KEYS = ("channel_info", "channel", "ci")
 """Where tools say whose messages a file holds."""
 _KINDS = ("C", "D", "G")
 """How the ids of channels begin."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What a file says of whose messages it holds: ids of channels, and names that stand without one; `called` is an id
+    or a name to know it by.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    named: str = ""
+
+    @property
+    def called(self) -> str:
+        return next(iter(sorted(self.ids or self.names)), self.named)
+
+    def take(self, said: Raw, name: str = "") -> None:
+        """Take in what one object says of itself, which may have a `name`."""
+        ids = {id_ for key in _ID_KEYS if (id_ := id_of(said, key))[:1] in _KINDS}
+        names = {name}
+        for key in _CHANNEL_KEYS:
+            part = part_of(said, key)
+            ids |= {id_ for id_ in (id_of(part, "id"),) if id_[:1] in _KINDS}
+            names.add(text_of(part, "name"))
+        # A word where an id could stand is a name.
+        names |= {text_of(said, key) for key in ("channel", "channel_name") if id_of(said, key)[:1] not in _KINDS}
+        names = {channel_name(name.removeprefix("#")) for name in names} - {""}
+        self.named = self.named or next(iter(sorted(names)), "")
+        self.ids |= ids
+        self.names |= set() if ids else names
 
 
 class ExportFiles:
@@ -68,18 +99,16 @@ class ExportFiles:
         dated = (raw for raw in self.load(parts) or () if isinstance(raw, dict) and timestamp(raw.get("ts")))
         return any(raw.get("type") == "message" or isinstance(raw.get("text"), str) for raw in dated)
 
-    def conversation(self, parts: Parts) -> tuple[set[str], str]:
-        """The ids of the channels that a file says it is of, and a name where it says one."""
-        ids, names = set[str](), list[str]()
+    def conversation(self, parts: Parts) -> Conversation:
+        """The channels that a file, and each of its messages, says it is of."""
+        found = Conversation()
         with self._source.open(self._paths[parts]) as file:
             for said in abouts(file):
-                told = [said, *(part for key in _CHANNEL_KEYS if isinstance(part := said.get(key), dict))]
-                ids |= {id_ for key in _ID_KEYS if (id_ := id_of(said, key))[:1] in _KINDS}
-                ids |= {id_ for part in told[1:] if (id_ := id_of(part, "id"))[:1] in _KINDS}
-                names += [text_of(part, "name") for part in told if "ts" not in part]
-        messages = (raw for raw in self.load(parts) or () if isinstance(raw, dict))
-        ids |= {id_ for raw in messages if (id_ := id_of(raw, "channel"))[:1] in _KINDS}
-        return ids, next(filter(None, names), "")
+                found.take(said, text_of(said, "name") if "ts" not in said else "")
+        for raw in self.load(parts) or ():
+            if isinstance(raw, dict):
+                found.take({"channel": raw.get("channel")})
+        return found
 
     def _is_broken(self, parts: Parts) -> bool:
         """Whether a large file holds nothing to read, or breaks off."""

@@ -12,13 +12,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Protocol
 
 _FIRST_HELD = ("messages", "m", "u", "ch")
-HELD = (*_FIRST_HELD, "members", "users", "channels", "groups", "ims", "mpims")
-"""Under which names an object holds entries, the first that is there; those of a letter or two are slackdump's."""
+_PLACES = ("channels", "groups", "ims", "mpims")
+HELD = (*_FIRST_HELD, "members", "users", *_PLACES)
+"""Under which names an object holds entries, the first sort that is there; those of a letter or two are slackdump's."""
+_MARKS = {"groups": "is_private", "ims": "is_im", "mpims": "is_mpim"}
+"""What Slack's API says of the channels that it lists under these names."""
 MAX_ELEMENT_CHARS = 2**20
 """Longest element that is read: Slack's own messages, with their blocks and files, stay below a fifth of it."""
 _READ_BYTES = 2**19
@@ -26,6 +29,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _STRUCTURE = re.compile(r'["\[\]{},]')
 _STRING = re.compile(r'["\\]')
 _LINE_END = re.compile(r"[\r\n]")
+_CUT = 16
+"""Characters that a literal or an escape has at most."""
 _SCAN = json.JSONDecoder().raw_decode
 
 
@@ -67,8 +72,11 @@ def encoding_of(beginning: bytes) -> str:
 def abouts(file: Bytes) -> Iterator[dict[str, Any]]:
     """What the objects that are all of a file say beside the arrays that they hold; nothing of an array's elements."""
     text = _Text(file)
-    while text.peek() == "{":
-        if (found := text.small()) is Unread.TOO_LARGE:
+    if text.peek() == "[":
+        return
+    while mark := text.peek():
+        found = text.small() if mark == "{" else Unread.BROKEN
+        if found in (Unread.TOO_LARGE, Unread.TOO_DEEP):
             yield dict(_said_by_large(text))
         elif found is Unread.BROKEN:
             text.skip_line()
@@ -81,7 +89,7 @@ def _said_by_large(text: _Text) -> Iterator[tuple[str, Any]]:
         if text.peek() == "[":
             text.skip()
         else:
-            yield name, text.element()
+            yield name, text.value()
 
 
 def _of_objects(text: _Text) -> Iterator[Any]:
@@ -93,8 +101,8 @@ def _of_objects(text: _Text) -> Iterator[Any]:
                 raise ValueError("no lines")
             text.skip_line()
             yield Unread.BROKEN
-        elif found is Unread.TOO_LARGE:
-            yield from _held_by_large(text)
+        elif found in (Unread.TOO_LARGE, Unread.TOO_DEEP):
+            yield from _held_by_large(text, found)
         else:
             yield from _held_by(found)
         any_yet = True
@@ -105,11 +113,13 @@ def _held_by(found: Any) -> Iterator[Any]:
         yield found
         return
     is_entry = "id" in found or ("ts" in found and not found.keys().isdisjoint(("type", "text")))
-    held = next((found[name] for name in _FIRST_HELD if isinstance(found.get(name), list)), None)
-    if held is None and not is_entry:
-        held = next((found[name] for name in HELD if found.get(name) and isinstance(found[name], list)), None)
-    if held is not None:
-        yield from held
+    names = [name for name in HELD if isinstance(found.get(name), list)]
+    names = [name for name in names if name in _FIRST_HELD or (found[name] and not is_entry)]
+    if names:
+        first = next((name for name in names if found[name]), names[0])
+        for name in names:
+            if name in _family(first):
+                yield from _marked(name, found[name])
     elif is_entry and not _is_chunk(found):
         yield found
     elif not is_entry and not _is_chunk(found):
@@ -118,19 +128,31 @@ def _held_by(found: Any) -> Iterator[Any]:
 
 def _is_chunk(found: dict[str, Any]) -> bool:
     """Whether a line is slackdump's record of an answer of Slack's, here one without messages."""
-    return isinstance(found.get("t"), int) and "type" not in found
+    return isinstance(found.get("t"), int) and "type" not in found and not isinstance(found.get("ts"), str)
 
 
-def _held_by_large(text: _Text) -> Iterator[Any]:
-    any_yet = False
+def _held_by_large(text: _Text, otherwise: Unread) -> Iterator[Any]:
+    any_yet, wanted = False, tuple[str, ...](HELD)
     for name in text.names():
-        if name in (HELD if not any_yet else _FIRST_HELD) and text.peek() == "[":
-            any_yet = True
-            yield from text.array()
+        if name in wanted and text.peek() == "[":
+            any_yet, wanted = True, (*_FIRST_HELD, *_family(name))
+            yield from _marked(name, text.array())
         else:
             text.skip()
     if not any_yet:
-        yield Unread.TOO_LARGE
+        yield otherwise
+
+
+def _family(name: str) -> tuple[str, ...]:
+    """Under which names entries of one sort are."""
+    return _PLACES if name in _PLACES else (name,)
+
+
+def _marked(name: str, entries: Iterable[Any]) -> Iterator[Any]:
+    """Entries of an array under a name that says what they are."""
+    mark = _MARKS.get(name)
+    for entry in entries:
+        yield {**entry, mark: True} if mark and isinstance(entry, dict) else entry
 
 
 class _Text:
@@ -181,19 +203,30 @@ class _Text:
         self.expect("}")
 
     def small(self) -> Any:
-        """Pass an object that may be in memory; Unread.TOO_LARGE where it may not, BROKEN where it is none.
+        """Pass an object that may be in memory; Unread.TOO_LARGE or TOO_DEEP where it may not, BROKEN where it is none.
 
-        Of these two nothing is passed.
+        Of these three nothing is passed.
         """
         self._fill(MAX_ELEMENT_CHARS)
         try:
             value, self._at = _SCAN(self._text, self._at)
         except RecursionError:
-            self._pass(alone=True)
             return Unread.TOO_DEEP
-        except json.JSONDecodeError:
-            return Unread.BROKEN if self._has_ended or not self._is_cut_off(alone=True) else Unread.TOO_LARGE
+        except json.JSONDecodeError as error:
+            # Of what goes on beyond the text that is here only the end is wrong.
+            goes_on = error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
+            is_large = goes_on and not self._has_ended and self._is_cut_off(alone=True)
+            return Unread.TOO_LARGE if is_large else Unread.BROKEN
         return value
+
+    def value(self) -> Any:
+        """Pass the value of a name and return it, None where it is none that is read."""
+        try:
+            found = self.element()
+        except json.JSONDecodeError:
+            self.skip()
+            return None
+        return None if isinstance(found, Unread) else found
 
     def skip(self) -> None:
         """Pass a value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from doppel.ids import is_id
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.markup import Raw, clean
 
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 LIMITS = (
     "is_restricted",
     "is_ultra_restricted",
@@ -88,8 +90,9 @@ def part_of(raw: Raw, key: str) -> Raw:
 
 
 def error_of(answer: object) -> str:
-    """Slack's own word for what is wrong in an answer; "" where there is none."""
-    return text_of(answer, "error") if isinstance(answer, dict) else ""
+    """Slack's own word for what is wrong in an answer; "" where there is none, or something else than one word."""
+    code = text_of(answer, "error") if isinstance(answer, dict) else ""
+    return code if _CODE.fullmatch(code) else ""
 
 
 def id_of(raw: Raw, key: str) -> str:
@@ -100,11 +103,10 @@ def id_of(raw: Raw, key: str) -> str:
 
 def _narrowed(raw: Raw, kind: ChannelKind) -> ChannelKind:
     """Exports made by other tools keep private conversations in channels.json and mark them there."""
-    for key, narrower in (
-        ("is_im", ChannelKind.IM),
-        ("is_mpim", ChannelKind.MPIM),
-        ("is_private", ChannelKind.PRIVATE),
-    ):
-        if kind is ChannelKind.PUBLIC and raw.get(key):
-            return narrower
-    return kind
+    if kind is not ChannelKind.PUBLIC:
+        return kind
+    if raw.get("is_im") or text_of(raw, "id").startswith("D"):
+        return ChannelKind.IM
+    if raw.get("is_mpim"):
+        return ChannelKind.MPIM
+    return ChannelKind.PRIVATE if raw.get("is_private") or raw.get("is_group") else kind

@@ -45,6 +45,7 @@ HOME_OPENED = "app_home_opened"
 WITHHELD = "app_rate_limited"
 _FAILED = frozenset({"connection_failed", "http_error", "ssl_error", "too_many_redirects", "unknown_error"})
 """Why Slack sends something again: it did not come through, and others may not have either."""
+_EVENTS = ("event_callback", "url_verification", WITHHELD)
 _INTERACTIVE = ("block_actions", "message_action", "shortcut", "view_submission", "view_closed")
 _STAMP = re.compile(r"[0-9]{1,12}")
 
@@ -347,10 +348,16 @@ def _readable(request: Request, body: bytes) -> AsyncBoltRequest | None:
 
 
 def _is_whole(body: Raw) -> bool:
-    """Whether a request holds what Bolt takes for granted in one of its type."""
+    """Whether a request is of a type that this app is sent, and holds what Bolt takes for granted in one of those."""
     kind, actions, view, team = (body.get(key) for key in ("type", "actions", "view", "team"))
+    if kind is not None and kind not in (*_INTERACTIVE, *_EVENTS):
+        return False
     if kind == "event_callback":
         return isinstance(body.get("event"), dict)
+    if not (view is None or isinstance(view, dict)):
+        return False
+    if "response_url" in body and not text_of(body, "response_url").startswith(("https://", "http://")):
+        return False
     if kind == "block_actions" and not any(text_of(action, "action_id") for action in dicts(actions)[:1]):
         return False
     if kind in ("view_submission", "view_closed") and not (isinstance(view, dict) and text_of(view, "type")):

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from doppel.errors import BadInputError, SlackError, SlackTokenError
+from doppel.plain_text import line
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import Json, SlackApi
 from doppel.slack.block_text import dicts
 from doppel.slack.members import channel_of, id_of, text_of, user_of
 
 PAGE = 200
+GROUP_TRIES = 3
+"""How often user groups are asked for: messages can be read without."""
 PUBLIC = "public_channel"
 _NOT_FOR_ALL = {"private_channel": "Private channels", "mpim": "Group conversations"}
 
@@ -77,16 +80,15 @@ def _channels(api: SlackApi, warn: Callable[[str], None]) -> list[Json]:
 def _groups(api: SlackApi, warn: Callable[[str], None]) -> dict[str, str]:
     """What user groups are called; none where Slack refuses to say it, as messages can be read without."""
     try:
-        found = api.call("usergroups.list", include_disabled="true").get("usergroups")
+        found = api.call("usergroups.list", tries=GROUP_TRIES, include_disabled="true").get("usergroups")
     except SlackTokenError:
         raise
     except SlackError as error:
-        if not error.code:
-            raise
         warn(f"User groups read as their ids: {error}")
         return {}
     named = {id_of(raw, "id"): text_of(raw, "handle") or text_of(raw, "name") for raw in dicts(found)}
-    return {id_: handle for id_, handle in named.items() if id_ and handle}
+    handles = {id_: line(handle).strip().lstrip("@") for id_, handle in named.items() if id_.startswith("S")}
+    return {id_: handle for id_, handle in handles.items() if handle}
 
 
 def _list(api: SlackApi, types: str) -> list[Json]:

@@ -57,7 +57,8 @@ class EventFeed:
 
     def put(self, event: Raw) -> None:
         """Take an event; returns at once."""
-        at = _micros(event.get("event_ts")) or self._micros_now()
+        # What claims to be of the future would outlast whatever comes after it.
+        at = min(_micros(event.get("event_ts")) or self._micros_now(), self._micros_now() + MINUTE)
         changes = changes_of(event, self._bot_user)
         self._store.hear([(change, at) for change in changes])
         for change in changes:
@@ -67,7 +68,7 @@ class EventFeed:
     def begin(self, after: int = 0) -> None:
         """From now on events come, or from a moment soon `after` it; what came before may be missing."""
         now = self._micros_now()
-        self._since, self._wants_sync = max(now, min(after, now + MINUTE)), True
+        self._since, self._wants_sync = max(now, self._since or 0, min(after, now + MINUTE)), True
         self._hurry.set()
 
     def doubt(self) -> None:
@@ -114,7 +115,9 @@ class EventFeed:
         """Write a batch, again and again while the archive can't be written; one that can't ever be is a gap."""
         while True:
             try:
-                self._wants_sync |= await asyncio.to_thread(self._store.take, batch)
+                unread = await asyncio.to_thread(self._store.take, batch)
+                # Only now is it looked whether one is wanted already: meanwhile a gap may have come.
+                self._wants_sync |= unread
                 self._store.written(batch)
                 return
             except DoppelError as error:
@@ -145,8 +148,14 @@ class EventFeed:
         if since is not None and self._pending == 0:
             await asyncio.to_thread(self._store.listen, since, until)
             self._told = since
-        if self._wants_sync and await asyncio.to_thread(self._ask_sync):
+        if self._wants_sync:
+            # A gap that comes while it is asked for wants another one.
             self._wants_sync = False
+            is_asked = False
+            try:
+                is_asked = await asyncio.to_thread(self._ask_sync)
+            finally:
+                self._wants_sync |= not is_asked
 
     def _micros_now(self) -> int:
         return round(self._now() * 1_000_000)

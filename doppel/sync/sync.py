@@ -309,7 +309,7 @@ class Sync:
         members = [member for page in pages for member in page if isinstance(member, str)]
         self._store.take_members(replace(cursor, members_at=asked_at), members, asked_at)
 
-    def _ask(self, method: str, asked: Gone, **where: str) -> _Page:
+    def _ask(self, method: str, asked: Gone, **where: Any) -> _Page:
         """The messages from `asked.low` to `asked.high`; without a `latest`, Slack may begin with the oldest."""
         oldest = _ts(asked.low - 1) if asked.low > 0 else None
         answer = self._api.call(method, **where, latest=_ts(asked.high + 1), oldest=oldest, limit=PAGE)
