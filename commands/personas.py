@@ -39,7 +39,9 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
     with run.archive() as archive:
         person = archive.find_user(user)
         record = consent.grant(archive, person, by or getpass.getuser())
-    return Result(_consent_row(record, person), line(f"Recorded: {person.name} agreed. Next: train --user {person.id}"))
+    return Result(
+        _consent_row(record, person), line(f"Recorded: {person.name} agreed. Next: doppel train --user {person.id}")
+    )
 
 
 @command(consent_app, "revoke")
@@ -97,7 +99,9 @@ def train_(
     user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0, callback=_finite, help="At most; 0: no limit (or DOPPEL_TRAIN_MINUTES)."),
+        typer.Option(
+            "--minutes", min=0, callback=_finite, help="As long as it may take; 0: no limit (or DOPPEL_TRAIN_MINUTES)."
+        ),
     ] = None,
     detach: Detach = False,
     team: Annotated[str | None, typer.Option("--team", help="The id of USER's workspace, if several.")] = None,

@@ -115,7 +115,9 @@ class Settings(BaseModel):
     train_epochs: float = Field(default=2.0, gt=0, description="Passes over the training examples, at most.")
     train_max_steps: int = Field(default=0, ge=0, description="Optimizer steps at most; 0 sets no limit.")
     train_minutes: float = Field(
-        default=0.0, ge=0, description="Minutes that a training takes at most, on any machine; 0 sets no limit."
+        default=0.0,
+        ge=0,
+        description="Minutes that a training may take; half of them are for learning on any machine. 0: no limit.",
     )
     train_prompt_tokens: int = Field(default=256, ge=32, description="Tokens of an example's prompt, at most.")
     train_context_tokens: int = Field(

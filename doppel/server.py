@@ -164,8 +164,18 @@ class ManagedServer:
                 await self._watcher
         self._ready.clear()
         await asyncio.to_thread(self._end)
-        _endpoint_file(self._settings).unlink(missing_ok=True)
+        if _told_endpoint(self._settings) == self.endpoint:
+            _endpoint_file(self._settings).unlink(missing_ok=True)
         self._runtime.close()
+
+    async def _tell(self) -> None:
+        """Let other processes on this data folder know of it, unless they know of another that answers."""
+        told = _told_endpoint(self._settings)
+        if told == self.endpoint or (told and await is_healthy(told)):
+            return
+        path = _endpoint_file(self._settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(asdict(self.endpoint)), 0o600)
 
     async def _outgrow(self) -> None:
         """Let the watcher start a child again that was started for smaller adapters than are published now."""
@@ -238,9 +248,7 @@ class ManagedServer:
                     f"DOPPEL_VLLM_START_SECONDS or read {self.log_path}."
                 )
             await asyncio.sleep(POLL_SECONDS)
-        path = _endpoint_file(self._settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(asdict(self.endpoint)), 0o600)
+        await self._tell()
         self._ready.set()
 
     async def _watch(self) -> None:
@@ -280,6 +288,7 @@ class ManagedServer:
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 await self._outgrow()
+                await self._tell()
 
     def _end(self) -> None:
         """Stop the child and all it started: vLLM's engine is a process of its own."""

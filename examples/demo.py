@@ -14,7 +14,7 @@ WORKSPACE = ROOT / "examples" / "sample-workspace"
 PERSONA = "ines"
 
 MINUTES = "4"
-"""Of training at most: less than by default where two cores do it, to keep the first run short."""
+"""Of training: less than by default where two cores do it, to keep the first run short."""
 
 ANSWER_TOKENS = "96"
 """Of an answer at most, for it to end within seconds on a CPU; this model's longer ones ramble."""
@@ -40,7 +40,7 @@ def main() -> None:
     if serving_version() is None:
         step("3/4 Recording that the fictional Ines agreed", "consent", "grant", PERSONA, "--by", "make demo")
         training = ("train", "--user", PERSONA, "--minutes", MINUTES)
-        step(f"    Training her adapter on the CPU (once, {MINUTES} minutes at most)", *training)
+        step(f"    Training her adapter on the CPU (once, about {MINUTES} minutes)", *training)
     else:
         print("3/4 The adapter of Ines is trained already.", flush=True)
     print(TO_TRY.format(data_dir=Path(os.environ["DOPPEL_DATA_DIR"]).resolve()), flush=True)

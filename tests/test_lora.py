@@ -17,7 +17,7 @@ from doppel import processor
 from doppel.config import Settings
 from doppel.errors import TrainingError
 from doppel.lora import RANKS, check_adapter, needed_rank
-from doppel.server import ManagedServer
+from doppel.server import ManagedServer, find_running
 from training.train import check_loadable
 
 SERVER = """
@@ -69,6 +69,36 @@ def test_a_server_takes_the_settings_rank_and_that_of_every_version_that_is_ther
 def test_the_ranks_are_those_of_vllm() -> None:
     config = pytest.importorskip("vllm.config.lora")
     assert config.MaxLoRARanks.__args__ == RANKS
+
+
+def test_a_server_that_ends_leaves_the_record_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doppel.server.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("doppel.server.POLL_SECONDS", 0.1)
+
+    class Server(ManagedServer):
+        def _command(self) -> list[str]:
+            return [sys.executable, "-c", SERVER, self.endpoint.socket]
+
+    async def run() -> None:
+        settings = Settings(data_dir=tmp_path)
+        first, second = Server(settings, "model", lambda _: None), Server(settings, "model", lambda _: None)
+        try:
+            for server in (first, second):
+                server.start()
+                await server.wait_ready()
+            assert await find_running(settings) == first.endpoint
+            await first.stop()
+            async with asyncio.timeout(10):
+                while await find_running(settings) != second.endpoint:
+                    await asyncio.sleep(0.05)
+            await first.stop()
+            assert await find_running(settings) == second.endpoint
+        finally:
+            await first.stop()
+            await second.stop()
+        assert await find_running(settings) is None
+
+    asyncio.run(run())
 
 
 def test_a_server_starts_again_for_a_larger_adapter_before_it_is_asked(tmp_path: Path) -> None:

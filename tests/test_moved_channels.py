@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from doppel.archive import Archive
+from doppel.archive.channels import merge_channels, take_members
+from doppel.archive.database import writing
 from doppel.archive.restrictions import Limit, Restriction
 from doppel.bot.asked import question_of
 from doppel.records import ChannelKind
-from doppel.slack.events import Change, ChannelMoved, Deleted, Membership, Reacted, Said
+from doppel.slack.events import (
+    Change,
+    ChannelLost,
+    ChannelMoved,
+    ChannelPrivate,
+    Deleted,
+    Membership,
+    Reacted,
+    Said,
+)
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -108,3 +120,63 @@ def test_what_was_asked_there_is_answered_where_it_is_now(synced: Archive) -> No
     (question,) = [question_of(found.event, "U0BOT") for found in synced.bot(TEAM).open_questions()]
     assert question is not None
     assert question.channel == NEW
+
+
+def listed(archive: Archive, kind: ChannelKind, *members: str) -> None:
+    """A sync saw the channel under its new id before it was told that it moved."""
+    at = 3_000_000_000_000_000
+    with writing(archive._engine, archive.place) as connection:
+        fields = {"id": NEW, "name": "layoffs", "kind": kind, "archived": False}
+        merge_channels(connection, TEAM, [fields], at)
+        take_members(connection, TEAM, NEW, members, at)
+
+
+def as_it_is(archive: Archive) -> tuple[ChannelKind, set[str]]:
+    (found,) = [channel for channel in archive.channels() if channel.id in (OLD, NEW)]
+    assert found.id == NEW
+    return found.kind, set(found.members) - {"U0FAKEBOT1"}
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("moved_first", [True, False])
+@pytest.mark.parametrize(
+    ("change", "kind", "members"),
+    [
+        (Membership(OLD, "U2", joined=False), ChannelKind.PRIVATE, {"U1"}),
+        (Membership(NEW, "U2", joined=False), ChannelKind.PRIVATE, {"U1"}),
+        (ChannelPrivate(OLD), ChannelKind.PRIVATE, {"U1", "U2"}),
+        (ChannelLost(OLD), ChannelKind.UNKNOWN, {"U1", "U2"}),
+    ],
+)
+def test_what_is_told_of_either_id_stands_whether_it_comes_before_the_move_or_after(
+    synced: Archive, change: Change, kind: ChannelKind, members: set[str], moved_first: bool, is_listed: bool
+) -> None:
+    was = ChannelKind.PUBLIC if isinstance(change, ChannelPrivate | ChannelLost) else ChannelKind.PRIVATE
+    if is_listed:
+        listed(synced, was, "U1", "U2")
+    else:
+        take(synced, Membership(OLD, "U2", joined=True), at=LATER - 10)
+    both = [(ChannelMoved(OLD, NEW), LATER - 5), (change, LATER)]
+    for told, at in both if moved_first else reversed(both):
+        take(synced, told, at=at)
+    assert as_it_is(synced) == (kind, members)
+
+
+def test_a_move_that_is_told_again_does_not_undo_a_later_one(synced: Archive) -> None:
+    take(synced, ChannelMoved(OLD, NEW), at=LATER)
+    take(synced, ChannelMoved(NEW, OLD), at=LATER + 1)
+    take(synced, ChannelMoved(OLD, NEW), at=LATER)
+    assert texts(synced, OLD) == ["Who goes?"]
+    take(synced, Said(OLD, {"ts": "1700000001.000100", "user": "U1", "text": "And now?"}))
+    assert texts(synced, OLD) == ["Who goes?", "And now?"]
+
+
+def test_a_channel_that_slack_lists_under_its_former_id_has_it_again(slack: FakeSlack, synced: Archive) -> None:
+    take(synced, ChannelMoved(OLD, NEW), at=time.time() - 60)
+    assert texts(synced, NEW) == ["Who goes?"]
+    sync(slack, synced)
+    assert texts(synced, OLD) == ["Who goes?"]
+    take(synced, Said(OLD, {"ts": "1700000001.000100", "user": "U1", "text": "And now?"}))
+    assert texts(synced, OLD) == ["Who goes?", "And now?"]
+    kinds = {channel.id: channel.kind for channel in synced.channels()}
+    assert (kinds.get(OLD), kinds.get(NEW)) == (ChannelKind.PRIVATE, None)

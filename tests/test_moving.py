@@ -62,7 +62,8 @@ def fill(archive: Archive) -> None:
         joined = {"team": "T1", "channel": "C1", "user_id": "U1", "is_member": None, "as_of": 2**60}
         connection.execute(insert(tables.memberships).values(**joined))
         connection.execute(insert(tables.listening).values(team="T1", since=5, until=2**60))
-        connection.execute(insert(tables.moved_channels).values(team="T1", id="C0", now="C1"))
+        connection.execute(insert(tables.user_groups).values(team="T1", id="S1", handle="on-call", as_of=2**60))
+        connection.execute(insert(tables.moved_channels).values(team="T1", id="C0", now="C1", as_of=1))
         gone = {"team": "T1", "user_id": "U9", "at": 2**60, "messages": True, "revision": 3}
         connection.execute(insert(tables.forgotten).values(**gone))
 

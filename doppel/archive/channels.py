@@ -121,17 +121,22 @@ def moved_channels(connection: Connection, team: str) -> dict[str, str]:
     return {row.id: row.now for row in connection.execute(select(t.c.id, t.c.now).where(t.c.team == team))}
 
 
-def move_channel(connection: Connection, team: str, old: str, new: str) -> bool:
+def move_channel(connection: Connection, team: str, old: str, new: str, at: int) -> bool:
     """Carry a channel over to another id, with all that was said there; whether it was known.
 
-    What comes later and names it by the id that it had is of the same channel.
+    What comes later and names it by the id that it had is of the same channel. Of what is known of both ids the later
+    stands. A move that another one came after is none.
     """
     c = tables.channels
-    _note_move(connection, team, old, new)
+    if not _note_move(connection, team, old, new, at):
+        return False
     times = dict(connection.execute(select(c.c.id, c.c.as_of).where(c.c.team == team, c.c.id.in_((old, new)))).all())
     if old not in times:
         return False
-    drop_channel(connection, team, new if times.get(new, UNSEEN) == UNSEEN else old)
+    if new in times:
+        kept, other = (old, new) if times[new] == UNSEEN else (new, old)
+        _take_over(connection, team, kept, other)
+        drop_channel(connection, team, other)
     connection.execute(update(c).where(c.c.team == team, c.c.id == old).values(id=new))
     move_rows(connection, team, old, new)
     _move_questions(connection, team, old, new)
@@ -154,11 +159,45 @@ def move_rows(connection: Connection, team: str, old: str, new: str, among: Sequ
         connection.execute(update(table).where(mine).values(channel=new))
 
 
-def _note_move(connection: Connection, team: str, old: str, new: str) -> None:
+def _note_move(connection: Connection, team: str, old: str, new: str, at: int) -> bool:
+    """Keep that a channel has another id now; False where a later move of either is known."""
     t = tables.moved_channels
+    later = select(t.c.id).where(t.c.team == team, t.c.id.in_((old, new)), t.c.as_of > at)
+    if connection.scalar(later.limit(1)) is not None:
+        return False
     connection.execute(delete(t).where(t.c.team == team, t.c.id == new))
     connection.execute(update(t).where(t.c.team == team, t.c.now == old).values(now=new))
-    put_row(connection, t, {"team": team, "id": old}, {"now": new})
+    put_row(connection, t, {"team": team, "id": old}, {"now": new, "as_of": at})
+    return True
+
+
+def _take_over(connection: Connection, team: str, kept: str, other: str) -> None:
+    """Take in of a channel what is known of it under another id, each thing as of when it is known."""
+    row, m = _stored(connection, team, [other])[other], tables.memberships
+    for name in _FIELDS:
+        known_of = getattr(row, f"{name}_as_of")
+        if known_of is not None and known_of > UNSEEN:
+            merge_channels(connection, team, [{"id": kept, name: getattr(row, name)}], known_of)
+    known = _members(connection, team, [other])[other]
+    if known.known_of is not None and known.known_of > UNSEEN:
+        take_lists(connection, team, {kept: known.members}, known.known_of)
+    heard = select(m.c.user_id, m.c.is_member, m.c.as_of).where(m.c.team == team, m.c.channel == other)
+    listed_at = members_as_of(connection, team, kept)
+    for user, is_member, at in connection.execute(heard).all():
+        if at >= listed_at:
+            _note(connection, {"team": team, "channel": kept}, user, is_member, at)
+
+
+def settle_moves(connection: Connection, team: str, listed: Collection[str], as_of: int) -> set[str]:
+    """Give channels back the ids under which Slack lists them at `as_of`, though it moved them before.
+
+    Returns the ids that they had until now and have again.
+    """
+    changed = set[str]()
+    for old, now in moved_channels(connection, team).items():
+        if old in listed and now not in listed and move_channel(connection, team, now, old, as_of):
+            changed |= {old, now}
+    return changed
 
 
 def _drop_earlier(connection: Connection, team: str, channel: str, other: str) -> None:

@@ -173,7 +173,7 @@ class EventStore:
                 self._update_sync(connection, channel, checked_at=0)
             case ChannelMoved(channel, now):
                 outcome.unread = True
-                if move_channel(connection, self.team, channel, now):
+                if move_channel(connection, self.team, channel, now, at):
                     self._read_again(connection, {channel, now}, outcome)
                     outcome.changed = True
                 self._update_sync(connection, now, checked_at=0, members_at=0)

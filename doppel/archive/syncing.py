@@ -14,7 +14,14 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, exis
 
 from doppel.archive import tables
 from doppel.archive.changes import note_change
-from doppel.archive.channels import channel_values, has_news_since, hide_channels, merge_channels, take_members
+from doppel.archive.channels import (
+    channel_values,
+    has_news_since,
+    hide_channels,
+    merge_channels,
+    settle_moves,
+    take_members,
+)
 from doppel.archive.cleaning import clean_messages
 from doppel.archive.database import exclusive, reading, writing
 from doppel.archive.directory import (
@@ -124,7 +131,8 @@ class SyncStore:
         with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
             merge_team(connection, [team], channels)
             rekey_named(connection, team, channels)
-            changed = merge_people(connection, team, users, as_of)
+            moved = settle_moves(connection, team, {channel.id for channel in channels}, as_of)
+            changed = moved | merge_people(connection, team, users, as_of)
             doubt_unlisted(connection, team, {user.id for user in users}, as_of)
             unwanted = read_unwanted(connection, team, users)
             places = [channel_values(unwanted.channel(channel, users)) for channel in channels]

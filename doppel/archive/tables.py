@@ -60,13 +60,14 @@ user_groups = Table(
     Column("as_of", BigInteger, nullable=False),
 )
 
-# The id that a channel had before, and the one it has `now`.
+# The id that a channel had before, and the one it has `now`, as of when it is known.
 moved_channels = Table(
     "moved_channels",
     metadata,
     Column("team", Key, primary_key=True),
     Column("id", Key, primary_key=True),
     Column("now", Key, nullable=False),
+    Column("as_of", BigInteger, nullable=False),
 )
 
 # Of when each field of a channel is known, in microseconds; -1 of what nothing told yet.

@@ -182,7 +182,9 @@ def _by_place(files: Iterable[tuple[Parts, T]], same: Callable[[T, T], bool]) ->
 def _walk(path: Path) -> Iterator[Path]:
     for entry in sorted(path.iterdir()):
         if entry.is_symlink():
-            raise BadInputError(f"The export holds a link ({entry.name}), which Slack never writes; remove it.")
+            raise BadInputError(
+                f"The folder holds a link ({entry}), which Slack never writes; give the export's own folder, without it."
+            )
         if entry.is_dir():
             yield from _walk(entry)
         elif entry.is_file():

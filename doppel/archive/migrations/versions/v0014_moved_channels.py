@@ -18,4 +18,5 @@ def upgrade() -> None:
         sa.Column("team", Key, primary_key=True),
         sa.Column("id", Key, primary_key=True),
         sa.Column("now", Key, nullable=False),
+        sa.Column("as_of", sa.BigInteger(), nullable=False),
     )
