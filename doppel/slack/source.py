@@ -183,7 +183,7 @@ def _walk(path: Path) -> Iterator[Path]:
     for entry in sorted(path.iterdir()):
         if entry.is_symlink():
             raise BadInputError(
-                f"The folder holds a link ({entry}), which Slack never writes; give the export's own folder, without it."
+                f"The folder holds a link ({entry}), which Slack never writes; give the export itself, without it."
             )
         if entry.is_dir():
             yield from _walk(entry)
