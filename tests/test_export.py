@@ -263,6 +263,13 @@ def test_files_of_channels_without_any_list_are_for_the_operator(tmp_path: Path)
         assert {channel.kind for channel in export.channels} == {ChannelKind.UNKNOWN}
 
 
+def test_a_file_may_write_its_channels_name_in_another_case(tmp_path: Path) -> None:
+    said = {"name": "General", "messages": [HI, {**HO, "channel": "#GENERAL"}]}
+    builder = ExportBuilder().channel("C0GENERAL1", "general").put("export.json", json.dumps(said))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("C0GENERAL1", "hi"), ("C0GENERAL1", "ho")]
+
+
 def test_a_file_that_says_another_id_is_not_the_channels_that_is_called_so(tmp_path: Path) -> None:
     dump = {"name": "general", "channel_id": "C0PRIVATE1", "messages": [HI]}
     builder = ExportBuilder().channel("C0GENERAL1", "general").put("general.json", json.dumps(dump))

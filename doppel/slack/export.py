@@ -289,21 +289,20 @@ class Export:
             for folder, name in ((folder, channel_name(folder)) for folder in self._days)
         }
         for folder, days in self._days.items():
-            meant = {parts: _called(channel_name(Path(parts[0]).stem), listed, named) for parts in days}
-            others = [parts for parts in days if not self._is_of(found[folder], parts, meant[parts])]
+            others = [parts for parts in days if not self._is_of(found[folder], parts, listed, named)]
             self._days[folder] = [parts for parts in days if parts not in others]
             self.skipped["file of several channels"] += len(others)
         return found
 
-    def _is_of(self, channel: Channel, parts: Parts, meant: Collection[str]) -> bool:
+    def _is_of(self, channel: Channel, parts: Parts, listed: Collection[str], named: Mapping[str, set[str]]) -> bool:
         """Whether a file that is no day's says nothing else than that it is of a channel of the lists, and is called
-        like this one or like none; `meant` are the ids of those that it is called like.
+        like this one or like none.
         """
         if is_day(parts[-1]) or channel.kind is ChannelKind.UNKNOWN:
             return True
-        said = self._files.conversation(parts)
-        is_called_so = not meant or channel.id in meant
-        return is_called_so and said.ids <= {channel.id} and said.names <= {channel.name}
+        said, called = self._files.conversation(parts), _called(channel_name(Path(parts[0]).stem), listed, named)
+        meant = [_called(name, listed, named) for name in said.names]
+        return said.ids <= {channel.id} and called <= {channel.id} and all(ids == {channel.id} for ids in meant)
 
     def _folder(self, folder: str, called_so: list[Channel]) -> Channel:
         """The channel whose days are in a folder; where several are called so, nobody can tell whose they are."""

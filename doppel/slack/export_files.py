@@ -51,7 +51,7 @@ class Conversation:
             names.add(text_of(part, "name"))
         # A word where an id could stand is a name.
         names |= {text_of(said, key) for key in ("channel", "channel_name") if id_of(said, key)[:1] not in _KINDS}
-        names = {channel_name(name.removeprefix("#")) for name in names} - {""}
+        names = {channel_name(name.removeprefix("#").lower()) for name in names} - {""}
         self.named = self.named or next(iter(sorted(names)), "")
         self.ids |= ids
         self.names |= set() if ids else names
