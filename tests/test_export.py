@@ -497,3 +497,11 @@ def test_what_stands_outside_of_the_export_is_told(tmp_path: Path) -> None:
 def test_a_large_file_with_what_is_no_json_is_no_traceback(tmp_path: Path) -> None:
     text = '{"channel_id": "C0GENERAL1", "messages": [' + json.dumps({**HI, "x": "y" * 2**20}) + '], "x": undefined}'
     kinds_of(tmp_path, {"channels.json": LISTS_OF["channels.json"], "c.json": text})
+
+
+def test_a_message_of_the_future_does_not_make_an_export_the_latest_for_good(tmp_path: Path) -> None:
+    builder = ExportBuilder().channel("C1", "general", "U1").say("general", "1700000000.000100", "hi")
+    builder.say("general", "9999999999.000100", "odd")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert export.as_of == "1700000000.000100"
+        assert {text for _, text in read(export)} == {"hi", "odd"}

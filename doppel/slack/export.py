@@ -58,6 +58,8 @@ PLACEHOLDER = "name:"
 SEVERAL = PLACEHOLDER + "?"
 """Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 
+AHEAD_SECONDS = 600.0
+"""How much Slack's clock may be ahead of this machine's."""
 _ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 _RULES = ("is_primary_owner", "is_owner", "is_admin")
 _TEAM_OF = ("user_team", "source_team", "team")
@@ -156,8 +158,8 @@ class Export:
         return "0"
 
     def _past(self, files: Iterable[Parts]) -> list[str]:
-        now = time.time()
-        return [ts for parts in files for ts in self._files.stamps(parts) if float(ts) <= now]
+        latest = time.time() + AHEAD_SECONDS
+        return [ts for parts in files for ts in self._files.stamps(parts) if float(ts) <= latest]
 
     def messages(self, progress: Progress | None = None) -> Iterator[tuple[Channel, dict[str, Any]]]:
         """Every message as Slack wrote it, with its channel: channel by channel, day by day."""

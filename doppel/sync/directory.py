@@ -14,7 +14,7 @@ from doppel.slack.block_text import dicts
 from doppel.slack.members import channel_of, id_of, text_of, user_of
 
 PAGE = 200
-GROUP_TRIES = 3
+GROUP_TRIES = 6
 """How often user groups are asked for: messages can be read without."""
 PUBLIC = "public_channel"
 _NOT_FOR_ALL = {"private_channel": "Private channels", "mpim": "Group conversations"}
