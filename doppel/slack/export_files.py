@@ -43,12 +43,10 @@ class Conversation:
 
     def take(self, said: Raw, name: str = "") -> None:
         """Take in what one object says of itself, which may have a `name`."""
-        ids = {id_ for key in _ID_KEYS if (id_ := id_of(said, key))[:1] in _KINDS}
-        names = {name}
-        for key in _CHANNEL_KEYS:
-            part = part_of(said, key)
-            ids |= {id_ for id_ in (id_of(part, "id"),) if id_[:1] in _KINDS}
-            names.add(text_of(part, "name"))
+        parts = [part_of(said, key) for key in _CHANNEL_KEYS]
+        told = [*(id_of(said, key) for key in _ID_KEYS), *(id_of(part, "id") for part in parts)]
+        ids = {id_ for id_ in told if id_[:1] in _KINDS}
+        names = {name, *(text_of(part, "name") for part in parts)}
         # A word where an id could stand is a name.
         names |= {text_of(said, key) for key in ("channel", "channel_name") if id_of(said, key)[:1] not in _KINDS}
         names = {channel_name(name.removeprefix("#").lower()) for name in names} - {""}
@@ -64,6 +62,7 @@ class ExportFiles:
         self._source = source
         self._paths = dict(paths)
         self._broken: dict[Parts, bool] = {}
+        self._said: dict[Parts, Conversation] = {}
 
     def __contains__(self, parts: Parts) -> bool:
         return parts in self._paths
@@ -100,7 +99,12 @@ class ExportFiles:
         return any(raw.get("type") == "message" or isinstance(raw.get("text"), str) for raw in dated)
 
     def conversation(self, parts: Parts) -> Conversation:
-        """The channels that a file, and each of its messages, says it is of."""
+        """The channels that a file, and each of its messages, says it is of; the file is read for it once."""
+        if parts not in self._said:
+            self._said[parts] = self._read_conversation(parts)
+        return self._said[parts]
+
+    def _read_conversation(self, parts: Parts) -> Conversation:
         found = Conversation()
         with self._source.open(self._paths[parts]) as file:
             for said in abouts(file):
