@@ -16,6 +16,7 @@ from commands.jobs import as_job
 from commands.run import Detach, Run, command
 from commands.workspaces import label, team_to_sync, tokens_of
 from doppel.console import Result, duration
+from doppel.errors import BadInputError
 from doppel.plain_text import line, plain
 
 if TYPE_CHECKING:
@@ -56,9 +57,20 @@ def reindex_(
     team: Annotated[str, typer.Option("--team", hidden=True, help="The workspace that asks for it.")] = "",
 ) -> Result:
     """Bring the search index up to date with the archive."""
-    if not run.is_job:
-        return as_job(run, "reindex", ["--full"] if full else [], detach)
-    return _reindex(run, full)
+    if run.is_job:
+        return _reindex(run, full)
+    _require_messages(run)
+    return as_job(run, "reindex", ["--full"] if full else [], detach)
+
+
+def _require_messages(run: Run) -> None:
+    """Raise BadInputError where nothing was ever read: an index of nothing would find nothing."""
+    if run.index().current_name() is None:
+        with run.archive() as archive:
+            if not archive.counts().messages:
+                raise BadInputError(
+                    f"The archive in {run.settings.data_dir} is empty; run `doppel import PATH` or `doppel sync` first."
+                )
 
 
 def _reindex(run: Run, full: bool) -> Result:
@@ -93,7 +105,7 @@ def search_(
 
 def _shown(row: dict[str, Any]) -> str:
     """One result; what was said is indented, so that none of it can pass for another result."""
-    head = line(f"{row['score']:.3f}  #{row['channel']}  {row['permalink']}")
+    head = line(f"similarity {row['score']:.2f}  #{row['channel']}  {row['permalink']}")
     return f"{head}\n{indent(plain(row['text']), '  ')}"
 
 

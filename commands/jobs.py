@@ -113,7 +113,7 @@ def jobs_show(run: Run, job_id: JobId) -> Result:
         job = jobs.find(job_id)
         result = jobs.result(job.id) if job.status == "done" else None
     log = JobFiles.of(run.settings, job.id).log_tail()
-    told = [line(line_of(job)), line(job.error or ""), result["text"] if result else None, log]
+    told = [line(line_of(job)), result["text"] if result else None, log]
     text = "\n".join(filter(None, told))
     return Result(asdict(job) | {"log": log, "result": result["data"] if result else None}, text)
 
@@ -191,6 +191,7 @@ def line_of(job: Job) -> str:
     """One job on one line."""
     progress = f" {100 * job.progress:.0f} %" if job.progress is not None and job.status == "running" else ""
     note = f"  {job.note}" if job.note and job.status == "running" else ""
+    note = f"  {job.error}" if job.error else note
     return f"{job.id}  {job.created}  {job.status}{progress}  {_command(job)}{note}"
 
 

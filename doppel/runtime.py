@@ -54,6 +54,16 @@ class RuntimeFolder:
             os.close(self._lock)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether `path` is a folder of ours whose process is alive."""
+    if not is_private_folder(path):
+        return False
+    lock = _taken(path)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def _base(environ: Mapping[str, str]) -> Path:
     """The temporary folder; a login's own (XDG_RUNTIME_DIR) comes last, as a server outlives the login."""
     given = (environ.get("TMPDIR"), "/tmp", environ.get("XDG_RUNTIME_DIR"))

@@ -25,7 +25,7 @@ from doppel.lora import needed_rank
 from doppel.private import UMASK, is_private_folder
 from doppel.processes import die_with_parent
 from doppel.processor import cpu_dtype
-from doppel.runtime import RuntimeFolder
+from doppel.runtime import RuntimeFolder, is_locked
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 15.0
@@ -66,11 +66,35 @@ class RunningServer:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class StartingServer:
+    """A server that another process of ours is starting."""
+
+    endpoint: Endpoint
+    patience: float
+    """For how many seconds it may start."""
+
+    async def wait_ready(self) -> None:
+        """Wait until it takes requests. Raises InferenceError where it doesn't come."""
+        deadline = time.monotonic() + self.patience
+        while not await is_healthy(self.endpoint):
+            if not is_held(self.endpoint):
+                raise InferenceError("The vLLM that another Doppel was starting has ended; try again.")
+            if time.monotonic() > deadline:
+                raise InferenceError("The vLLM that another Doppel is starting does not get ready; see its log.")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def status(self) -> str:
+        """Nothing to tell: who asks waits."""
+        return ""
+
+
 @asynccontextmanager
 async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterator[ModelServer]:
     """A server for `model`: the one of the settings, one that another process of ours runs, or a child of our own.
 
-    A child is starting when this is entered; `wait_ready` waits for it. Raises InferenceError where none can be had.
+    A child, or that of another process, may be starting when this is entered; `wait_ready` waits for it. Raises
+    InferenceError where none can be had.
     """
     if settings.vllm_url:
         url, key = settings.vllm_url, settings.vllm_api_key
@@ -79,6 +103,11 @@ async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterato
     running = await find_running(settings, model)
     if running:
         yield RunningServer(running)
+        return
+    starting = _told_endpoint(settings)
+    if starting and starting.model == model and is_held(starting):
+        say("Another Doppel is starting vLLM on this data folder; waiting for it.")
+        yield StartingServer(starting, settings.vllm_start_seconds)
         return
     child = ManagedServer(settings, model, say)
     child.start()
@@ -169,7 +198,9 @@ class ManagedServer:
         self._runtime.close()
 
     async def _tell(self) -> None:
-        """Let other processes on this data folder know of it, unless they know of another that answers."""
+        """Let other processes on this data folder know of it, also while it starts, unless they know of another that
+        answers.
+        """
         told = _told_endpoint(self._settings)
         if told == self.endpoint or (told and await is_healthy(told)):
             return
@@ -254,6 +285,7 @@ class ManagedServer:
     async def _watch(self) -> None:
         """Wait for the first start, whose failure ends the watch; then restart the child whenever it ends."""
         try:
+            await self._tell()
             await self._until_ready()
         except InferenceError:
             await asyncio.to_thread(self._end)
@@ -325,6 +357,11 @@ def _told_endpoint(settings: Settings) -> Endpoint | None:
         return None if found.socket and not is_private_folder(Path(found.socket).parent) else found
     except (OSError, ValueError, TypeError):
         return None
+
+
+def is_held(endpoint: Endpoint) -> bool:
+    """Whether the process that runs a managed server, or starts one, is alive."""
+    return bool(endpoint.socket) and is_locked(Path(endpoint.socket).parent)
 
 
 def has_cuda() -> bool:

@@ -86,6 +86,13 @@ def test_results_carry_the_promised_names(tmp_path: Path) -> None:
     assert all(set(hit) >= HIT for hit in done.data["results"])
 
 
+def test_an_index_of_nothing_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = doppel(tmp_path / "data", "reindex")
+    assert done.status == 1
+    assert "doppel import PATH" in done.data["error"]
+    assert doppel(tmp_path / "data", "jobs", "list").data == {"jobs": []}
+
+
 def test_an_unknown_name_lists_the_nearest(data: Path) -> None:
     done = doppel(data, "consent", "grant", "innes")
     assert done.status == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -16,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from doppel.config import Settings
-from doppel.inference import InferenceClient
+from doppel.errors import InferenceError
+from doppel.inference import Endpoint, InferenceClient
 from doppel.runtime import NAME_BYTES, SOCKET_PATH_BYTES, RuntimeFolder
-from doppel.server import find_running, forget_adapters
+from doppel.server import find_running, forget_adapters, model_server
 from tests.end_to_end import ROOT
 from tests.fakes.model_server import FakeModelServer
 
@@ -146,6 +148,32 @@ async def test_the_client_and_what_looks_for_a_server_go_through_the_socket(
             await client.unload("two")
     assert server.unloaded == ["one", "two"]
     assert await find_running(settings) is None
+
+
+async def test_what_another_process_is_starting_is_waited_for(folder: RuntimeFolder, tmp_path: Path) -> None:
+    """A second vLLM would take the memory and the cores that the first one starts with."""
+    settings, said = Settings(data_dir=tmp_path), list[str]()
+    endpoint = Endpoint("http://localhost/v1", "key", "fake-base", str(folder.path / "vllm.sock"))
+    tell(settings, asdict(endpoint))
+    async with model_server(settings, "fake-base", said.append) as found:
+        waiting = asyncio.create_task(found.wait_ready())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        with FakeModelServer(folder.path / "vllm.sock"):
+            await asyncio.wait_for(waiting, 30)
+    assert said == ["Another Doppel is starting vLLM on this data folder; waiting for it."]
+    assert found.endpoint == endpoint
+    assert json.loads((settings.run_dir / "vllm.json").read_text()) == asdict(endpoint)
+
+
+async def test_a_start_that_ends_elsewhere_is_not_waited_for(base: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    folder = RuntimeFolder.create({"TMPDIR": str(base)})
+    tell(settings, asdict(Endpoint("http://localhost/v1", "key", "fake-base", str(folder.path / "vllm.sock"))))
+    async with model_server(settings, "fake-base", lambda _: None) as found:
+        folder.close()
+        with pytest.raises(InferenceError, match="has ended"):
+            await asyncio.wait_for(found.wait_ready(), 30)
 
 
 async def test_a_socket_that_others_may_have_made_is_told_nothing(folder: RuntimeFolder, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _nobody(users: Sequence[User], name: str, wanted: str) -> str:
     called = "Nobody is called" if not looks_like_user_id(wanted) else "Nobody has the id"
     if not nearest:
         return f'{called} "{name}"; give a Slack id, a handle, a display or a real name.'
-    return f'{called} "{name}"; the nearest are {_labels(nearest)}.'
+    return f'{called} "{name}"; the nearest {"is" if len(nearest) == 1 else "are"} {_labels(nearest)}.'
 
 
 def _labels(users: Iterable[User]) -> str:
