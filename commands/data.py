@@ -98,7 +98,7 @@ def search_(
 
     started = time.monotonic()
     with run.archive() as archive:
-        found = search_rows(run.retriever(archive), archive, query, k)
+        found = search_rows(run.retriever(archive), archive.snapshot(), query, k)
     text = "\n\n".join(map(_shown, found))
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
 

@@ -115,7 +115,7 @@ def _doors(run: Run, archive: Archive) -> Doors | None:
 
 def readers_of(run: Run, archive: Archive, engine: Engines) -> Readers:
     """Everybody reads what the settings say; who signed in, what they may read in Slack."""
-    from doppel.access import Readership, ReadPolicy
+    from doppel.access import ReadPolicy
     from doppel.surfaces.talk import Reader
 
     everybody = Reader(engine, ReadPolicy.parse(run.settings.web_channels))
@@ -124,8 +124,7 @@ def readers_of(run: Run, archive: Archive, engine: Engines) -> Readers:
         if visitor is None:
             return everybody
         team, user_id = visitor.split("/")
-        users = archive.users(team)
-        name = next((user.name for user in users if user.id == user_id), "")
-        return Reader(engine.within(team), Readership.of_person(team, user_id, users), name)
+        snapshot = archive.snapshot(team)
+        return Reader(engine.within(team), snapshot.alone(team, user_id), snapshot.names(team).get(user_id, ""))
 
     return reader

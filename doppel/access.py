@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -140,6 +140,35 @@ class Place(Protocol):
         ...
 
 
+def as_set(members: Collection[str]) -> Set[str]:
+    """A channel's members, to look somebody up among them."""
+    return members if isinstance(members, frozenset) else frozenset(members)
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who is known in one workspace, by id: `full` are all but guests, `bots` are no people. Who is in neither is a
+    guest.
+    """
+
+    full: Set[str]
+    bots: Set[str]
+
+    @classmethod
+    def of(cls, team: str, users: Iterable[User]) -> Roster:
+        """Of those of `users` who are of that workspace."""
+        known = [user for user in users if user.team == team]
+        return cls({user.id for user in known if not user.is_guest}, {user.id for user in known if user.is_bot})
+
+    def without(self, guests: Set[str]) -> Roster:
+        """The same, where some are guests."""
+        return Roster(self.full - guests, self.bots) if guests else self
+
+    def guests_among(self, people: Set[str]) -> frozenset[str]:
+        """Those of `people` who see only the channels that they are in."""
+        return frozenset(people - self.full - self.bots)
+
+
 @dataclass(frozen=True, slots=True)
 class Readership:
     """Whoever reads in one place of a workspace: what they may all read may be used there.
@@ -156,21 +185,28 @@ class Readership:
     @classmethod
     def of_person(cls, team: str, user: str, users: Iterable[User]) -> Readership:
         """One person alone, as in a direct message; nobody knows what a stranger may read."""
-        known = {u.id: u for u in users if u.team == team}
-        is_guest = user not in known or known[user].is_guest
-        return cls(team, "", frozenset({user}), frozenset({user}) if is_guest else frozenset())
+        return cls.alone(team, user, Roster.of(team, users))
 
     @classmethod
     def of_channel(cls, channel: Channel | None, team: str, users: Iterable[User], asker: str = "") -> Readership:
         """Everybody who is, or may be, in a channel, and who asks. Where nobody knows who is, nothing may be read."""
+        return cls.together(channel, team, Roster.of(team, users), asker)
+
+    @classmethod
+    def alone(cls, team: str, user: str, roster: Roster) -> Readership:
+        """As `of_person`, by the workspace's roster."""
+        return cls(team, "", frozenset({user}), frozenset() if user in roster.full else frozenset({user}))
+
+    @classmethod
+    def together(cls, channel: Channel | None, team: str, roster: Roster, asker: str = "") -> Readership:
+        """As `of_channel`, by the workspace's roster."""
         if channel is None or channel.kind is ChannelKind.UNKNOWN or not channel.members:
             return cls(team, "", frozenset(), frozenset({""}))
-        known = {u.id: u for u in users if u.team == team}
-        there = {*channel.members, *channel.uncertain, asker} - {""}
-        people = frozenset(id_ for id_ in there if not (id_ in known and known[id_].is_bot))
-        guests = frozenset(id_ for id_ in people if id_ not in known or known[id_].is_guest)
+        few = {*channel.uncertain, asker} - {""}
+        members = as_set(channel.members)
+        guests = roster.guests_among(members) | roster.guests_among(few)
         is_open = channel.kind is ChannelKind.PUBLIC
-        return cls(team, channel.id, None if is_open else people, guests)
+        return cls(team, channel.id, None if is_open else frozenset((members | few) - roster.bots), guests)
 
     def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:
         """Keys of those `channels` that everybody here may read."""
@@ -181,7 +217,7 @@ class Readership:
             return False
         if channel.id == self.here:
             return True
-        members = frozenset(channel.members)
+        members = as_set(channel.members)
         if channel.kind is ChannelKind.PUBLIC:
             return self.guests <= members
         return bool(self.people) and self.people is not None and self.people <= members

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from doppel.access import (
     ChannelKey,
-    ConsentRecord,
     Place,
     has_consent,
     is_paused,
@@ -19,6 +19,7 @@ from doppel.access import (
     require_still,
 )
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
+from doppel.archive.snapshots import Snapshot
 from doppel.artifacts import Version
 from doppel.config import Settings
 from doppel.errors import ConsentError, NotReadableError, UnknownUserError
@@ -26,9 +27,7 @@ from doppel.inference import Adapter, InferenceClient, Sampling
 from doppel.limits import require_length
 from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
-    Channel,
     Finished,
-    Message,
     Passage,
     Persona,
     Reply,
@@ -51,25 +50,34 @@ LOOK_SECONDS = 1.0
 class Retriever(Protocol):
     """Finds conversations within the channels that may be read."""
 
-    def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]: ...
+    def look_up(
+        self, query: str, scopes: Sequence[frozenset[ChannelKey]], k: int, source: Snapshot
+    ) -> list[list[Passage]]:
+        """For each scope the best conversations of its channels, best first, as they stand in `source`."""
+        ...
 
 
-class Directory(Protocol):
+class Archive(Protocol):
     """What the engine reads of the archive."""
 
-    def users(self, team: str | None = None) -> list[User]: ...
+    def snapshot(self, team: str | None = None) -> Snapshot:
+        """People, channels and consent of one workspace or of all, as of now."""
+        ...
 
-    def channels(self) -> list[Channel]: ...
 
-    def get_user(self, team: str, user_id: str) -> User: ...
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for a `text` that may be read in a `place`, best first, as of `snapshot`."""
 
-    def consent_records(self, user: User | None = None) -> list[ConsentRecord]: ...
+    text: str
+    place: Place
+    passages: tuple[Passage, ...]
+    snapshot: Snapshot
 
-    def clean_revision(self) -> int: ...
-
-    def messages_of(
-        self, team: str, user_id: str, limit: int = 100, channels: Collection[ChannelKey] | None = None
-    ) -> list[Message]: ...
+    @property
+    def similarity(self) -> float:
+        """The largest cosine of the text and a passage; 0 where nothing was found."""
+        return max((passage.score for passage in self.passages), default=0.0)
 
 
 class EndOfTurn(Tokenizer, Protocol):
@@ -88,7 +96,7 @@ class Engine:
     def __init__(
         self,
         settings: Settings,
-        archive: Directory,
+        archive: Archive,
         retriever: Retriever,
         adapters: AdapterStore,
         tokenizer: EndOfTurn,
@@ -113,42 +121,47 @@ class Engine:
         """Everyone who agreed, by name; those with an adapter first."""
         return await asyncio.to_thread(self._personas)
 
-    async def persona(self, user_id: str, team: str | None = None) -> Persona:
-        """The person of an id, in the engine's workspace or in `team`.
+    async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona:
+        """The person of an id, in the engine's workspace or in `team`, as of `snapshot` or of now.
 
         Raises UnknownUserError, and ConsentError for one who did not agree.
         """
-        user = await asyncio.to_thread(self._user, user_id, team or self._team or "")
-        return await asyncio.to_thread(self._persona, user)
+        team = team or self._team or ""
+        self._require_within(team)
+        seen = await asyncio.to_thread(self._archive.snapshot, team) if snapshot is None else snapshot
+        return self._persona(seen, seen.get_user(team, user_id))
 
-    async def nearness(self, text: str, place: Place) -> float:
-        """The largest cosine of `text` and what is found for it that may be read in `place`; 0 where nothing is.
-
-        Raises TooLongError.
-        """
+    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+        """What is found for `text` in each of `places`; it is embedded once. Raises TooLongError, ArtifactError."""
         require_length(text, self._settings.question_chars)
-        readable = place.readable(await asyncio.to_thread(self._archive.channels))
-        found = await asyncio.to_thread(self._retriever.retrieve, text, readable, self._settings.top_k)
-        return max((passage.score for passage in found), default=0.0)
+        scopes = [snapshot.readable(place) for place in places]
+        found = await asyncio.to_thread(self._retriever.look_up, text, scopes, self._settings.top_k, snapshot)
+        return [Found(text, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+    async def reply(
+        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+    ) -> AsyncIterator[ReplyEvent]:
         """Answer the last of `turns` as `persona`, from what may be read in `place`.
 
-        Yields SourcesFound, then TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError,
-        also in mid-answer, NotReadableError, ArtifactError, InferenceError, or TooLongError for the last of `turns`.
+        It isn't looked up again where it is what was looked up in `found`. Yields SourcesFound, then TextDelta after
+        TextDelta, then Finished, their secrets masked. Raises ConsentError, also in mid-answer, NotReadableError,
+        ArtifactError, InferenceError, or TooLongError for the last of `turns`.
         """
         require_length(turns[-1].text, self._settings.question_chars)
         started = time.monotonic()
-        user = await asyncio.to_thread(self._user, persona.user_id, persona.team)
-        watch = _Watch(self._archive, user)
-        await asyncio.to_thread(watch.begin)
-        persona = await asyncio.to_thread(self._persona, user)
-        readable = place.readable(await asyncio.to_thread(self._archive.channels))
+        self._require_within(persona.team)
+        is_found = found is not None and (found.text, found.place) == (turns[-1].text, place)
+        seen = found.snapshot if found and is_found else await asyncio.to_thread(self._archive.snapshot, self._team)
+        user = seen.get_user(persona.team, persona.user_id)
+        persona, watch = self._persona(seen, user), _Watch(self._archive, user, seen)
+        readable = seen.readable(place)
         adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
-        passages = await asyncio.to_thread(self._retriever.retrieve, turns[-1].text, readable, self._settings.top_k)
-        examples = [] if adapter else await asyncio.to_thread(self._style, user, readable)
-        prompt = await asyncio.to_thread(self._prompt, persona, turns, passages, examples)
-        await asyncio.to_thread(watch.look)
+        if found is None or not is_found:
+            (found,) = await self.look_up(turns[-1].text, [place], seen)
+        examples = [] if adapter else await asyncio.to_thread(self._style, seen, user, readable)
+        prompt = await asyncio.to_thread(self._prompt, persona, turns, found.passages, examples)
+        if watch.is_due:
+            await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
         text, tokens, first, ending, unmasked = "", 0, 0.0, "", masked_pieces()
         async with aclosing(self._client.stream(prompt.ids, adapter, self._sampling(), user.team)) as pieces:
@@ -170,20 +183,17 @@ class Engine:
         )
 
     def _personas(self) -> list[Persona]:
-        agreed = {(r.team, r.user_id) for r in self._archive.consent_records()}
-        users = [user for user in self._archive.users(self._team) if (user.team, user.id) in agreed]
-        ledger = {(user.team, user.id): self._archive.consent_records(user) for user in users}
-        awake = [user for user in users if has_consent(r := ledger[user.team, user.id]) and not is_paused(r)]
+        seen = self._archive.snapshot(self._team)
+        awake = [u for u in seen.people_with_consent() if has_consent(r := seen.consent(u)) and not is_paused(r)]
         found = [self._as_persona(user) for user in awake]
         return sorted(found, key=lambda p: (p.version is None, p.name.casefold()))
 
-    def _user(self, user_id: str, team: str) -> User:
+    def _require_within(self, team: str) -> None:
         if self._team not in (None, team):
             raise UnknownUserError(f"This is answered within the workspace {self._team} alone.")
-        return self._archive.get_user(team, user_id)
 
-    def _persona(self, user: User) -> Persona:
-        records = self._archive.consent_records(user)
+    def _persona(self, seen: Snapshot, user: User) -> Persona:
+        records = seen.consent(user)
         require_consent(user, records)
         require_awake(user, records)
         return self._as_persona(user)
@@ -208,8 +218,8 @@ class Engine:
             )
         return serving_adapter(user, version), ()
 
-    def _style(self, user: User, readable: frozenset[ChannelKey]) -> list[str]:
-        recent = self._archive.messages_of(user.team, user.id, 20 * STYLE_EXAMPLES, readable)
+    def _style(self, seen: Snapshot, user: User, readable: frozenset[ChannelKey]) -> list[str]:
+        recent = seen.messages_of(user, 20 * STYLE_EXAMPLES, readable)
         return [m.own_text for m in recent if len(m.own_text) >= MIN_STYLE_CHARS][:STYLE_EXAMPLES]
 
     def _prompt(
@@ -242,25 +252,21 @@ class _Watch:
     for they may stand in the prompt. Methods block.
     """
 
-    def __init__(self, archive: Directory, user: User) -> None:
-        self._archive, self._user = archive, user
-        self._records: list[ConsentRecord] = []
-        self._clean, self._looked = 0, 0.0
+    def __init__(self, archive: Archive, user: User, seen: Snapshot) -> None:
+        """`seen` is how things stand at the beginning."""
+        self._archive, self._user, self._team, self._looked = archive, user, seen.team, seen.taken
+        self._records, self._clean = seen.consent(user), seen.clean
 
     @property
     def is_due(self) -> bool:
         return time.monotonic() - self._looked >= LOOK_SECONDS
 
-    def begin(self) -> None:
-        """Remember how things stand."""
-        self._records, self._clean = self._archive.consent_records(self._user), self._archive.clean_revision()
-        self._looked = time.monotonic()
-
     def look(self) -> None:
         """Raise ConsentError where the answer must stop."""
-        records = self._archive.consent_records(self._user)
+        now = self._archive.snapshot(self._team)
+        records = now.consent(self._user)
         require_still(self._user, self._records, records)
         require_awake(self._user, records)
-        if self._archive.clean_revision() != self._clean:
+        if now.clean != self._clean:
             raise ConsentError("Somebody's messages were removed while this was being written; ask again.")
-        self._looked = time.monotonic()
+        self._looked = now.taken

@@ -5,6 +5,7 @@ A Slack timestamp (`ts`) is a string of seconds and six decimals, unique within 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -82,7 +83,7 @@ class Channel:
     id: str
     name: str
     kind: ChannelKind
-    members: tuple[str, ...] = ()
+    members: Collection[str] = ()
     archived: bool = False
     uncertain: tuple[str, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
@@ -19,18 +19,26 @@ from indexing.vectors import FaissVectorStore
 
 
 class ConversationSource(Protocol):
-    """What is read of the archive."""
+    """What is read of the archive, as of one moment."""
 
-    def channels(self) -> Iterable[Channel]:
-        """All channels."""
+    def channel(self, key: ChannelKey) -> Channel | None:
+        """The channel of that key."""
         ...
 
-    def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
-        """A conversation as it stands now; without messages where they are gone."""
+    def conversations(self, chunks: Sequence[Chunk]) -> list[Conversation]:
+        """The conversation of each chunk as it stands now; without messages where they are gone."""
         ...
 
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None) -> str:
         """The address of a message in Slack."""
+        ...
+
+
+class Archive(Protocol):
+    """Where conversations are."""
+
+    def snapshot(self) -> ConversationSource:
+        """All workspaces as of now."""
         ...
 
 
@@ -48,11 +56,13 @@ class Excerpt:
         return self.conversation.messages[slice(*self.focus)]
 
 
-def excerpt(archive: ConversationSource, cut: Chunk) -> Excerpt | None:
-    """What is left of a chunk; None where all that it covers is gone."""
-    conversation = archive.conversation(
-        cut.team, cut.channel, cut.thread_ts, cut.conversation_first_ts, cut.conversation_last_ts
-    )
+def excerpts(source: ConversationSource, chunks: Sequence[Chunk]) -> list[Excerpt | None]:
+    """What is left of chunks; None for one of which all that it covers is gone."""
+    found = source.conversations(chunks)
+    return [_excerpt(conversation, cut) for conversation, cut in zip(found, chunks, strict=True)]
+
+
+def _excerpt(conversation: Conversation, cut: Chunk) -> Excerpt | None:
     start, stop = focus = _focus(conversation, cut)
     return Excerpt(conversation, focus, _quote(conversation, cut, focus)) if start < stop else None
 
@@ -69,7 +79,7 @@ class IndexRetriever:
     Safe to call from several threads; a search that is under way ends in the version it began in.
     """
 
-    def __init__(self, folder: VersionedFolder, embedder: Embedder, archive: ConversationSource) -> None:
+    def __init__(self, folder: VersionedFolder, embedder: Embedder, archive: Archive) -> None:
         """Nothing is loaded before the first search."""
         self._folder = folder
         self._embedder = embedder
@@ -82,34 +92,24 @@ class IndexRetriever:
         return self._store().best(self._embedder.encode_query(query), query, channels, k)
 
     def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]:
-        """The conversations around the best `k` chunks of `channels`, best first, each once.
+        """As `look_up` for one scope, in the archive as of now."""
+        return self.look_up(query, [channels], k, self._archive.snapshot())[0]
 
-        They are read from the archive as it stands: what was deleted after the index was built is not in them. Raises
+    def look_up(
+        self, query: str, scopes: Sequence[frozenset[ChannelKey]], k: int, source: ConversationSource
+    ) -> list[list[Passage]]:
+        """For each scope the conversations around the best `k` chunks of its channels, best first, each once.
+
+        `query` is embedded once; each scope is searched by itself, so that nothing outside of it moves what is found.
+        Conversations are read as they stand: what was deleted after the index was built is not in them. Raises
         ArtifactError without a sound index.
         """
-        best: dict[tuple[str, str, str], Hit] = {}
-        for hit in self.search(query, channels, k):
-            best.setdefault(_conversation_key(hit.chunk), hit)
-        names = {(c.team, c.id): c.name for c in self._archive.channels()}
-        found = (self._passage(hit, names) for hit in best.values())
-        return [passage for passage in found if passage]
-
-    def _passage(self, hit: Hit, names: dict[ChannelKey, str]) -> Passage | None:
-        cut, found = hit.chunk, excerpt(self._archive, hit.chunk)
-        if found is None:
-            return None
-        conversation, place = found.conversation, (cut.team, cut.channel)
-        return Passage(
-            channel_name=names.get(place, cut.channel),
-            thread_ts=cut.thread_ts,
-            first_ts=conversation.first_ts,
-            last_ts=conversation.last_ts,
-            lines=tuple(line(message.author, message.text) for message in conversation.messages),
-            focus=found.focus,
-            quote=found.quote,
-            permalink=self._archive.permalink(place, found.messages[0].ts, cut.thread_ts),
-            score=hit.score,
-        )
+        store, vector = self._store(), self._embedder.encode_query(query)
+        found = {scope: _each_once(store.best(vector, query, scope, k)) for scope in dict.fromkeys(scopes)}
+        chunks = list(dict.fromkeys(hit.chunk for hits in found.values() for hit in hits))
+        read = dict(zip(chunks, excerpts(source, chunks), strict=True))
+        shown = {scope: [_passage(hit, read[hit.chunk], source) for hit in hits] for scope, hits in found.items()}
+        return [[passage for passage in shown[scope] if passage] for scope in scopes]
 
     def _store(self) -> FaissVectorStore:
         """The current version's store, loaded anew where CURRENT names another than before."""
@@ -135,6 +135,36 @@ class IndexRetriever:
                 f"The index was built with another embedding model ({version.info.get('model')}); run `doppel reindex`."
             )
         return _Loaded(name, FaissVectorStore.published(self._folder, version, self._embedder))
+
+
+def _each_once(hits: Iterable[Hit]) -> list[Hit]:
+    """The best hit of each conversation."""
+    best: dict[tuple[str, str, str], Hit] = {}
+    for hit in hits:
+        best.setdefault(_conversation_key(hit.chunk), hit)
+    return list(best.values())
+
+
+def _place(hit: Hit) -> ChannelKey:
+    return hit.chunk.team, hit.chunk.channel
+
+
+def _passage(hit: Hit, found: Excerpt | None, source: ConversationSource) -> Passage | None:
+    if found is None:
+        return None
+    cut, conversation, place = hit.chunk, found.conversation, _place(hit)
+    channel = source.channel(place)
+    return Passage(
+        channel_name=channel.name if channel else cut.channel,
+        thread_ts=cut.thread_ts,
+        first_ts=conversation.first_ts,
+        last_ts=conversation.last_ts,
+        lines=tuple(line(message.author, message.text) for message in conversation.messages),
+        focus=found.focus,
+        quote=found.quote,
+        permalink=source.permalink(place, found.messages[0].ts, cut.thread_ts),
+        score=hit.score,
+    )
 
 
 def _conversation_key(cut: Chunk) -> tuple[str, str, str]:

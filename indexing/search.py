@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from doppel.access import OPERATOR
 from doppel.records import Channel, Hit
-from indexing.retrieve import ConversationSource, IndexRetriever, excerpt
+from indexing.retrieve import ConversationSource, Excerpt, IndexRetriever, excerpts
 
 
-def search_rows(retriever: IndexRetriever, archive: ConversationSource, query: str, k: int) -> list[dict[str, Any]]:
+class Source(ConversationSource, Protocol):
+    """What is read of the archive, as of one moment."""
+
+    @property
+    def channels(self) -> Iterable[Channel]:
+        """All channels."""
+        ...
+
+
+def search_rows(retriever: IndexRetriever, source: Source, query: str, k: int) -> list[dict[str, Any]]:
     """The best `k` chunks for the operator, who may read every channel, best first, as the archive has them now."""
-    channels = {(channel.team, channel.id): channel for channel in archive.channels()}
+    channels = {(channel.team, channel.id): channel for channel in source.channels}
     hits = retriever.search(query, OPERATOR.readable(channels.values()), k)
-    rows = (_row(hit, channels[hit.chunk.team, hit.chunk.channel], archive) for hit in hits)
-    return [row for row in rows if row]
+    found = excerpts(source, [hit.chunk for hit in hits])
+    there = [(hit, each) for hit, each in zip(hits, found, strict=True) if each]
+    return [_row(hit, each, channels[hit.chunk.team, hit.chunk.channel], source) for hit, each in there]
 
 
-def _row(hit: Hit, channel: Channel, archive: ConversationSource) -> dict[str, Any] | None:
-    found = excerpt(archive, hit.chunk)
-    if found is None:
-        return None
+def _row(hit: Hit, found: Excerpt, channel: Channel, source: Source) -> dict[str, Any]:
     first, last = found.messages[0], found.messages[-1]
     return {
         "text": found.quote,
@@ -31,5 +39,5 @@ def _row(hit: Hit, channel: Channel, archive: ConversationSource) -> dict[str, A
         "last_ts": last.ts,
         "authors": list(dict.fromkeys(message.author for message in found.messages)),
         "score": hit.score,
-        "permalink": archive.permalink((channel.team, channel.id), first.ts, hit.chunk.thread_ts),
+        "permalink": source.permalink((channel.team, channel.id), first.ts, hit.chunk.thread_ts),
     }

@@ -328,9 +328,7 @@ def test_an_unknown_name_lists_the_nearest(archive: Archive) -> None:
     with pytest.raises(UnknownUserError, match="import a Slack export first"):
         archive.find_user("ada")
     take_in(archive, small_team())
-    with pytest.raises(
-        UnknownUserError, match=r'Nobody is called "Grase"; the nearest are Grace Hopper \(@grace, U2\)'
-    ):
+    with pytest.raises(UnknownUserError, match=r'Nobody is called "Grase"; the nearest is Grace Hopper \(@grace, U2\)'):
         archive.find_user("Grase")
     for nobody in ("zzzzzz", "", "@"):
         with pytest.raises(UnknownUserError, match="Nobody is called"):

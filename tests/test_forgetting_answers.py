@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -43,8 +43,8 @@ class Model:
 
 
 class NothingFound:
-    def retrieve(self, *_: Any) -> list[Any]:
-        return []
+    def look_up(self, _: str, scopes: Sequence[Any], *__: Any) -> list[list[Any]]:
+        return [[] for _ in scopes]
 
 
 async def answer(archive: Archive, adapters: AdapterStore, model: Model, tmp_path: Path) -> list[Any]:

@@ -83,7 +83,7 @@ def index(tmp_path: Path) -> VersionedFolder:
 def shown(archive: Archive, retriever: IndexRetriever, query: str) -> str:
     """Everything that retrieval and search tell."""
     channels = OPERATOR.readable(archive.channels())
-    return repr((retriever.retrieve(query, channels, 9), search_rows(retriever, archive, query, 9)))
+    return repr((retriever.retrieve(query, channels, 9), search_rows(retriever, archive.snapshot(), query, 9)))
 
 
 def test_nothing_is_shown_before_the_index_is_made_anew(archive: Archive, index: VersionedFolder) -> None:

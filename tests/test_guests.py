@@ -96,12 +96,12 @@ def test_where_strangers_read_along_only_what_they_see_is_used(archive: Archive,
     with FakeSlack(shared) as slack:
         sync(slack, archive)
         bot = Writer(FakeEngine([]), archive, bot_client(slack.bot_token, slack.api_url), TEAM)
-        users, channels = archive.users(), archive.channels()
+        snapshot, channels = archive.snapshot(TEAM), archive.channels()
         for where, asker, seen in (("C2", STRANGER, {"C2"}), ("C2", "U1", {"C2"}), ("C1", "U1", {"C1", "C2"})):
-            place = bot.place(Question(where, "1.1", "1.1", asker, "why?", (), False, True), users, channels)
+            place = bot.place(Question(where, "1.1", "1.1", asker, "why?", (), False, True), snapshot)
             assert {id_ for _, id_ in place.readable(channels)} == seen
         # Somebody asks who is in the channel since the last sync.
-        place = bot.place(Question("C1", "1.1", "1.1", "U0NEW", "why?", (), False, True), users, channels)
+        place = bot.place(Question("C1", "1.1", "1.1", "U0NEW", "why?", (), False, True), snapshot)
         assert {id_ for _, id_ in place.readable(channels)} == {"C1"}
 
 

@@ -100,15 +100,15 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
 ) -> None:
     archive, retriever, bot = parts
     chance, found, private = random.Random(3), 0, 0
-    users, channels = archive.users(), archive.channels()
-    names = {channel.name: channel.id for channel in channels}
+    snapshot = archive.snapshot(town.workspace.team)
+    names = {channel.name: channel.id for channel in snapshot.channels}
     for _ in range(request.config.getoption("--askers")):
         direct = chance.random() < 0.3
         asker = chance.choice(town.people)
         where = "D1" if direct else chance.choice([c for c in town.channels if town.sees(asker, c)] or town.channels)
         readers = [asker] if direct else town.readers(where)
         question = Question(where, "1.1", "1.1", asker, "", (), direct, addressed=True)
-        readable = bot.place(question, users, channels).readable(channels)
+        readable = snapshot.readable(bot.place(question, snapshot))
         for passage in retriever.retrieve(words(chance), readable, 4):
             channel = names[passage.channel_name]
             assert all(town.sees(reader, channel) for reader in readers), (where, channel)

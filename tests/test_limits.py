@@ -46,8 +46,9 @@ async def test_the_engine_refuses_it_first_of_all(length: int) -> None:
     with pytest.raises(TooLongError) as raised:
         await anext(aiter(engine(10).reply(ADA, [Turn("Bob", "hi"), Turn("Bob", "x" * length)], OPERATOR)))
     assert (str(raised.value), isinstance(raised.value, BadInputError)) == (sentence, True)
+    nothing: Any = Untouched()
     with pytest.raises(TooLongError):
-        await engine(10).nearness("x" * length, OPERATOR)
+        await engine(10).look_up("x" * length, [OPERATOR], nothing)
 
 
 async def test_the_terminal_says_so_and_the_conversation_goes_on() -> None:

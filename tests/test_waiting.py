@@ -311,4 +311,4 @@ def _kept(archive: Archive) -> frozenset[Restriction]:
     """What holds in every process."""
     others = Waiting(archive._engine, archive.place)
     with database.reading(archive._engine, archive.place) as connection:
-        return others.restrictions(connection).all
+        return others.standing(connection)[0].all

@@ -29,10 +29,11 @@ from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.rendering import render_outdated
 from doppel.archive.restrictions import Restrictions
+from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.syncing import SyncStore
 from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
 from doppel.errors import BadInputError, BusyError, UnknownUserError
-from doppel.records import Channel, Conversation, KeptEdit, Message, User
+from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, User
 from doppel.slack.export import Export, Progress
 
 FORGET_SECONDS = 600.0
@@ -47,6 +48,7 @@ class Archive:
         self._engine = engine
         self._url = workspace_url.rstrip("/")
         self._waiting = Waiting(engine, place)
+        self._views = Views(self._url)
 
     @classmethod
     def open(cls, where: Path | str, workspace_url: str = "") -> Archive:
@@ -146,6 +148,32 @@ class Archive:
             copied = copy_rows(rows, connection, str(target.place), progress)
             target.place.settle(connection)
         return copied
+
+    def snapshot(self, team: str | None = None) -> Snapshot:
+        """People, channels and consent of one workspace or of all, as of now."""
+        with reads(self._engine, self.place) as connection:
+            limits, withdrawn = self._waiting.standing(connection)
+            return Snapshot(team, self._views.current(connection, team), limits, withdrawn, self)
+
+    def conversations_for(self, snapshot: Snapshot, chunks: Sequence[Chunk]) -> list[Conversation]:
+        """The conversation of each chunk as it stands now, with the names of the snapshot."""
+        spans = [
+            reading.Span(c.team, c.channel, c.thread_ts, c.conversation_first_ts, c.conversation_last_ts)
+            for c in chunks
+        ]
+        with reads(self._engine, self.place) as connection:
+            certain = snapshot.limits | self._waiting.heard(connection)
+            found = reading.conversations_at(connection, spans, snapshot.all_names)
+            return [certain.conversation(conversation) for conversation in found]
+
+    def messages_for(
+        self, snapshot: Snapshot, user: User, limit: int, channels: Collection[ChannelKey]
+    ) -> list[Message]:
+        """As `messages_of`, with the names of the snapshot."""
+        with reads(self._engine, self.place) as connection:
+            certain = snapshot.limits | self._waiting.heard(connection)
+            found = reading.messages_of(connection, user.team, user.id, limit, channels, snapshot.all_names)
+            return certain.messages(found)
 
     def users(self, team: str | None = None) -> list[User]:
         """People and bots of one workspace or of all, by team and id."""
@@ -327,7 +355,7 @@ class Archive:
     def _certain(self) -> Iterator[tuple[Connection, Restrictions]]:
         """A connection that sees one state, and what is uncertain of it, as an event of that waits to be written."""
         with reads(self._engine, self.place) as connection:
-            yield connection, self._waiting.restrictions(connection)
+            yield connection, self._waiting.standing(connection)[0]
 
     def _settle(self, *records: ConsentRecord) -> None:
         """Write to the ledger what waits, and then these."""

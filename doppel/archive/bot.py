@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Table, and_, delete, insert, select, update
+from sqlalchemy import Engine, Table, and_, delete, insert, literal, or_, select, update
 
 from doppel.archive import tables
 from doppel.archive.database import reading, writing
 from doppel.archive.forgotten import forgotten_since
 from doppel.archive.place import Place
-from doppel.archive.putting import put_row
+from doppel.archive.upsert import put_row, upsert
 from doppel.slack.markup import Raw, clean
 
 KEPT_QUESTIONS = 7 * 86_400_000_000
 """How long an event's id is remembered: Slack sends none again after an hour."""
+SWEEP = 3_600_000_000
+"""How often those are deleted that are older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,19 @@ class BotStore:
 
     def __init__(self, engine: Engine, place: Place, team: str) -> None:
         self._engine, self._place, self.team = engine, place, team
+        self._swept = 0
 
     def accept(self, events: Sequence[tuple[str, Raw]], at: int) -> set[str]:
         """Keep questions, by their event's id, until they are finished; returns the ids that were not known."""
-        t = tables.questions
+        t, by_id = tables.questions, dict(events)
+        rows = [{"team": self.team, "event_id": id_, "at": at, "event": event} for id_, event in by_id.items()]
         with writing(self._engine, self._place) as connection:
-            known = set(connection.scalars(self._of(t, t.c.event_id, t.c.event_id.in_([id_ for id_, _ in events]))))
-            new = {id_: event for id_, event in events if id_ not in known}
-            if new:
-                rows = [{"team": self.team, "event_id": id_, "at": at, "event": new[id_]} for id_ in new]
-                connection.execute(insert(t), rows)
+            kept = upsert(connection, t).values(rows).on_conflict_do_nothing().returning(t.c.event_id)
+            new = set(connection.scalars(kept))
+            if at - self._swept > SWEEP:
                 connection.execute(delete(t).where(t.c.team == self.team, t.c.at < at - KEPT_QUESTIONS))
-        return set(new)
+                self._swept = at
+        return new
 
     def open_questions(self) -> list[Open]:
         """What was asked and not finished, oldest first."""
@@ -117,6 +120,16 @@ class BotStore:
             found: str | None = connection.scalar(self._of(t, t.c.user_id, here))
             return found
 
+    def voices(self, channel: str, thread_ts: str) -> tuple[str | None, str | None, str | None]:
+        """Who answers in a thread, in its channel, and in the workspace, as far as that is said."""
+        t, places = tables.voices, ((channel, thread_ts), (channel, ""), ("", ""))
+        here = or_(*(and_(t.c.channel == channel, t.c.thread_ts == thread) for channel, thread in places))
+        query = select(t.c.channel, t.c.thread_ts, t.c.user_id).where(t.c.team == self.team, here)
+        with reading(self._engine, self._place) as connection:
+            found = {(row.channel, row.thread_ts): row.user_id for row in connection.execute(query)}
+        in_thread, in_channel, everywhere = (found.get(place) for place in places)
+        return in_thread, in_channel, everywhere
+
     def set_voice(self, user_id: str, channel: str = "", thread_ts: str = "") -> None:
         """Say who answers there from now on."""
         key = {"team": self.team, "channel": channel, "thread_ts": thread_ts}
@@ -133,8 +146,11 @@ class BotStore:
         row |= {"question": clean(answer.question), "reply": clean(answer.reply), "sources": list(answer.sources)}
         with writing(self._engine, self._place) as connection:
             since = at if asked_at is None else asked_at
-            if not forgotten_since(connection, self.team, [answer.asker, answer.user_id], since):
-                connection.execute(insert(tables.answers).values(team=self.team, **row))
+            gone = forgotten_since(self.team, [answer.asker, answer.user_id], since)
+            values = {"team": self.team, **row}
+            columns = [literal(value, tables.answers.c[name].type) for name, value in values.items()]
+            kept = select(*columns).where(~gone.exists())
+            connection.execute(insert(tables.answers).from_select(list(values), kept))
         return answer
 
     def answer(self, answer_id: str) -> Answer | None:

@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, or_, select, update
 
 from doppel.archive import tables
-from doppel.archive.putting import put_row
 from doppel.archive.reading import AnyRow
+from doppel.archive.upsert import put_row
 from doppel.records import Channel, ChannelKind
 
 Values = dict[str, Any]
@@ -68,7 +68,7 @@ def take_members(connection: Connection, team: str, channel: str, members: Seque
     return bool(take_lists(connection, team, {channel: members}, as_of))
 
 
-def take_lists(connection: Connection, team: str, lists: Mapping[str, Sequence[str]], as_of: int) -> set[str]:
+def take_lists(connection: Connection, team: str, lists: Mapping[str, Collection[str]], as_of: int) -> set[str]:
     """Take in the lists of known channels' members, by channel; returns the ids of those that read differently now."""
     stored = _members(connection, team, lists)
     newer, news = {}, set[str]()
@@ -244,7 +244,7 @@ def _replace_lists(
     connection: Connection,
     team: str,
     channels: Mapping[str, AnyRow],
-    changed: Mapping[str, Sequence[str]],
+    changed: Mapping[str, Collection[str]],
     as_of: int,
 ) -> None:
     """Keep lists of members that have `changed`, and of when all these channels' are known."""

@@ -14,6 +14,8 @@ from doppel.archive.tables import metadata
 from doppel.errors import ArchiveError, BadInputError
 from doppel.slack.markup import clean
 
+COPIED = tuple(table for table in metadata.sorted_tables if not table.info.get("counted"))
+"""The tables that are copied; the target counts by itself."""
 _PAGE = 1000
 
 Checksum = tuple[int, str]
@@ -29,11 +31,11 @@ def copy_rows(source: Connection, target: Connection, where: str, progress: Prog
     `where` names the target in messages. Raises BadInputError where it isn't empty, ArchiveError where what is read
     back is not what was written.
     """
-    if any(_count(target, table) for table in metadata.sorted_tables):
+    if any(_count(target, table) for table in COPIED):
         raise BadInputError(f"{where} is not empty; name a new database or a new file.")
-    count = _Counter(2 * sum(_count(source, table) for table in metadata.sorted_tables), progress)
+    count = _Counter(2 * sum(_count(source, table) for table in COPIED), progress)
     copied = {}
-    for table in metadata.sorted_tables:
+    for table in COPIED:
         written, found = _written(source, target, table, count), _found(target, table, count)
         if found != written:
             raise ArchiveError(f"The table {table.name} arrived in {where} changed; nothing was kept, try again.")

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, insert, select
 from doppel.archive import tables
 from doppel.archive.database import writing
 from doppel.archive.place import Place
-from doppel.archive.putting import put_row
+from doppel.archive.upsert import put_row
 
 LEASE = 60_000_000
 """How long something may take before another may do it: whoever began may have died."""

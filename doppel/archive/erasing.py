@@ -9,10 +9,11 @@ from sqlalchemy import Connection, delete, insert
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.reading import counts
+from doppel.archive.revisions import forget_ids
 from doppel.moments import now_micros
 
-_KEPT = (tables.changes, tables.forgotten)
-"""A number that must never fall, and who is to stay forgotten should the workspace come back: ids and times."""
+_KEPT = (tables.changes, tables.forgotten, tables.revisions)
+"""Numbers that must never fall, and who is to stay forgotten should the workspace come back: ids and times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +41,5 @@ def erase_team(connection: Connection, team: str) -> Erased:
     t = tables.forgotten
     connection.execute(delete(t).where(t.c.team == team, t.c.user_id == ""))
     connection.execute(insert(t).values(**gone))
+    forget_ids(connection, team)
     return Erased(team, there.messages, there.users, there.channels, rows, before)

@@ -22,9 +22,9 @@ from doppel.archive.database import writing
 from doppel.archive.directory import Directory, merge_people, read_directory
 from doppel.archive.merging import Merger, mark_deleted, tombstone
 from doppel.archive.place import Place
-from doppel.archive.putting import put_row
 from doppel.archive.rendering import render_again
 from doppel.archive.restrictions import Restriction, restrictions_of
+from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting, exclusive_or
 from doppel.moments import micros
 from doppel.records import ChannelKind

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
@@ -129,17 +129,19 @@ def group_name(name: str, ids: Mapping[str, str]) -> str:
     return f"{GROUP}{'--'.join(ids.get(handle, handle) for handle in handles.split('--'))}-{number}"
 
 
-def clean_revision(connection: Connection) -> int:
-    """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""
+def clean_revision(connection: Connection, team: str | None = None) -> int:
+    """The revision from which on an index holds nothing that was forgotten, of all workspaces or of one; 0 where
+    nothing was.
+    """
     t = tables.forgotten
-    return int(connection.scalar(select(func.coalesce(func.max(t.c.revision), 0)).where(t.c.messages)) or 0)
+    query = select(func.coalesce(func.max(t.c.revision), 0)).where(t.c.messages)
+    return int(connection.scalar(query if team is None else query.where(t.c.team == team)) or 0)
 
 
-def forgotten_since(connection: Connection, team: str, users: Collection[str], at: int) -> bool:
-    """Whether any of `users` was forgotten at that time or later."""
+def forgotten_since(team: str, users: Collection[str], at: int) -> Select[tuple[str]]:
+    """The query for those of `users` who were forgotten at that time or later."""
     t = tables.forgotten
-    query = select(t.c.user_id).where(t.c.team == team, t.c.user_id.in_(users), t.c.at >= at).limit(1)
-    return connection.scalar(query) is not None
+    return select(t.c.user_id).where(t.c.team == team, t.c.user_id.in_(users), t.c.at >= at)
 
 
 def _named(until: Mapping[str, int], people: Iterable[User]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from doppel.archive import tables
 from doppel.archive.database import reading, writing
 from doppel.archive.place import Place
-from doppel.archive.putting import put_row
+from doppel.archive.upsert import put_row
 
 MAX_SESSIONS = 20
 """Browsers in which one person may be signed in."""

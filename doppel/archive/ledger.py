@@ -55,12 +55,14 @@ def append_record(connection: Connection, record: ConsentRecord) -> ConsentRecor
     return record
 
 
-def consent_records(connection: Connection, user: User | None) -> list[ConsentRecord]:
-    """The ledger, or one person's part of it, oldest first."""
+def consent_records(connection: Connection, user: User | None = None, team: str | None = None) -> list[ConsentRecord]:
+    """The ledger, or one workspace's or person's part of it, oldest first."""
     t = tables.consent
     query = select(t.c.team, t.c.user_id, t.c.action, t.c.at, t.c.by).order_by(t.c.id)
     if user is not None:
         query = query.where(t.c.team == user.team, t.c.user_id == user.id)
+    if team is not None:
+        query = query.where(t.c.team == team)
     return [
         ConsentRecord(row.team, row.user_id, ConsentAction(row.action), row.at, row.by)
         for row in connection.execute(query)

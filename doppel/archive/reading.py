@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, literal, or_, select, union_all
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
@@ -18,15 +18,30 @@ from doppel.ids import is_id, is_team
 from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
 
+SLACK = "https://slack.com"
 _PAGE = 1000
 _BROADCASTS = ("thread_broadcast", "reply_broadcast")
-_MESSAGE = [
-    tables.messages.c[name] for name in ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
-]
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 Names = Mapping[tuple[str, str], str]
 """(team, user id) -> name."""
+
+
+class MessageRow(NamedTuple):
+    """What is read of a message."""
+
+    team: str
+    channel: str
+    ts: str
+    author: str
+    text: str
+    kind: str
+    user: str | None
+    thread_ts: str | None
+    said: str | None
+
+
+_MESSAGE = [tables.messages.c[name] for name in MessageRow._fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +70,26 @@ def user_names(connection: Connection, ids: Collection[str] | None = None) -> Na
     return {(user.team, user.id): user.name for user in users(connection, ids=ids)}
 
 
-def channels(connection: Connection) -> list[Channel]:
-    """The channels of all workspaces; a direct conversation is named after its members."""
-    t, v = tables.channels, tables.channel_versions
+def channels(
+    connection: Connection, team: str | None = None, ids: Collection[str] | None = None, names: Names | None = None
+) -> list[Channel]:
+    """The channels of all workspaces or of one, or those of a few `ids`; a direct conversation is named after its
+    members, by `names` or else by those of everybody.
+    """
+    t, v, m = tables.channels, tables.channel_versions, tables.memberships
     query = select(t.c.team, t.c.id, t.c.name, t.c.kind, t.c.members, t.c.archived, v.c.members.label("members_as_of"))
     query = query.outerjoin(v, and_(v.c.team == t.c.team, v.c.channel == t.c.id)).order_by(t.c.team, t.c.name, t.c.id)
-    names, later = user_names(connection), _memberships(connection)
-    return [_channel(row, names, later.get((row.team, row.id), ())) for row in connection.execute(query)]
+    later = select(m).order_by(m.c.as_of, m.c.user_id)
+    if team is not None:
+        query, later = query.where(t.c.team == team), later.where(m.c.team == team)
+    if ids is not None:
+        query, later = query.where(t.c.id.in_(ids)), later.where(m.c.channel.in_(ids))
+    names = user_names(connection) if names is None else names
+    came_and_went = defaultdict[ChannelKey, list[AnyRow]](list)
+    for row in connection.execute(later):
+        came_and_went[row.team, row.channel].append(row)
+    rows = connection.execute(query)
+    return [_channel(row, names, came_and_went.get((row.team, row.id), ())) for row in rows]
 
 
 def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> Iterator[Message]:
@@ -77,15 +105,21 @@ def messages(connection: Connection, wanted: Collection[ChannelKey] | None) -> I
 
 
 def messages_of(
-    connection: Connection, team: str, user_id: str, limit: int, wanted: Collection[ChannelKey] | None
+    connection: Connection,
+    team: str,
+    user_id: str,
+    limit: int,
+    wanted: Collection[ChannelKey] | None,
+    names: Names | None = None,
 ) -> list[Message]:
     """A person's newest messages with words of their own, newest first, from the `wanted` channels or from all."""
     t = tables.messages
     query = select(*_MESSAGE).where(*_said_by(team, user_id))
     query = query.order_by(t.c.at.desc(), t.c.channel, t.c.ts).execution_options(yield_per=_PAGE)
+    names = user_names(connection, {user_id}) if names is None else names
     with connection.execute(query) as rows:
         readable = (row for row in rows if wanted is None or (row.team, row.channel) in wanted)
-        return list(_records(islice(readable, limit), user_names(connection)))
+        return list(_records(islice(readable, limit), names))
 
 
 def message_counts(connection: Connection, team: str, user_id: str) -> dict[str, int]:
@@ -95,6 +129,17 @@ def message_counts(connection: Connection, team: str, user_id: str) -> dict[str,
     return {row.channel: row.number for row in connection.execute(query)}
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a conversation stands: the thread of `thread_ts`, or what was said outside of threads in between."""
+
+    team: str
+    channel: str
+    thread_ts: str | None
+    first_ts: str
+    last_ts: str
+
+
 def conversation(
     connection: Connection, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str
 ) -> Conversation:
@@ -102,21 +147,44 @@ def conversation(
 
     It has no messages where the archive has none any more.
     """
+    return conversations_at(connection, [Span(team, channel, thread_ts, first_ts, last_ts)])[0]
+
+
+def conversations_at(connection: Connection, spans: Sequence[Span], names: Names | None = None) -> list[Conversation]:
+    """The conversation of each span, without messages where the archive has none any more, in one statement.
+
+    With the `names` of people, else one more for those.
+    """
+    rows = defaultdict[int, dict[str, MessageRow]](dict)
+    parts = [part for number, span in enumerate(spans) for part in _parts(number, span)]
+    for number, *values in connection.execute(union_all(*parts)) if parts else ():
+        row = MessageRow(*values)
+        rows[number][row.ts] = row
+    if names is None:
+        names = user_names(connection, {row.user for found in rows.values() for row in found.values() if row.user})
+    return [_conversation(span, rows[number].values(), names) for number, span in enumerate(spans)]
+
+
+def _parts(number: int, span: Span) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+    """The messages of a span that begin threads, or belong to none, and the replies to them.
+
+    One OR over both, or an order, would make SQLite read the whole channel.
+    """
     t = tables.messages
-    query = _of_channel(team, channel).where(t.c.kind == MessageKind.HUMAN)
-    if thread_ts is not None:
-        rows = [*connection.execute(query.where(t.c.ts == thread_ts))]
-        roots = [thread_ts]
-    else:
-        rows = [*connection.execute(query.where(t.c.at.between(micros(first_ts), micros(last_ts))))]
-        roots = [row.ts for row in rows]
-    # One OR over both, or an order, would make SQLite read the whole channel.
-    rows += connection.execute(query.where(t.c.thread_ts.in_(roots)))
-    rows = sorted({row.ts: row for row in rows}.values(), key=lambda row: (micros(row.ts), row.ts))
-    names = user_names(connection, {row.user for row in rows if row.user})
-    found = conversations(_records(rows, names))
-    parts = [part for part in found if part.thread_ts == thread_ts]
-    return Conversation(team, channel, thread_ts, tuple(message for part in parts for message in part.messages))
+    here = (t.c.team == span.team, t.c.channel == span.channel, t.c.kind == MessageKind.HUMAN)
+    query = select(literal(number).label("number"), *_MESSAGE).where(*here)
+    if span.thread_ts is not None:
+        return query.where(t.c.ts == span.thread_ts), query.where(t.c.thread_ts == span.thread_ts)
+    within = t.c.at.between(micros(span.first_ts), micros(span.last_ts))
+    roots = select(t.c.ts).where(*here, within)
+    return query.where(within), query.where(t.c.thread_ts.in_(roots))
+
+
+def _conversation(span: Span, rows: Iterable[MessageRow], names: Names) -> Conversation:
+    in_order = sorted(rows, key=lambda row: (micros(row.ts), row.ts))
+    parts = [part for part in conversations(_records(in_order, names)) if part.thread_ts == span.thread_ts]
+    messages = tuple(message for part in parts for message in part.messages)
+    return Conversation(span.team, span.channel, span.thread_ts, messages)
 
 
 def last_said(connection: Connection, team: str, channel: str, but_by: str) -> Message | None:
@@ -159,7 +227,7 @@ def permalink(url: str, channel: str, ts: str, thread_ts: str | None) -> str:
 def workspace_url(connection: Connection, team: str) -> str:
     """The workspace's own address, or Slack's where it is not known."""
     t = tables.workspaces
-    return connection.scalar(select(t.c.url).where(t.c.team == team)) or "https://slack.com"
+    return connection.scalar(select(t.c.url).where(t.c.team == team)) or SLACK
 
 
 def counts(connection: Connection, team: str | None = None) -> Counts:
@@ -192,21 +260,13 @@ def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:
     return select(*_MESSAGE).where(t.c.team == team, t.c.channel == channel)
 
 
-def _records(rows: Iterable[AnyRow], names: Names) -> Iterator[Message]:
+def _records(rows: Iterable[AnyRow | MessageRow], names: Names) -> Iterator[Message]:
     for team, channel, ts, author, text, kind, user, thread_ts, said in rows:
         speaker = MessageKind(kind)
         known = names.get((team, user)) if user else None
         # A bot may post under a name of its own each time; a person's name is the one of today.
         name = author or known if speaker is MessageKind.BOT else known or author
         yield Message(team, channel, ts, name or "Slack", text, speaker, user, thread_ts, said)
-
-
-def _memberships(connection: Connection) -> dict[tuple[str, str], list[AnyRow]]:
-    """Who joined and left channels since their lists of members, in the order of time."""
-    m, later = tables.memberships, defaultdict(list)
-    for row in connection.execute(select(m).order_by(m.c.as_of, m.c.user_id)):
-        later[row.team, row.channel].append(row)
-    return later
 
 
 def _who(listed: Sequence[str], as_of: int, later: Sequence[AnyRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -73,13 +73,22 @@ class Restrictions:
 
     all: frozenset[Restriction] = frozenset()
 
+    def __or__(self, other: Restrictions) -> Restrictions:
+        return Restrictions(self.all | other.all)
+
     def channels(self, channels: Iterable[Channel]) -> list[Channel]:
         """The channels as far as they are certain."""
-        return [self._channel(channel) for channel in channels] if self.all else list(channels)
+        concerned = {(limit.team, limit.channel) for limit in self.all}
+        return [self._channel(c) if (c.team, c.id) in concerned else c for c in channels]
 
     def users(self, users: Iterable[User]) -> list[User]:
         """The people with no more rights than are certain."""
-        return [self._user(user) for user in users] if self.all else list(users)
+        concerned = {(limit.team, limit.subject) for limit in self.all if not limit.channel}
+        return [self._user(user) if (user.team, user.id) in concerned else user for user in users]
+
+    def guests(self, team: str) -> frozenset[str]:
+        """The ids of those who may be guests now."""
+        return frozenset(limit.subject for limit in self.all if (limit.team, limit.limit) == (team, Limit.GUEST))
 
     def shows(self, message: Message) -> bool:
         """Whether it is certain that a message still says what is stored."""
@@ -101,7 +110,8 @@ class Restrictions:
             kind = ChannelKind.PRIVATE
         if Limit.LOST in limits:
             kind = ChannelKind.UNKNOWN
-        members = tuple(member for member in channel.members if member not in people)
+        left = (member for member in channel.members if member not in people)
+        members = frozenset(left) if isinstance(channel.members, frozenset) else tuple(left)
         return replace(channel, kind=kind, members=members, uncertain=tuple(sorted({*channel.uncertain, *people})))
 
     def _user(self, user: User) -> User:

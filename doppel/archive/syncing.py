@@ -37,9 +37,9 @@ from doppel.archive.events import Listening, listening
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.merging import Merger, mark_deleted, merge_authors
 from doppel.archive.place import Place
-from doppel.archive.putting import put_row
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
+from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting
 from doppel.moments import micros
 from doppel.records import Channel, User

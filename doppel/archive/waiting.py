@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import CompoundSelect, Connection, Engine, Text, cast, delete, insert, null, select
 
 from doppel.access import ConsentAction, ConsentRecord, is_refused
 from doppel.archive import tables
@@ -35,6 +36,20 @@ from doppel.errors import BusyError
 from doppel.ids import UNKNOWN_TEAM
 from doppel.moments import now_micros
 from doppel.records import User
+
+_LIMITS = ("team", "limit", "channel", "subject")
+_RECORDS = ("user_id", "action", "at", "by")
+
+
+def _standing() -> CompoundSelect[Any]:
+    w, c = tables.waiting.c, tables.withdrawals.c
+    limits = select(w.id, *(w[name] for name in _LIMITS), *(cast(null(), Text).label(name) for name in _RECORDS))
+    nothing = (cast(null(), Text).label(name) for name in _LIMITS[1:])
+    records = select(c.id, c.team, *nothing, *(c[name] for name in _RECORDS))
+    return limits.union_all(records).order_by("id")
+
+
+_STANDING = _standing()
 
 PATIENCE_SECONDS = 0.5
 """How long somebody waits for who holds the archive before what can't wait is noted."""
@@ -109,15 +124,27 @@ class Waiting:
             with self._writing() as connection:
                 connection.execute(delete(t).where(t.c.team == team, t.c.at < at))
 
-    def restrictions(self, connection: Connection) -> Restrictions:
-        """What holds now. To be asked before anything else in a transaction: what is over by then is seen there."""
+    def heard(self, connection: Connection) -> Restrictions:
+        """What holds now in this process."""
         with self._lock:
             heard = frozenset(self._heard)
-        t = tables.waiting
+        return Restrictions(frozenset(_everywhere(connection, heard)))
+
+    def standing(self, connection: Connection) -> tuple[Restrictions, list[ConsentRecord]]:
+        """What holds now, and what waits to be written to the ledger, in one statement.
+
+        To be asked before anything else in a transaction: what is over by then is seen there.
+        """
+        with self._lock:
+            heard = frozenset(self._heard)
+        kept, withdrawn = set[Restriction](), list[ConsentRecord]()
         with self._reading(connection) as beside:
-            rows = beside.execute(select(t.c.team, t.c.limit, t.c.channel, t.c.subject)) if beside is not None else ()
-            kept = {Restriction(row.team, Limit(row.limit), row.channel, row.subject) for row in rows}
-        return Restrictions(frozenset(_everywhere(connection, heard | kept)))
+            for row in beside.execute(_STANDING) if beside is not None else ():
+                if row.limit is not None:
+                    kept.add(Restriction(row.team, Limit(row.limit), row.channel, row.subject))
+                else:
+                    withdrawn.append(ConsentRecord(row.team, row.user_id, ConsentAction(row.action), row.at, row.by))
+        return Restrictions(frozenset(_everywhere(connection, heard | kept))), withdrawn
 
     def has_withdrawals(self, connection: Connection) -> bool:
         """Whether anything waits to be written to the ledger."""

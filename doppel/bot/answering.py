@@ -15,7 +15,7 @@ from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
 from doppel.bot.asked import Question, question_of
 from doppel.bot.sentences import in_slack
-from doppel.bot.writing import UNEXPECTED, Engine, Writer, say, where_of
+from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
 from doppel.moments import micros
@@ -123,22 +123,28 @@ class Answering:
         await asyncio.to_thread(self._store.finish, event_id)
 
     async def _answer_each(self, event_id: str, question: Question) -> None:
-        people = await self._people(question)
-        if len(people) == 1:
-            await asyncio.to_thread(self._store.set_voice, people[0].user_id, question.channel, question.thread_ts)
+        scene = await self._writer.scene(question)
+        people = await self._people(question, scene)
         for persona in people:
-            await self._writer.write(event_id, question, persona)
+            await self._writer.write(event_id, question, persona, scene)
 
-    async def _people(self, question: Question) -> list[Persona]:
-        """Whom to ask: those who are named, else the thread's, the channel's or the workspace's, else the only one."""
-        if question.people:
-            return [await self._engine.persona(person) for person in question.people]
-        for channel, thread_ts in ((question.channel, question.thread_ts), (question.channel, ""), ("", "")):
-            if voice := await asyncio.to_thread(self._store.voice, channel, thread_ts):
-                return [await self._engine.persona(voice)]
+    async def _people(self, question: Question, scene: Scene) -> list[Persona]:
+        """Whom to ask: those who are named, else the thread's, the channel's or the workspace's, else the only one.
+
+        One alone is the thread's from now on.
+        """
+        voices = await asyncio.to_thread(self._store.voices, question.channel, question.thread_ts)
+        chosen = list(question.people) or [voice for voice in voices if voice][:1]
+        people = [await self._engine.persona(person, self._team, scene.snapshot) for person in chosen]
+        people = people or [await self._only_one()]
+        if len(people) == 1 and people[0].user_id != voices[0]:
+            await asyncio.to_thread(self._store.set_voice, people[0].user_id, question.channel, question.thread_ts)
+        return people
+
+    async def _only_one(self) -> Persona:
         everyone = await self._engine.personas()
         if len(everyone) == 1:
-            return everyone
+            return everyone[0]
         if not everyone:
             raise NobodyChosenError(NOBODY)
         names = ", ".join(persona.name for persona in everyone[:10])

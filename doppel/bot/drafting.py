@@ -261,8 +261,8 @@ class Drafting:
         draft = await asyncio.to_thread(self._drafts.open_draft, draft_id, user)
         if draft is None:
             raise DraftError(GONE)
-        channels = await asyncio.to_thread(self._archive.channels)
-        here = next((c for c in channels if (c.team, c.id) == (self._team, draft.wanted.channel)), None)
+        snapshot = await asyncio.to_thread(self._archive.snapshot, self._team)
+        here = snapshot.channel((self._team, draft.wanted.channel))
         if here and here.members and user not in here.members:
             raise DraftError(LEFT)
         return draft
@@ -289,4 +289,4 @@ def _visible(text: str, scene: Scene) -> str:
 
 
 def _name(user_id: str, scene: Scene) -> str:
-    return next((user.name for user in scene.users if user.id == user_id), user_id)
+    return scene.snapshot.names(scene.team).get(user_id, user_id)

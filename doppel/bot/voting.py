@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import Sequence
 
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
@@ -51,10 +50,12 @@ class Voting:
             )
 
     def _seen(self, answer_id: str, press: Press) -> Answer | None:
-        answer, user = self._store.answer(answer_id), self._archive.user(self._store.team, press.user)
-        if answer is None or user is None or not could_see(answer, press, user, self._archive.channels()):
+        answer, snapshot = self._store.answer(answer_id), self._archive.snapshot(self._store.team)
+        user = snapshot.user(self._store.team, press.user)
+        if answer is None or user is None:
             return None
-        return answer
+        here = snapshot.channel((self._store.team, answer.channel))
+        return answer if could_see(answer, press, user, here) else None
 
     def _name(self, answer_id: str, user: str) -> str:
         """What a person's votes on an answer have in common, and no others."""
@@ -62,15 +63,14 @@ class Voting:
         return hmac.new(self._secret, words.encode(), hashlib.sha256).hexdigest()
 
 
-def could_see(answer: Answer, press: Press, user: User, channels: Sequence[Channel]) -> bool:
-    """Whether an answer stands where somebody pressed, and they are one of those who read there."""
+def could_see(answer: Answer, press: Press, user: User, here: Channel | None) -> bool:
+    """Whether an answer stands where somebody pressed, the channel `here`, and they are one of those who read there."""
     is_here = answer.channel == press.channel and press.thread_ts in ("", answer.thread_ts)
     if not is_here or press.user != user.id or user.is_bot or user.deleted:
         return False
     is_direct = answer.channel.startswith("D")
     if answer.private or is_direct:
         return user.id == answer.asker
-    here = next((c for c in channels if (c.team, c.id) == (user.team, answer.channel)), None)
     if here is None or here.kind is ChannelKind.UNKNOWN:
         return False
     return user.id in here.members or (here.kind is ChannelKind.PUBLIC and not user.is_guest)

@@ -12,14 +12,16 @@ from typing import Protocol
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.access import Place, Readership
+from doppel.access import Place
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
+from doppel.archive.snapshots import Snapshot
 from doppel.bot.asked import Question
 from doppel.bot.sentences import in_slack
+from doppel.engine import Found
 from doppel.errors import DoppelError, NotReadableError
 from doppel.moments import micros, now_micros
-from doppel.records import Channel, Finished, Persona, Reply, ReplyEvent, TextDelta, Turn, User
+from doppel.records import Finished, Persona, Reply, ReplyEvent, TextDelta, Turn
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
 from doppel.slack.carriers import Where
 from doppel.slack.markup import Names
@@ -48,11 +50,13 @@ class Engine(Protocol):
 
     async def personas(self) -> list[Persona]: ...
 
-    async def persona(self, user_id: str) -> Persona: ...
+    async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona: ...
 
-    async def nearness(self, text: str, place: Place) -> float: ...
+    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]: ...
 
-    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
+    def reply(
+        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+    ) -> AsyncIterator[ReplyEvent]: ...
 
 
 class Engines(Protocol):
@@ -65,18 +69,18 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where something is asked: who reads along, and what its words mean to them."""
+    """Where something is asked, as of one moment: who reads along, and what its words mean to them."""
 
     everybody: Place
     asker: Place
-    channels: tuple[Channel, ...]
-    users: tuple[User, ...]
+    team: str
+    snapshot: Snapshot
 
     def names(self, place: Place) -> Names:
         """How ids read; of a channel that may not be read there not even the name is known."""
-        readable = place.readable(self.channels)
-        channels = {c.id: c.name for c in self.channels if (c.team, c.id) in readable}
-        return Names({user.id: user.name for user in self.users}, channels)
+        readable = self.snapshot.readable(place)
+        channels = {c.id: c.name for c in self.snapshot.channels if (c.team, c.id) in readable}
+        return Names(self.snapshot.names(self.team), channels)
 
 
 class Writer:
@@ -87,7 +91,7 @@ class Writer:
         self._store = archive.bot(team)
         self._icons: dict[str, str] = {}
 
-    async def write(self, event_id: str, question: Question, persona: Persona) -> None:
+    async def write(self, event_id: str, question: Question, persona: Persona, scene: Scene) -> None:
         """Answer as `persona`; whatever goes wrong is said in the thread."""
         where = where_of(self._team, question)
         masked = changed(where, name=persona.name, icon_url=await self.icon(persona.user_id))
@@ -95,7 +99,7 @@ class Writer:
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
         )
         try:
-            await self._write(question, persona, message)
+            await self._write(question, persona, message, scene)
         except DoppelError as error:
             await self._fail(message, where, in_slack(error))
         except Exception as error:
@@ -115,24 +119,29 @@ class Writer:
         await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
 
-    async def _write(self, question: Question, persona: Persona, message: GrowingMessage) -> None:
-        scene = await self.scene(question)
-        if question.direct or not await self._is_for_asker(question, scene):
+    async def _write(self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene) -> None:
+        text = _words(question, scene.names(scene.everybody))
+        places = [scene.everybody] if question.direct else [scene.everybody, scene.asker]
+        everybodys, *askers = await self._engine.look_up(text, places, scene.snapshot)
+        # The best source may be one that the asker may read, but not everybody here.
+        if not any(found.similarity > everybodys.similarity + MARGIN for found in askers):
             try:
-                await self._write_for_all(question, persona, message, scene)
+                await self._write_for_all(question, persona, message, scene, everybodys)
                 return
             except NotReadableError:
                 if question.direct or message.has_begun:
                     raise
-        await self._write_for_asker(question, persona, message.where, scene)
+        await self._write_for_asker(question, persona, message.where, scene, askers[0])
 
-    async def _write_for_all(self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene) -> None:
+    async def _write_for_all(
+        self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene, found: Found
+    ) -> None:
         names = scene.names(scene.everybody)
         text = _words(question, names)
         turns = await self._turns(question, persona, text, private=False)
         pieces = OutgoingPieces(Audience(frozenset({question.asker}), frozenset(), names))
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, turns, scene.everybody):
+        async for event in self._engine.reply(persona, turns, scene.everybody, found):
             if isinstance(event, TextDelta):
                 await message.append(pieces.feed(event.text))
             elif isinstance(event, Finished):
@@ -143,13 +152,15 @@ class Writer:
         answer = await self._keep(question, _typed(question, names), reply, private=False)
         await message.finish(closing_blocks(reply, answer.id))
 
-    async def _write_for_asker(self, question: Question, persona: Persona, where: Where, scene: Scene) -> None:
+    async def _write_for_asker(
+        self, question: Question, persona: Persona, where: Where, scene: Scene, found: Found
+    ) -> None:
         """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
         names = scene.names(scene.asker)
         text = _words(question, names)
         turns = await self._turns(question, persona, text, private=True)
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, turns, scene.asker):
+        async for event in self._engine.reply(persona, turns, scene.asker, found):
             if isinstance(event, Finished):
                 reply = event.reply
         if reply is None or not reply.text:
@@ -160,28 +171,17 @@ class Writer:
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
             await post_for_asker(self._client, where, ONLY_YOU, shown)
 
-    async def _is_for_asker(self, question: Question, scene: Scene) -> bool:
-        """Whether the best source for a question is one that its asker may read, but not everybody here."""
-        text = _words(question, scene.names(scene.everybody))
-        theirs, everybodys = await asyncio.gather(
-            self._engine.nearness(text, scene.asker), self._engine.nearness(text, scene.everybody)
-        )
-        return theirs > everybodys + MARGIN
-
     async def scene(self, question: Question) -> Scene:
         """Where a question is asked."""
-        users, channels = await asyncio.gather(
-            asyncio.to_thread(self._archive.users, self._team), asyncio.to_thread(self._archive.channels)
-        )
-        asker = Readership.of_person(self._team, question.asker, users)
-        return Scene(self.place(question, users, channels), asker, tuple(channels), tuple(users))
+        snapshot = await asyncio.to_thread(self._archive.snapshot, self._team)
+        asker = snapshot.alone(self._team, question.asker)
+        return Scene(self.place(question, snapshot), asker, self._team, snapshot)
 
-    def place(self, question: Question, users: Sequence[User], channels: Sequence[Channel]) -> Place:
+    def place(self, question: Question, snapshot: Snapshot) -> Place:
         """Whoever reads an answer that is posted where a question was asked."""
         if question.direct:
-            return Readership.of_person(self._team, question.asker, users)
-        here = next((c for c in channels if (c.team, c.id) == (self._team, question.channel)), None)
-        return Readership.of_channel(here, self._team, users, question.asker)
+            return snapshot.alone(self._team, question.asker)
+        return snapshot.together((self._team, question.channel), question.asker)
 
     async def _turns(self, question: Question, persona: Persona, text: str, private: bool) -> list[Turn]:
         """What was asked and answered in this thread before, and now; what one alone saw is for them alone."""

@@ -7,7 +7,7 @@ from itertools import count
 
 from doppel.access import ChannelKey
 from doppel.conversation import conversations
-from doppel.records import Channel, ChannelKind, Conversation, Message, ts_key
+from doppel.records import Channel, ChannelKind, Chunk, Conversation, Message, ts_key
 
 
 class FakeArchive:
@@ -46,6 +46,17 @@ class FakeArchive:
         else:
             said = [m for m in said if thread_ts in (m.thread_ts, m.ts)]
         return Conversation(team, channel, thread_ts, tuple(said))
+
+    def snapshot(self) -> FakeArchive:
+        """It is what it is."""
+        return self
+
+    def channel(self, key: ChannelKey) -> Channel | None:
+        return next((channel for channel in self.channels() if (channel.team, channel.id) == key), None)
+
+    def conversations(self, chunks: Sequence[Chunk]) -> list[Conversation]:
+        spans = [(c.team, c.channel, c.thread_ts, c.conversation_first_ts, c.conversation_last_ts) for c in chunks]
+        return [self.conversation(*span) for span in spans]
 
     def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
         return f"https://acme.slack.com/archives/{channel[1]}/p{ts.replace('.', '')}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from doppel.access import Place
+from doppel.archive.snapshots import Snapshot
+from doppel.engine import Found
 from doppel.errors import UnknownUserError
 from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
 
@@ -68,14 +70,17 @@ class FakeEngine:
     async def personas(self) -> list[Persona]:
         return list(self.people)
 
-    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+    async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona:
         return _with_id([p for p in self.people if team in (None, p.team)], user_id)
 
-    async def nearness(self, text: str, place: Place) -> float:
-        """By `near`, which tests may set."""
-        return self.near(place)
+    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+        """As similar as `near` says, which tests may set."""
+        found = [replace(passage(), score=self.near(place)) for place in places]
+        return [Found(text, place, (each,), snapshot) for place, each in zip(places, found, strict=True)]
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+    async def reply(
+        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+    ) -> AsyncIterator[ReplyEvent]:
         self.asked.append((persona, tuple(turns), place))
         try:
             for step in self.script(persona, turns):
@@ -100,16 +105,18 @@ class _Within:
     async def personas(self) -> list[Persona]:
         return [person for person in self.engine.people if person.team == self.team]
 
-    async def persona(self, user_id: str, team: str | None = None) -> Persona:
+    async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona:
         assert team in (None, self.team)
         return _with_id(await self.personas(), user_id)
 
-    async def nearness(self, text: str, place: Place) -> float:
-        return await self.engine.nearness(text, place)
+    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+        return await self.engine.look_up(text, places, snapshot)
 
-    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+    def reply(
+        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+    ) -> AsyncIterator[ReplyEvent]:
         assert persona.team == self.team
-        return self.engine.reply(persona, turns, place)
+        return self.engine.reply(persona, turns, place, found)
 
 
 def _with_id(people: Sequence[Persona], user_id: str) -> Persona:

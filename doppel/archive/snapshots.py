@@ -1,0 +1,278 @@
+"""People, channels and consent as of one moment: one snapshot answers all that a question asks about who may what.
+
+What a snapshot is made of is kept in memory, and read again only where the database counted a change (see `revisions`):
+taking one costs one statement, or two where something waits for an import (see `waiting`), whatever the workspace's
+size. A snapshot that is handed on stays as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Lock
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, and_, func, or_, select
+
+from doppel.access import ChannelKey, ConsentRecord, Place, Readership, Roster
+from doppel.archive import reading, tables
+from doppel.archive.forgotten import clean_revision
+from doppel.archive.ledger import consent_records
+from doppel.archive.restrictions import Restrictions
+from doppel.archive.revisions import Kind
+from doppel.errors import UnknownUserError
+from doppel.records import Channel, ChannelKind, Chunk, Conversation, Message, User
+
+T = TypeVar("T")
+
+_MANY = 500
+"""Changes from which on a workspace is read whole."""
+
+
+class Messages(Protocol):
+    """Reads messages for a snapshot, with the names that it knows."""
+
+    def conversations_for(self, snapshot: Snapshot, chunks: Sequence[Chunk]) -> list[Conversation]: ...
+
+    def messages_for(
+        self, snapshot: Snapshot, user: User, limit: int, channels: Collection[ChannelKey]
+    ) -> list[Message]: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One workspace as of `revision`; `clean` is as in `clean_revision`. Members are sets."""
+
+    revision: int
+    url: str
+    users: Mapping[str, User]
+    channels: Mapping[str, Channel]
+    consent: Mapping[str, Sequence[ConsentRecord]]
+    clean: int
+
+    @cached_property
+    def roster(self) -> Roster:
+        return Roster(
+            frozenset(id_ for id_, user in self.users.items() if not user.is_guest),
+            frozenset(id_ for id_, user in self.users.items() if user.is_bot),
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One workspace, or all, as of one moment; `withdrawn` waits to be written to the ledger."""
+
+    team: str | None
+    views: Mapping[str, View]
+    limits: Restrictions
+    withdrawn: Sequence[ConsentRecord]
+    messages: Messages = field(compare=False, repr=False)
+    taken: float = field(default_factory=time.monotonic, compare=False)
+    """When it was, by the monotonic clock, in seconds."""
+    _readable: dict[Place, frozenset[ChannelKey]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def clean(self) -> int:
+        """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""
+        return max((view.clean for view in self.views.values()), default=0)
+
+    @cached_property
+    def channels(self) -> Sequence[Channel]:
+        """All channels as far as they are certain."""
+        found = [channel for view in self.views.values() for channel in view.channels.values()]
+        return self.limits.channels(found) if self.limits.all else found
+
+    def channel(self, key: ChannelKey) -> Channel | None:
+        """The channel of that key, as far as it is certain."""
+        view = self.views.get(key[0])
+        found = view.channels.get(key[1]) if view else None
+        return next(iter(self.limits.channels([found]))) if found else None
+
+    def user(self, team: str, user_id: str) -> User | None:
+        """The person or bot of that id in a workspace, with no more rights than are certain."""
+        view = self.views.get(team)
+        found = view.users.get(user_id) if view else None
+        return self.limits.users([found])[0] if found else None
+
+    def get_user(self, team: str, user_id: str) -> User:
+        """As `user`. Raises UnknownUserError."""
+        found = self.user(team, user_id)
+        if found is None:
+            raise UnknownUserError(f'Nobody has the id "{user_id}" in the workspace; ask again after the next sync.')
+        return found
+
+    def consent(self, user: User) -> list[ConsentRecord]:
+        """One person's part of the consent ledger, oldest first, and what waits to be written there."""
+        view = self.views.get(user.team)
+        known = view.consent.get(user.id, ()) if view else ()
+        waiting = [r for r in self.withdrawn if (r.team, r.user_id) == (user.team, user.id) and r not in known]
+        return [*known, *waiting]
+
+    def people_with_consent(self) -> Iterator[User]:
+        """Everybody of whom the ledger says anything, in the order of their ids."""
+        for team, view in sorted(self.views.items()):
+            yield from filter(None, (self.user(team, id_) for id_ in sorted(view.consent)))
+
+    @property
+    def all_names(self) -> Mapping[tuple[str, str], str]:
+        """What everybody is called, by workspace and id."""
+        return _KeyedNames(self.views)
+
+    def names(self, team: str) -> Mapping[str, str]:
+        """What the people of a workspace are called, by id."""
+        view = self.views.get(team)
+        return _UserNames(view.users if view else {})
+
+    def readable(self, place: Place) -> frozenset[ChannelKey]:
+        """Keys of the channels that may be read in a place."""
+        if place not in self._readable:
+            self._readable[place] = place.readable(self.channels)
+        return self._readable[place]
+
+    def alone(self, team: str, user_id: str) -> Readership:
+        """One person alone: see `Readership`."""
+        return Readership.alone(team, user_id, self._roster(team))
+
+    def together(self, channel: ChannelKey, asker: str) -> Readership:
+        """Everybody in a channel, and who asks there: see `Readership`."""
+        return Readership.together(self.channel(channel), channel[0], self._roster(channel[0]), asker)
+
+    def conversations(self, chunks: Sequence[Chunk]) -> list[Conversation]:
+        """The conversation of each chunk as it stands now; without messages where they are gone."""
+        return self.messages.conversations_for(self, chunks)
+
+    def messages_of(self, user: User, limit: int, channels: Collection[ChannelKey]) -> list[Message]:
+        """A person's newest messages with words of their own, newest first, from `channels`."""
+        return self.messages.messages_for(self, user, limit, channels)
+
+    def permalink(self, channel: ChannelKey, ts: str, thread_ts: str | None = None) -> str:
+        """The address of a message in Slack."""
+        team, channel_id = channel
+        view = self.views.get(team)
+        return reading.permalink(view.url if view else reading.SLACK, channel_id, ts, thread_ts)
+
+    def _roster(self, team: str) -> Roster:
+        view = self.views.get(team)
+        return view.roster.without(self.limits.guests(team)) if view else Roster(frozenset(), frozenset())
+
+
+class _UserNames(Mapping[str, str]):
+    """Names by id, made as they are asked for."""
+
+    def __init__(self, users: Mapping[str, User]) -> None:
+        self._users = users
+
+    def __getitem__(self, id_: str) -> str:
+        return self._users[id_].name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._users)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
+class _KeyedNames(Mapping[tuple[str, str], str]):
+    """Names by workspace and id, made as they are asked for."""
+
+    def __init__(self, views: Mapping[str, View]) -> None:
+        self._views = views
+
+    def __getitem__(self, key: tuple[str, str]) -> str:
+        return self._views[key[0]].users[key[1]].name
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter((team, id_) for team, view in self._views.items() for id_ in view.users)
+
+    def __len__(self) -> int:
+        return sum(len(view.users) for view in self._views.values())
+
+
+class Views:
+    """What is kept in memory of an archive. Safe from several threads.
+
+    A thread whose transaction is older than what another read since gets the newer: it is true by then.
+    """
+
+    def __init__(self, url: str = "") -> None:
+        """`url` goes before what the archive says of where workspaces are."""
+        self._url = url
+        self._views: dict[str, View] = {}
+        self._lock = Lock()
+
+    def current(self, connection: Connection, team: str | None) -> dict[str, View]:
+        """The views of one workspace or of all, as of the transaction."""
+        t = tables.workspaces
+        teams = [team] if team is not None else sorted(connection.scalars(select(t.c.team)))
+        with self._lock:
+            self._refresh(connection, [known for known in teams if known in self._views])
+            for new in teams:
+                if new not in self._views:
+                    self._views[new] = self._read(connection, new)
+            return {known: self._views[known] for known in teams}
+
+    def _refresh(self, connection: Connection, teams: Collection[str]) -> None:
+        if not teams:
+            return
+        t, changed = tables.revisions, defaultdict[str, dict[tuple[Kind, str], int]](dict)
+        later = or_(*(and_(t.c.team == team, t.c.revision > self._views[team].revision) for team in teams))
+        for row in connection.execute(select(t.c.team, t.c.kind, t.c.id, t.c.revision).where(later)):
+            changed[row.team][Kind(row.kind), row.id] = row.revision
+        for team, rows in changed.items():
+            if len(rows) > _MANY or any(kind is Kind.WORKSPACE for kind, _ in rows):
+                self._views[team] = self._read(connection, team)
+            else:
+                self._views[team] = self._changed(connection, team, self._views[team], rows)
+
+    def _read(self, connection: Connection, team: str) -> View:
+        t = tables.revisions
+        revision = connection.scalar(select(func.max(t.c.revision)).where(t.c.team == team)) or 0
+        users = {user.id: user for user in reading.users(connection, team)}
+        known = View(revision, "", users, {}, {}, 0)
+        channels = reading.channels(connection, team, names=_KeyedNames({team: known}))
+        consent = _by_person(consent_records(connection, team=team))
+        url = self._url or reading.workspace_url(connection, team)
+        clean = clean_revision(connection, team)
+        return replace(known, url=url, channels=_by_id(channels), consent=consent, clean=clean)
+
+    def _changed(self, connection: Connection, team: str, view: View, rows: Mapping[tuple[Kind, str], int]) -> View:
+        ids = {kind: [id_ for of, id_ in rows if of is kind] for kind in Kind}
+        people, places = ids[Kind.PERSON], {*ids[Kind.CHANNEL]}
+        new = replace(view, revision=max(rows.values()))
+        if people:
+            new = replace(
+                new, users=_put(view.users, people, {u.id: u for u in reading.users(connection, team, people)})
+            )
+            # They are called after their people.
+            direct = (channel for channel in view.channels.values() if channel.kind is ChannelKind.IM)
+            places |= {channel.id for channel in direct if not set(people).isdisjoint(channel.members)}
+        if places:
+            found = reading.channels(connection, team, places, _KeyedNames({team: new}))
+            new = replace(new, channels=_put(view.channels, places, _by_id(found)))
+        if ids[Kind.CONSENT]:
+            new = replace(new, consent=_by_person(consent_records(connection, team=team)))
+        if ids[Kind.FORGOTTEN]:
+            new = replace(new, clean=clean_revision(connection, team))
+        return new
+
+
+def _put(known: Mapping[str, T], ids: Iterable[str], found: Mapping[str, T]) -> dict[str, T]:
+    """`known` with what was found of `ids`, without those of them that are gone."""
+    merged = {**known, **found}
+    for gone in set(ids) - found.keys():
+        merged.pop(gone, None)
+    return merged
+
+
+def _by_id(channels: Iterable[Channel]) -> dict[str, Channel]:
+    return {channel.id: replace(channel, members=frozenset(channel.members)) for channel in channels}
+
+
+def _by_person(records: Iterable[ConsentRecord]) -> dict[str, Sequence[ConsentRecord]]:
+    found = defaultdict[str, list[ConsentRecord]](list)
+    for record in records:
+        found[record.user_id].append(record)
+    return dict(found)

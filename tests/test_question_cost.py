@@ -1,0 +1,114 @@
+"""What one question asks of the archive: a few statements, however many people and channels there are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import pytest
+from sqlalchemy.event import listen, remove
+
+from doppel.access import ConsentAction
+from doppel.adapters import AdapterStore
+from doppel.archive import Archive
+from doppel.artifacts import VersionedFolder
+from doppel.config import load_settings
+from doppel.engine import Engine
+from indexing.reindex import reindex
+from indexing.retrieve import IndexRetriever
+from tests.end_to_end import environment
+from tests.fakes.embedding import FakeEmbedder
+from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.tokenizer import WordTokenizer
+from tests.listening import listening
+from tests.syncing import sync
+from tests.test_leaks import Parrot
+
+MOST = 15
+ASKING = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+"""How statements begin that ask for something or change it; others begin transactions and take locks."""
+TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
+
+
+class CountingEmbedder(FakeEmbedder):
+    """Counts the questions that it embeds."""
+
+    questions = 0
+
+    def encode_query(self, text: str) -> Any:
+        type(self).questions += 1
+        return super().encode_query(text)
+
+
+NOT_COUNTED = {"doppel.archive.events", __name__}
+"""Modules that ask for something else than the question does: the way of events into the archive, and this test."""
+
+
+def is_counted(asking: FrameType | None) -> bool:
+    """Whether it is the question that asks the archive here."""
+    while asking:
+        if asking.f_globals.get("__name__") in NOT_COUNTED:
+            return False
+        asking = asking.f_back
+    return True
+
+
+@contextmanager
+def statements(archive: Archive) -> Iterator[list[str]]:
+    """What is asked of the archive while this is open, but for events on their way into it."""
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(ASKING) and is_counted(sys._getframe(1)):
+            said.append(statement)
+
+    listen(archive._engine, "before_cursor_execute", note)
+    try:
+        yield said
+    finally:
+        remove(archive._engine, "before_cursor_execute", note)
+
+
+def workspace(people: int, channels: int) -> Workspace:
+    made = Workspace(team=TEAM, bot_user=BOT)
+    ids = [made.user(f"person{number}", id=f"U{number}") for number in range(people)]
+    for number in range(channels):
+        kind: Literal["public", "private"] = "public" if number % 3 else "private"
+        made.channel(f"channel{number}", *ids[number % 7 :: 7], ids[0], BOT, id=f"C{number}", kind=kind)
+        made.post(f"C{number}", ids[number % people], f"We moved the queue of channel {number} from Kafka to a table.")
+    return made
+
+
+@pytest.mark.parametrize("people", [10, 300])
+@pytest.mark.parametrize("way", ["socket", "http"])
+async def test_a_mention_costs_a_few_statements(archive: Archive, tmp_path: Path, people: int, way: str) -> None:
+    settings = load_settings(environment(tmp_path))
+    with FakeSlack(workspace(people, channels=people // 2)) as slack:
+        sync(slack, archive)
+        index = VersionedFolder(settings.index_dir, "index", "")
+        reindex(archive, index, FakeEmbedder())
+        archive.record_consent(archive.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
+        tokenizer, embedder = WordTokenizer(), CountingEmbedder()
+        parrot: Any = Parrot(tokenizer)
+        retriever = IndexRetriever(index, embedder, archive)
+        engine = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+        async with listening(slack, archive, tmp_path, way, engine) as doppel:
+
+            async def asked(text: str, thread_ts: str | None = None) -> list[str]:
+                """The statements of one mention, up to its whole answer."""
+                with statements(archive) as said:
+                    root = slack.workspace.post("C1", "U0", f"<@{BOT}> {text}", thread_ts=thread_ts)
+                    replies = slack.workspace.find("C1").log.replies
+                    await doppel.until(lambda: [raw for raw in replies(thread_ts or root) if raw.get("bot_id")])
+                    await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+                return said
+
+            await asked("as <@U1> what was it at first?")
+            CountingEmbedder.questions = 0
+            told = await asked("as <@U1> which queue do we use?")
+            assert len(told) <= MOST
+            assert CountingEmbedder.questions == 1
