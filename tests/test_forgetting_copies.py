@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from doppel.archive import Archive, database, tables
 from doppel.archive.forgotten import DELETED, FORGOTTEN
@@ -322,7 +322,10 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
                 plain = json.dumps(tombstone(ts), sort_keys=True, separators=(",", ":"))
                 connection.execute(update(m).where(m.c.ts == ts).values(edited=DELETED, raw=plain))
             # What came with later migrations was not there then.
-            for table in (tables.moved_channels, tables.user_groups):
+            counting = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all()
+            for trigger in counting:
+                connection.exec_driver_sql(f'DROP TRIGGER "{trigger}"')
+            for table in (tables.moved_channels, tables.user_groups, tables.revisions):
                 table.drop(connection)
             migrations = config()
             migrations.attributes["connection"] = connection

@@ -14,7 +14,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app import app
+from doppel.archive import Archive
 from doppel.config import Settings, variable
+from tests.fakes.export_builder import ExportBuilder
+from tests.forgetting import take_in
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [
@@ -117,7 +120,14 @@ def test_one_module_owns_each_heavy_library(library: str) -> None:
     ],
 )
 def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, ...], tmp_path: Path) -> None:
-    arguments = [command, str(ROOT / "examples" / "sample-workspace")] if command == "import" else [command]
+    sample = str(ROOT / "examples" / "sample-workspace")
+    if command == "reindex":
+        # Of an empty archive no index is made.
+        with Archive.open(tmp_path / "archive.db") as archive:
+            take_in(
+                archive, ExportBuilder().user("U1", "ada").channel("C1", "general", "U1").say("general", "1.5", "Hi.")
+            )
+    arguments = [command, sample] if command == "import" else [command]
     code = (
         "import sys, app\n"
         "try:\n    app.app()\nexcept SystemExit:\n    pass\n"

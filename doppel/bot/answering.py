@@ -69,6 +69,11 @@ class Answering:
         """Answer a question; returns at once."""
         self._spawn(self._answer(event_id, question))
 
+    async def idle(self) -> None:
+        """Wait until nothing is being answered."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def refuse(self, question: Question, sentence: str) -> None:
         """Say why a question is not answered; returns at once."""
         self._spawn(self._say(question, sentence))
