@@ -5,8 +5,9 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.complete
 DEMO_DATA ?= .demo
-# Two files at a time (see tests/conftest.py), in their order, so that the long ones come early.
-BY_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Three files at a time (see tests/conftest.py), in their order, so that the long ones come early. Two cores are not busy
+# with two: tests wait for servers, clocks and each other.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test test-postgres bench lock clean
 
@@ -40,11 +41,11 @@ check: setup
 	$(VENV)/bin/python -m pytest -q tests/test_structure.py
 
 test: check
-	$(VENV)/bin/python -m pytest $(BY_TWO) $(ARGS)
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # The same tests with every archive in Postgres, also those of the commands; `test` has the archive's own on both.
 test-postgres: check
-	$(VENV)/bin/python -m pytest $(BY_TWO) --database postgres $(ARGS)
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --database postgres $(ARGS)
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup

@@ -21,6 +21,10 @@ from tests import end_to_end
 from tests.end_to_end import Deployment
 from tests.postgres import SERVER, PostgresServer
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Side by side, threads that wait for each other's share of the cores take several times as long as one alone.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 WITH_MODELS = {"test_end_to_end", "test_training_jobs", "test_vllm_cpu_lora"}
 
 
@@ -41,6 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A worker of pytest-xdist ignores SIGINT, and so would every process that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_to_end.ON_POSTGRES = config.getoption("--database") == "postgres"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What trains or answers comes first: it takes longest, and only one file of it runs at a time."""
+    items.sort(key=lambda item: item.path.stem not in WITH_MODELS)
 
 
 @pytest.hookimpl(optionalhook=True)
