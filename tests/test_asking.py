@@ -12,6 +12,7 @@ import pytest
 
 from doppel.access import ConsentAction
 from doppel.archive import Archive
+from doppel.bot import answering
 from doppel.bot.asked import question_of
 from doppel.moments import micros
 from doppel.records import Persona
@@ -187,6 +188,24 @@ async def test_eighty_questions_of_one_make_another_wait_for_one_answer_at_most(
     # All eighty take five seconds at least: ten rounds of eight.
     assert waited < 6 * SECONDS
     assert of_one < 56
+
+
+async def test_who_waits_for_their_turn_is_told_so_once_and_they_alone(
+    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.3)
+    gate = asyncio.Event()
+    engine.script = lambda persona, turns: [Wait(gate), *answer(persona, "Because.")]
+    async with limited(slack, archive, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "1"}, engine) as doppel:
+        first = slack.workspace.post("C1", "U1", f"<@{BOT}> mine?")
+        await doppel.until(lambda: engine.asked)
+        second = slack.workspace.post("C1", "U2", f"<@{BOT}> and mine?")
+        await doppel.until(lambda: slack.ephemerals)
+        gate.set()
+        await doppel.until(lambda: replies(slack, "C1", first) and replies(slack, "C1", second))
+        await asyncio.sleep(0.5)
+    assert [(seen["user"], seen["text"]) for seen in slack.ephemerals] == [("U2", answering.WAITING)]
+    assert slack.unshown == []
 
 
 async def test_beyond_the_bound_one_is_told_how_many_wait(

@@ -230,7 +230,8 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
         root = slack.workspace.post("C1", "U3", f"<@{BOT}> how much?")
         await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
         (shown_to_one,) = slack.ephemerals
-        assert (shown_to_one["user"], shown_to_one["thread_ts"]) == ("U3", root)
+        # No thread has begun there, and in one that hasn't Slack shows nobody what one alone is to see.
+        assert (shown_to_one["user"], shown_to_one["thread_ts"], slack.unshown) == ("U3", None, [])
         assert faults(shown_to_one["blocks"], "message") == []
         assert "Only you see this" in shown(shown_to_one)
         assert replies(slack, "C1", root) == []
@@ -246,13 +247,27 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
             await doppel.act(pressed)
         found = await answered(doppel, "C1", root, 2)
         await asyncio.sleep(0.3)
-        assert replies(slack, "C1", root) == found
-    shared = found[-1]
+        now = replies(slack, "C1", root)
+        assert [raw["ts"] for raw in now] == [raw["ts"] for raw in found]
+    shared = now[-1]
     assert "The budget: how much?" in shared["text"]
     assert AI_MARK in shown(shared)
     assert "Shared by" in shown(shared)
     assert passage().permalink not in shown(shared)
     assert "secret" not in shown(shared)
+
+
+async def test_in_a_thread_that_has_begun_it_is_shown_there(
+    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+) -> None:
+    engine = FakeEngine([ADA], lambda p, turns: answer(p, "The budget.", [passage(channel="secret")]))
+    engine.near = wider
+    async with listening(slack, archive, tmp_path, way, engine) as doppel:
+        root = slack.workspace.post("C1", "U2", "The budget is due.")
+        slack.workspace.post("C1", "U3", f"<@{BOT}> how much?", thread_ts=root)
+        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
+    assert [(seen["user"], seen["thread_ts"]) for seen in slack.ephemerals] == [("U3", root)]
+    assert slack.unshown == []
 
 
 async def test_an_adapter_that_may_not_answer_here_answers_its_asker(

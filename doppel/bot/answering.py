@@ -15,16 +15,19 @@ from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
 from doppel.bot.asked import Question, question_of
 from doppel.bot.sentences import in_slack
-from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, say, where_of
+from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, alone, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
 from doppel.moments import micros
 from doppel.records import Persona
-from doppel.slack.blocks import error_blocks, is_beginning
+from doppel.slack.blocks import context, error_blocks, is_beginning
 from doppel.slack.failing import FAILURES, remove_strays
-from doppel.slack.posting import replace
+from doppel.slack.posting import post_for_asker, replace
 from doppel.sync.feed import Calm
 
+PATIENCE_SECONDS = 2.0
+"""How long a question waits for its turn before who asked is told that it does."""
+WAITING = "Many ask at once. Your question is in line, and is answered when its turn comes."
 INTERRUPTED = "Doppel was restarted in the middle of this answer; ask again."
 NOBODY = "Nobody here can be asked yet: a doppelganger needs its person's consent first."
 
@@ -113,9 +116,11 @@ class Answering:
             await self._answer(left.event_id, question, owed=True)
 
     async def _answer(self, event_id: str, question: Question, owed: bool = False) -> None:
+        waits = asyncio.create_task(self._tell_that_it_waits(question))
         try:
             # In line at once, so that what one asks stays in its order.
             async with self._queue.place((self._team, question.asker), owed, micros(question.ts)):
+                waits.cancel()
                 await self._calm()
                 await self._answer_each(event_id, question)
         except DoppelError as error:
@@ -125,7 +130,16 @@ class Answering:
             # Without its text, which may quote a message.
             log.error("A question could not be answered (%s)", type(error).__name__)
             await self._say(question, UNEXPECTED)
+        finally:
+            waits.cancel()
         await asyncio.to_thread(self._store.finish, event_id)
+
+    async def _tell_that_it_waits(self, question: Question) -> None:
+        """Tell who asked, and them alone, once they have waited for their turn for a moment."""
+        await asyncio.sleep(PATIENCE_SECONDS)
+        with contextlib.suppress(*FAILURES):
+            where = alone(where_of(self._team, question))
+            await post_for_asker(self._client, where, WAITING, [context(WAITING)])
 
     async def _answer_each(self, event_id: str, question: Question) -> None:
         scene = await self._writer.scene(question)

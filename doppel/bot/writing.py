@@ -169,7 +169,7 @@ class Writer:
         written = outgoing(reply.text, Audience(frozenset({question.asker}), frozenset(), names))
         for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
-            await post_for_asker(self._client, where, ONLY_YOU, shown)
+            await post_for_asker(self._client, alone(where), ONLY_YOU, shown)
 
     async def scene(self, question: Question) -> Scene:
         """Where a question is asked."""
@@ -234,6 +234,13 @@ class SilentError(DoppelError):
 def where_of(team: str, question: Question) -> Where:
     """The thread in which a question is answered."""
     return Where(team, question.channel, question.thread_ts, question.ts, question.asker)
+
+
+def alone(where: Where) -> Where:
+    """Where somebody is shown what they alone are to see: Slack shows that in no thread that has not begun, and a
+    question that is no reply may have no thread yet.
+    """
+    return changed(where, thread_ts="") if where.thread_ts == where.asked_ts else where
 
 
 async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:

@@ -23,14 +23,17 @@ def chat_post_message(call: Call) -> Json:
 
 
 def chat_post_ephemeral(call: Call) -> Json:
-    """https://docs.slack.dev/reference/methods/chat.postEphemeral; kept in `ephemerals`"""
+    """https://docs.slack.dev/reference/methods/chat.postEphemeral; kept in `ephemerals`, or where Slack takes it and
+    shows it to nobody, as in a thread that nobody has replied in, in `unshown`.
+    """
     place, user = call.writable(), call.need("user")
     if user not in place.members:
         raise SlackError("user_not_in_channel")
     text, fields = _content(call)
     ts, thread = call.workspace.next_ts(), call.text("thread_ts") or None
     kept = {"channel": place.id, "user": user, "text": text, "thread_ts": thread, "ts": ts}
-    call.slack.ephemerals.append({**kept, **fields, **author_fields(call)})
+    shown = call.slack.ephemerals if thread is None or place.log.replies(thread) else call.slack.unshown
+    shown.append({**kept, **fields, **author_fields(call)})
     return {"message_ts": ts}
 
 

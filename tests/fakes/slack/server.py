@@ -60,8 +60,8 @@ class _Server(uvicorn.Server):
 class FakeSlack:
     """The server. Several workspaces may have the app installed; the first is the one of `bot_token`.
 
-    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id), `assistant` and `responses`;
-    `ports` are their ends of the connections over which they called.
+    What clients did is in `calls`, `ephemerals`, `homes` (by user), `views` (by id), `assistant` and `responses`; what
+    nobody was shown of it in `unshown`; `ports` are their ends of the connections over which they called.
     `sockets` are the app's connections, `payloads` builds what people's doings send, `oauth` installs.
     """
 
@@ -81,6 +81,7 @@ class FakeSlack:
         self.calls: deque[Logged] = deque(maxlen=100_000)
         self.ports: set[int] = set()
         self.ephemerals: list[Json] = []
+        self.unshown: list[Json] = []
         self.assistant: list[Json] = []
         self.homes: dict[str, Json] = {}
         self.views: dict[str, Json] = {}
