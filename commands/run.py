@@ -16,6 +16,7 @@ import typer
 from doppel.config import DOTENV, Settings, load_settings, secret_variables
 from doppel.console import Console, Result, quiet_libraries
 from doppel.jobs.reports import JobConsole, Reports
+from doppel.logs import log_to
 from doppel.private import keep_files_private, readable_secrets, secure_data_folder
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from doppel.artifacts import VersionedFolder
     from indexing.embed import SentenceEmbedder
     from indexing.retrieve import IndexRetriever
+
+LOG = "doppel.log"
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The data folder (or DOPPEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -124,9 +127,10 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
     console = JobConsole(reports) if reports else Console(as_json)
     load = functools.partial(load_settings, os.environ, DOTENV, data_dir=data_dir)
     wrong_usage: typer.BadParameter | None = None
-    with console.guarded(lambda: load().logs_dir / "doppel.log"):
+    with console.guarded(lambda: load().logs_dir / LOG):
         try:
             run = Run(load(), console)
+            log_to(run.settings.logs_dir / LOG, run.settings.log_level)
             for warning in (secure_data_folder(run.settings.data_dir), readable_secrets(DOTENV, secret_variables())):
                 if warning:
                     console.say(warning)

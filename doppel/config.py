@@ -191,6 +191,9 @@ class Settings(BaseModel):
         description='How often a running server brings the index up to date where something changed, such as "2h"; '
         "empty: never.",
     )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="From which level on what happens is written to logs/doppel.log."
+    )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 
     @field_validator("database_url")

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,8 +17,10 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from doppel.errors import DoppelError
-from doppel.logs import stack_of
+from doppel.logs import log_failure, log_to
 from doppel.plain_text import json_text, line, plain
+
+_log = logging.getLogger("doppel.console")
 
 FAILED = 1
 INTERRUPTED = 130
@@ -138,10 +139,10 @@ def quiet_libraries() -> None:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Of what is logged to the terminal, also of an error's own words."""
+    """Of what is logged to the terminal: a sentence, and nothing of where an error arose or what it says."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record))
+        return plain(record.getMessage())
 
 
 def _lines(say: Callable[[str], None], what: str) -> Update:
@@ -158,11 +159,13 @@ def _lines(say: Callable[[str], None], what: str) -> Update:
 
 
 def _unforeseen(error: Exception, log: Callable[[], Path]) -> str:
+    said = f"Something went wrong that Doppel did not foresee ({type(error).__name__})"
     try:
         path = log()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{plain(stack_of(error))}")
-    except (OSError, DoppelError):
-        return f"Something went wrong that Doppel did not foresee ({type(error).__name__})."
-    return f"Something went wrong that Doppel did not foresee ({type(error).__name__}); the details are in {path}."
+    except DoppelError:
+        return f"{said}."
+    # To the file alone: on the terminal stands the sentence.
+    _log.propagate = False
+    _log.handlers = [log_to(path, "ERROR")]
+    log_failure(_log, "It was not foreseen", error)
+    return f"{said}; the details are in {path}." if path.exists() else f"{said}."

@@ -18,6 +18,7 @@ from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, alone, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
+from doppel.logs import about, log_failure
 from doppel.moments import micros
 from doppel.records import Persona
 from doppel.slack.blocks import context, error_blocks, is_beginning
@@ -116,6 +117,10 @@ class Answering:
             await self._answer(left.event_id, question, owed=True)
 
     async def _answer(self, event_id: str, question: Question, owed: bool = False) -> None:
+        with about(team=self._team, question=event_id):
+            await self._answer_to_its_end(event_id, question, owed)
+
+    async def _answer_to_its_end(self, event_id: str, question: Question, owed: bool) -> None:
         waits = asyncio.create_task(self._tell_that_it_waits(question))
         try:
             # In line at once, so that what one asks stays in its order.
@@ -127,8 +132,7 @@ class Answering:
             await self._calm()
             await self._say(question, in_slack(error))
         except Exception as error:
-            # Without its text, which may quote a message.
-            log.error("A question could not be answered (%s)", type(error).__name__)
+            log_failure(log, "A question could not be answered", error)
             await self._say(question, UNEXPECTED)
         finally:
             waits.cancel()

@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import DoppelError
+from doppel.logs import log_failure
 from doppel.slack.failing import is_refusal, reason
 from doppel.slack.outgoing import plain
 
@@ -65,7 +66,7 @@ def sentence_of(error: Exception) -> str:
     if isinstance(error, SlackApiError):
         return refusal(error)
     # Without its text, which may quote a message.
-    log.error("A draft failed (%s)", type(error).__name__)
+    log_failure(log, "A draft failed", error)
     return UNEXPECTED
 
 

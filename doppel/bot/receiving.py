@@ -19,6 +19,7 @@ from doppel.bot.sentences import in_slack
 from doppel.bot.voting import Voting
 from doppel.errors import DoppelError
 from doppel.limits import TooLongError, require_length
+from doppel.logs import log_failure
 from doppel.moments import now_micros
 from doppel.slack.blocks import Press, error_blocks
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
@@ -122,7 +123,7 @@ class Receiver:
                 if is_new:
                     await self._answering.share(answer_id, press.user)
         except Exception as error:
-            log.error("An answer could not be shared (%s)", type(error).__name__)
+            log_failure(log, "An answer could not be shared", error)
 
     async def consent(self, action: str, value: str, user: str) -> str:
         """Take somebody's answer to a request, or what they decide in their App home."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from doppel.bot.receiving import Receiver
 from doppel.errors import DoppelError
+from doppel.logs import log_failure
 from doppel.sync.feed import EventFeed
 
 LOOK_SECONDS = 3.0
@@ -136,7 +137,7 @@ class Workspaces:
                     del self._parts[found.team]
         except Exception as error:
             # Without its text, which may quote a message. It is tried again at the next look.
-            log.error("A workspace could not be served (%s)", type(error).__name__)
+            log_failure(log, "A workspace could not be served", error)
         finally:
             is_open.set()
 

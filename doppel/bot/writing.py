@@ -20,6 +20,7 @@ from doppel.bot.asked import Question
 from doppel.bot.sentences import in_slack
 from doppel.engine import Found
 from doppel.errors import DoppelError, NotReadableError
+from doppel.logs import log_failure
 from doppel.moments import micros, now_micros
 from doppel.records import Finished, Persona, Reply, ReplyEvent, TextDelta, Turn
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
@@ -103,8 +104,7 @@ class Writer:
         except DoppelError as error:
             await self._fail(message, where, in_slack(error))
         except Exception as error:
-            # Without its text, which may quote a message.
-            log.error("An answer failed (%s)", type(error).__name__)
+            log_failure(log, "An answer failed", error)
             await self._fail(message, where, UNEXPECTED)
 
     async def share(self, answer_id: str, user: str) -> None:
@@ -251,7 +251,7 @@ async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
             return
         except Exception as error:
             if pause is None:
-                log.error("A sentence could not be posted (%s)", type(error).__name__)
+                log_failure(log, "A sentence could not be posted", error)
                 return
         await asyncio.sleep(pause)
 

@@ -12,10 +12,15 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Self
 
 from doppel.console import INTERRUPTED, Console, Result, Update
+from doppel.logs import always_about
 from doppel.processes import die_with_parent
 
 PIPE = "_DOPPEL_JOB_PIPE"
 """Environment variable of a job's process: the pipe's descriptor and the worker's process id, with a colon."""
+
+
+JOB = "_DOPPEL_JOB"
+"""Environment variable of a job's process: the job's id."""
 
 
 class Reports:
@@ -37,6 +42,7 @@ class Reports:
         die_with_parent()
         if os.getppid() != worker:
             sys.exit(INTERRUPTED)
+        always_about(job=os.environ.pop(JOB, ""))
         return cls(descriptor)
 
     def tell(self, **message: Any) -> None:

@@ -26,6 +26,7 @@ from doppel.errors import JobError
 from doppel.jobs.child import GRACE_SECONDS, Child
 from doppel.jobs.database import database_errors, is_worked, worker_lock
 from doppel.jobs.queue import WORKFLOW, Jobs
+from doppel.jobs.reports import JOB
 from doppel.jobs.state import JobFiles, JobState, Recorder
 from doppel.processes import kill_group
 
@@ -109,7 +110,7 @@ class Worker:
         files.log(f"doppel {' '.join(words)}")
         child = Child(
             [*self._command, *words],
-            child_environ(self._settings) | environ,
+            child_environ(self._settings) | environ | {JOB: job_id},
             folder if folder.is_dir() else self._settings.data_dir,
             files.log_path,
         )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
+from doppel.logs import log_failure
 from doppel.slack.blocks import Block
 from doppel.slack.carriers import Carrier, Stream, Updates, Where
 from doppel.slack.failing import FAILURES, end_stream, is_refusal, remove_strays
@@ -179,4 +180,4 @@ async def respond(url: str, text: str, blocks: Sequence[Block] = (), in_place: b
         if answer.status_code != 200:
             log.warning("Slack took no response (status %s)", answer.status_code)
     except Exception as error:
-        log.error("Slack could not be responded to (%s)", type(error).__name__)
+        log_failure(log, "Slack could not be responded to", error)

@@ -11,7 +11,7 @@ from typing import Protocol
 from doppel.access import Place
 from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
-from doppel.logs import stack_of
+from doppel.logs import log_failure
 from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
 from doppel.surfaces.terminal import ASKER
 
@@ -201,5 +201,5 @@ async def _write(
     except DoppelError as error:
         exchange.trouble = str(error)
     except Exception as error:
-        log.error("An answer failed.\n%s", stack_of(error))
+        log_failure(log, "An answer failed", error)
         exchange.trouble = UNEXPECTED

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
 from doppel.limits import QUESTION_CHARS, TooLongError, require_length
-from doppel.logs import stack_of
+from doppel.logs import log_failure
 from doppel.records import Persona
 from doppel.surfaces import markup
 from doppel.surfaces.body_limit import LimitedBody
@@ -408,5 +408,5 @@ def sentence(error: Exception) -> str:
     """What the reader is told about an error; one that nobody foresaw is logged."""
     if isinstance(error, DoppelError):
         return str(error)
-    log.error("The web chat failed.\n%s", stack_of(error))
+    log_failure(log, "The web chat failed", error)
     return UNEXPECTED

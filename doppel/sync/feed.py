@@ -17,6 +17,7 @@ from typing import Protocol
 
 from doppel.archive.events import EventStore
 from doppel.errors import DoppelError
+from doppel.logs import about, log_failure
 from doppel.slack.events import Change, changes_of
 from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
@@ -113,6 +114,10 @@ class EventFeed:
 
     async def _take(self, batch: list[tuple[Change, int]]) -> None:
         """Write a batch, again and again while the archive can't be written; one that can't ever be is a gap."""
+        with about(team=self._store.team):
+            await self._take_in(batch)
+
+    async def _take_in(self, batch: list[tuple[Change, int]]) -> None:
         while True:
             try:
                 unread = await asyncio.to_thread(self._store.take, batch)
@@ -124,8 +129,8 @@ class EventFeed:
                 log.warning("Events wait: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                # Without its text, which may quote a message. What the changes forbid stays so: they aren't written.
-                log.error("%d changes could not be taken in (%s)", len(batch), type(error).__name__)
+                # What the changes forbid stays so: they aren't written.
+                log_failure(log, f"{len(batch)} changes could not be taken in", error)
                 self.begin()
                 return
 
