@@ -8,7 +8,8 @@ from dataclasses import asdict
 import typer
 
 from commands import archive, data, forgetting, jobs, personas, slack, talk, workspaces
-from commands.run import AsJson, DataDir, Run, command, execute
+from commands.run import AsJson, DataDir, command, execute
+from doppel.app_context import AppContext
 from doppel.console import Result
 from doppel.plain_text import lines
 
@@ -25,14 +26,14 @@ def root(ctx: typer.Context, data_dir: DataDir = None, json: AsJson = False) -> 
 
 
 @command(app, "doctor")
-def doctor_(run: Run) -> Result:
+def doctor_(context: AppContext) -> Result:
     """Check packages, processor, memory, disk, models, archive, index and server."""
     from doppel.doctor import examine
     from doppel.server import find_running
     from indexing import FORMAT
 
-    running = asyncio.run(find_running(run.settings))
-    checks = examine(run.settings, run.index(), FORMAT, running.address if running else None)
+    running = asyncio.run(find_running(context.settings))
+    checks = examine(context.settings, context.index(), FORMAT, running.address if running else None)
     text = lines(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
     return Result({"checks": [asdict(check) for check in checks]}, text)
 

@@ -20,12 +20,12 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from benchmarks.frame import MeasurementError
 from benchmarks.process import Companion, leave_terminal
-from commands.run import Run
-from commands.slack import hear_slack
 from doppel.access import ReadPolicy
+from doppel.app_context import AppContext
 from doppel.config import load_settings
 from doppel.console import Console, quiet_libraries
 from doppel.records import Persona, TextDelta, Turn
+from doppel.serving.slack import hear_slack
 from doppel.surfaces.bot import EVENTS_PATH
 from doppel.surfaces.hosting import reserve_port, serve
 from doppel.surfaces.talk import Reader
@@ -88,7 +88,7 @@ async def doppel_bot(
         slack_signing_secret=wiring.signing_secret,
         slack_app_token=wiring.app_token or None,
     )
-    run, engine = Run(settings, _Heard(ready)), script.engine()
+    run, engine = AppContext(settings, _Heard(ready)), script.engine()
     with run.archive() as archive:
         page = build_app(lambda _: Reader(engine, ReadPolicy(public=True)), _keep_nothing)
         async with asyncio.TaskGroup() as tasks:

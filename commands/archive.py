@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from commands.run import Run, command
+from commands.run import command
+from doppel.app_context import AppContext
 from doppel.console import Result
 
 app = typer.Typer()
@@ -18,7 +19,7 @@ app.add_typer(archive_app, name="archive")
 
 @command(archive_app, "copy")
 def archive_copy(
-    run: Run,
+    context: AppContext,
     to: Annotated[
         str, typer.Argument(metavar="TO", help="postgresql://user@host/name, or the path of a new SQLite file.")
     ],
@@ -28,9 +29,9 @@ def archive_copy(
 
     started = time.monotonic()
     with (
-        run.archive() as source,
+        context.archive() as source,
         Archive.open(to if "://" in to else Path(to)) as target,
-        run.console.progress("Copying") as update,
+        context.console.progress("Copying") as update,
     ):
         rows = source.copy_to(target, update)
     data = {"rows": rows, "from": str(source.place), "to": str(target.place), "seconds": time.monotonic() - started}
@@ -40,13 +41,14 @@ def archive_copy(
 
 @command(archive_app, "backup")
 def archive_backup(
-    run: Run, file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; put it on another disk.")]
+    context: AppContext,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; put it on another disk.")],
 ) -> Result:
     """Write the SQLite archive to FILE as of one moment, while Doppel goes on."""
     from doppel.archive.database import place_of
 
     started = time.monotonic()
-    place_of(run.settings.archive_at).back_up(file)
+    place_of(context.settings.archive_at).back_up(file)
     size = file.stat().st_size
     data = {"path": str(file.resolve()), "bytes": size, "seconds": time.monotonic() - started}
     return Result(data, f"Wrote {size / 1e6:.1f} MB to {file}.")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.jobs import as_job
-from commands.run import Detach, Run, command
-from commands.workspaces import label, team_to_sync, tokens_of
+from commands.run import Detach, command
+from doppel.app_context import AppContext
 from doppel.console import Result, duration
 from doppel.errors import BadInputError
 from doppel.plain_text import line, plain
+from doppel.services.jobs import as_job, label
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
@@ -29,12 +29,13 @@ app = typer.Typer()
 
 @command(app, "import")
 def import_(
-    run: Run, path: Annotated[Path, typer.Argument(metavar="PATH", help="A Slack export: a ZIP or a folder.")]
+    context: AppContext,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A Slack export: a ZIP or a folder.")],
 ) -> Result:
     """Read a Slack export into the archive."""
     from doppel.slack.export import open_export
 
-    with open_export(path) as export, run.archive() as archive, run.console.progress("Importing") as update:
+    with open_export(path) as export, context.archive() as archive, context.console.progress("Importing") as update:
         report = archive.import_export(export, update)
     rate = (report.added + report.updated + report.unchanged) / max(report.seconds, 1e-9)
     text = (
@@ -48,7 +49,7 @@ def import_(
 
 @command(app, "reindex")
 def reindex_(
-    run: Run,
+    context: AppContext,
     full: Annotated[bool, typer.Option("--full", help="Embed everything again.")] = False,
     detach: Detach = False,
     revision: Annotated[
@@ -57,29 +58,30 @@ def reindex_(
     team: Annotated[str, typer.Option("--team", hidden=True, help="The workspace that asks for it.")] = "",
 ) -> Result:
     """Bring the search index up to date with the archive."""
-    if run.is_job:
-        return _reindex(run, full)
-    _require_messages(run)
-    return as_job(run, "reindex", ["--full"] if full else [], detach)
+    if context.is_job:
+        return _reindex(context, full)
+    _require_messages(context)
+    return as_job(context, "reindex", ["--full"] if full else [], detach)
 
 
-def _require_messages(run: Run) -> None:
+def _require_messages(context: AppContext) -> None:
     """Raise BadInputError where nothing was ever read: an index of nothing would find nothing."""
-    if run.index().current_name() is None:
-        with run.archive() as archive:
+    if context.index().current_name() is None:
+        with context.archive() as archive:
             if not archive.counts().messages:
+                folder = context.settings.data_dir
                 raise BadInputError(
-                    f"The archive in {run.settings.data_dir} is empty; run `doppel import PATH` or `doppel sync` first."
+                    f"The archive in {folder} is empty; run `doppel import PATH` or `doppel sync` first."
                 )
 
 
-def _reindex(run: Run, full: bool) -> Result:
+def _reindex(context: AppContext, full: bool) -> Result:
     from indexing.reindex import reindex
 
-    embedder = run.embedder()
-    keep = run.settings.keep_versions
-    with run.archive() as archive, run.console.progress("Indexing") as update:
-        report = reindex(archive, run.index(), embedder, full=full, keep=keep, progress=update)
+    embedder = context.embedder()
+    keep = context.settings.keep_versions
+    with context.archive() as archive, context.console.progress("Indexing") as update:
+        report = reindex(archive, context.index(), embedder, full=full, keep=keep, progress=update)
     text = (
         f"{report.conversations} conversations in {report.chunks} chunks: {report.embedded} embedded, "
         f"{report.reused} reused, {report.removed} removed, in {report.seconds:.1f} s. Version {report.version}."
@@ -89,7 +91,7 @@ def _reindex(run: Run, full: bool) -> Result:
 
 @command(app, "search")
 def search_(
-    run: Run,
+    context: AppContext,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many chunks.")] = 5,
 ) -> Result:
@@ -97,8 +99,8 @@ def search_(
     from indexing.search import search_rows
 
     started = time.monotonic()
-    with run.archive() as archive:
-        found = search_rows(run.retriever(archive), archive.snapshot(), query, k)
+    with context.archive() as archive:
+        found = search_rows(context.retriever(archive), archive.snapshot(), query, k)
     text = "\n\n".join(map(_shown, found))
     return Result({"results": found, "seconds": time.monotonic() - started}, text or "Nothing found.")
 
@@ -111,7 +113,7 @@ def _shown(row: dict[str, Any]) -> str:
 
 @command(app, "sync")
 def sync_(
-    run: Run,
+    context: AppContext,
     channel: Annotated[list[str] | None, typer.Option("--channel", help="Only this channel; may be repeated.")] = None,
     since: Annotated[
         datetime | None,
@@ -122,41 +124,44 @@ def sync_(
     detach: Detach = False,
 ) -> Result:
     """Read Slack itself into the archive: everything at first, then what is new."""
-    team = team or team_to_sync(run)
-    if run.is_job:
-        return _sync(run, tuple(channel or ()), since, join, team)
+    from doppel.services.workspaces import team_to_sync
+
+    team = team or team_to_sync(context)
+    if context.is_job:
+        return _sync(context, tuple(channel or ()), since, join, team)
     words = [word for name in channel or () for word in ("--channel", name)]
     words += ["--since", f"{since:%Y-%m-%d}"] if since else []
-    with run.archive() as archive:
-        _slack(run, archive, team)  # Refuses at once where there is no token.
-    return as_job(run, "sync", words + ["--join"] * join + label(team), detach)
+    with context.archive() as archive:
+        _slack(context, archive, team)  # Refuses at once where there is no token.
+    return as_job(context, "sync", words + ["--join"] * join + label(team), detach)
 
 
-def _slack(run: Run, archive: Archive, team: str) -> tuple[SlackApi, StoppableClock]:
+def _slack(context: AppContext, archive: Archive, team: str) -> tuple[SlackApi, StoppableClock]:
     """Slack's API for a workspace, and its clock; raises SlackTokenError where there is no token."""
+    from doppel.services.workspaces import tokens_of
     from doppel.slack.api import SlackApi
     from doppel.slack.budget import StoppableClock
 
     clock = StoppableClock()
-    own = run.settings.slack_bot_token.get_secret_value
-    token = partial(tokens_of(run, archive).token, team) if team else own
-    return SlackApi(token, run.settings.slack_api_url, clock, run.console.say), clock
+    own = context.settings.slack_bot_token.get_secret_value
+    token = partial(tokens_of(context, archive).token, team) if team else own
+    return SlackApi(token, context.settings.slack_api_url, clock, context.console.say), clock
 
 
-def _sync(run: Run, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:
+def _sync(context: AppContext, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:
     from doppel.sync.sync import Options, Sync, SyncProgress
 
     floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
-    options = Options(channels, floor, join, run.settings.sync_horizon_days)
-    with run.archive() as archive, run.console.progress("Syncing") as update:
-        api, clock = _slack(run, archive, team)
+    options = Options(channels, floor, join, context.settings.sync_horizon_days)
+    with context.archive() as archive, context.console.progress("Syncing") as update:
+        api, clock = _slack(context, archive, team)
 
         def tell(now: SyncProgress) -> None:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
             done = f"{now.channels_done} of {now.channels} channels, {now.messages_per_second:.0f} messages a second"
             update(now.calls_done, now.calls, note=done + left)
 
-        report = Sync(api, archive.syncing(), options, clock, run.console.say, tell).run()
+        report = Sync(api, archive.syncing(), options, clock, context.console.say, tell).run()
     text = (
         f"{report.channels} channels, {report.messages} messages read: {report.added} added, {report.updated} updated, "
         f"{report.deleted} deleted, with {report.pages} pages in {duration(report.seconds)} "

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.forgetting import unload
-from commands.jobs import as_job, training_of
-from commands.run import Detach, Run, UserName, command
+from commands.run import Detach, UserName, command
+from doppel.app_context import AppContext
 from doppel.console import Result
 from doppel.plain_text import line, lines
+from doppel.services.jobs import as_job, training_of
 
 if TYPE_CHECKING:
     from doppel.access import ConsentRecord
@@ -32,11 +32,11 @@ By = Annotated[str, typer.Option("--by", help="Who enters this; your login if le
 
 
 @command(consent_app, "grant")
-def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
+def consent_grant(context: AppContext, user: UserName, by: By = "") -> Result:
     """Record that USER agreed to a doppelganger."""
-    from doppel import consent
+    from doppel.services import consent
 
-    with run.archive() as archive:
+    with context.archive() as archive:
         person = archive.find_user(user)
         record = consent.grant(archive, person, by or getpass.getuser())
     return Result(
@@ -45,24 +45,25 @@ def consent_grant(run: Run, user: UserName, by: By = "") -> Result:
 
 
 @command(consent_app, "revoke")
-def consent_revoke(run: Run, user: UserName, by: By = "") -> Result:
+def consent_revoke(context: AppContext, user: UserName, by: By = "") -> Result:
     """Record that USER withdrew, stop the persona and delete the adapter."""
-    from doppel import consent
+    from doppel.services import consent
+    from doppel.services.forgetting import unload
 
-    with run.archive() as archive:
+    with context.archive() as archive:
         person = archive.find_user(user)
-        record, gone = consent.revoke(archive, run.adapters(), person, by or getpass.getuser())
-    asyncio.run(unload(run, person, gone))
+        record, gone = consent.revoke(archive, context.adapters(), person, by or getpass.getuser())
+    asyncio.run(unload(context, person, gone))
     text = line(f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted.")
     return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
 
 
 @command(consent_app, "list")
 def consent_list(
-    run: Run, user: Annotated[str | None, typer.Argument(metavar="[USER]", help="One person only.")] = None
+    context: AppContext, user: Annotated[str | None, typer.Argument(metavar="[USER]", help="One person only.")] = None
 ) -> Result:
     """Show who said what, when, and who entered it."""
-    with run.archive() as archive:
+    with context.archive() as archive:
         people = {(u.team, u.id): u for u in archive.users()}
         records = archive.consent_records(archive.find_user(user) if user else None)
     rows = [_consent_row(record, people.get((record.team, record.user_id)) or _unknown(record)) for record in records]
@@ -95,7 +96,7 @@ def _finite(value: float | None) -> float | None:
 
 @command(app, "train")
 def train_(
-    run: Run,
+    context: AppContext,
     user: Annotated[str, typer.Option("--user", help="Slack id, handle, display name or real name.")],
     minutes: Annotated[
         float | None,
@@ -108,28 +109,28 @@ def train_(
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
     from doppel.access import require_consent
-    from doppel.consent import sweep
+    from doppel.services.consent import sweep
 
     if minutes is not None:
-        run = replace(run, settings=run.settings.model_copy(update={"train_minutes": minutes}))
-    with run.archive() as archive:
-        sweep(archive, run.adapters())
-        if run.is_job:
-            return _train(run, archive, archive.get_user(team or "", user))
+        context = replace(context, settings=context.settings.model_copy(update={"train_minutes": minutes}))
+    with context.archive() as archive:
+        sweep(archive, context.adapters())
+        if context.is_job:
+            return _train(context, archive, archive.get_user(team or "", user))
         person = archive.find_user(user, team)
         require_consent(person, archive.consent_records(person))
-    result = as_job(run, "train", training_of(person), detach)
+    result = as_job(context, "train", training_of(person), detach)
     return result if detach else Result({"persona": person.name} | result.data, f"{line(person.name)}: {result.text}")
 
 
-def _train(run: Run, archive: Archive, person: User) -> Result:
+def _train(context: AppContext, archive: Archive, person: User) -> Result:
     from doppel.base_model import base_model_path
 
-    base = base_model_path(run.settings, run.console.say)
+    base = base_model_path(context.settings, context.console.say)
     from training.pace import said
     from training.train import train
 
-    with run.console.progress(f"Training {person.id}") as update:
+    with context.console.progress(f"Training {person.id}") as update:
 
         def tell(step: int, steps: int, loss: float | None, seconds: float | None) -> None:
             left = said(seconds)
@@ -138,10 +139,10 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
         report = train(
             person,
             archive,
-            run.adapters(),
-            run.settings,
+            context.adapters(),
+            context.settings,
             base,
-            run.console.say,
+            context.console.say,
             tell,
         )
     text = (
@@ -154,13 +155,13 @@ def _train(run: Run, archive: Archive, person: User) -> Result:
 
 
 @command(app, "personas")
-def personas_(run: Run) -> Result:
+def personas_(context: AppContext) -> Result:
     """Show who can be asked, and which adapter version answers."""
     from doppel.access import has_consent
 
-    with run.archive() as archive:
+    with context.archive() as archive:
         agreed = [user for user in archive.users() if has_consent(archive.consent_records(user))]
-    trained = {(row["team"], row["user_id"]): row for row in run.adapters().overview(agreed) if row["serving"]}
+    trained = {(row["team"], row["user_id"]): row for row in context.adapters().overview(agreed) if row["serving"]}
     rows = [
         {"persona": user.name, "user_id": user.id, "handle": user.handle, "version": None, "damaged": None}
         | trained.get((user.team, user.id), {})
@@ -173,10 +174,10 @@ def personas_(run: Run) -> Result:
 
 
 @command(adapters_app, "list")
-def adapters_list(run: Run) -> Result:
+def adapters_list(context: AppContext) -> Result:
     """Show every version that is there."""
-    with run.archive() as archive:
-        rows = run.adapters().overview(archive.users())
+    with context.archive() as archive:
+        rows = context.adapters().overview(archive.users())
     text = lines(
         f"{'*' if row['serving'] else ' '} {row['persona']}  {row['version']}  {_figures(row)}" for row in rows
     )
@@ -189,23 +190,23 @@ def _figures(row: dict[str, Any]) -> str:
 
 @command(adapters_app, "rollback")
 def adapters_rollback(
-    run: Run,
+    context: AppContext,
     user: UserName,
     to: Annotated[
         str | None, typer.Option("--to", help="A version; the one before the serving one if left out.")
     ] = None,
 ) -> Result:
     """Let an earlier version serve; a running server takes it up at once."""
-    with run.archive() as archive:
+    with context.archive() as archive:
         person = archive.find_user(user)
-    before, now = run.adapters().roll_back(person, to)
+    before, now = context.adapters().roll_back(person, to)
     data = {"persona": person.name, "user_id": person.id, "from": before, "version": now}
     return Result(data, line(f"{person.name}: {now} serves, {before} did."))
 
 
 @command(adapters_app, "export")
 def adapters_export(
-    run: Run,
+    context: AppContext,
     user: UserName,
     target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     merged: Annotated[bool, typer.Option("--merged", help="A full model instead of an adapter.")] = False,
@@ -214,11 +215,11 @@ def adapters_export(
     from doppel.base_model import base_model_path
     from training.export import export_adapter, export_merged
 
-    with run.archive() as archive:
+    with context.archive() as archive:
         person = archive.find_user(user)
-    version = run.adapters().require(person)
+    version = context.adapters().require(person)
     if merged:
-        export_merged(version, base_model_path(run.settings, run.console.say), target)
+        export_merged(version, base_model_path(context.settings, context.console.say), target)
     else:
         export_adapter(version, target)
     data = {"persona": person.name, "version": version.name, "merged": merged, "path": str(target.resolve())}

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commands.page import queue_of, web_page
-from commands.run import Run
-from commands.slack import hear_slack
+from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.console import Console
 from doppel.engine import Engine
 from doppel.jobs.queue import Job, Jobs
 from doppel.keys import new_key
+from doppel.serving.slack import hear_slack
+from doppel.serving.web import queue_of, web_page
 from doppel.surfaces.bot import EVENTS_PATH
 from doppel.surfaces.hosting import reserve_port, serve
 from tests.end_to_end import environment
@@ -34,7 +34,7 @@ class Listening:
 
     slack: FakeSlack
     archive: Archive
-    run: Run
+    run: AppContext
     url: str
     http: HttpApp | None = None
     said: list[str] = field(default_factory=list)
@@ -147,7 +147,7 @@ async def serving(
         url = f"http://127.0.0.1:{port.getsockname()[1]}"
         given = environment(data_dir) | {"SLACK_API_URL": slack.api_url} | secret[way] | environ
         settings = load_settings({name: value.format(url=url) for name, value in given.items()})
-        run = Run(settings, Quiet(said))
+        run = AppContext(settings, Quiet(said))
         queue = queue_of(settings)
         page = web_page(run, archive, answers, queue=queue)
         ready = asyncio.Event()

@@ -34,8 +34,8 @@ ADA = Persona("T0FAKE0001", "U1", "Ada", "ada")
 WORDS = " ".join(f"word{number}" for number in range(60))
 SERVED = """
 import asyncio, json, os, pathlib, sys
-from commands.run import Run
-from commands.slack import hear_slack
+from doppel.app_context import AppContext
+from doppel.serving.slack import hear_slack
 from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.console import Console
@@ -48,7 +48,7 @@ async def main(words, team):
     settings = load_settings(os.environ)
     engine = FakeEngine([Persona(team, "U1", "Ada", "ada")], lambda p, t: answer(p, words, pause=0.02))
     with Archive.open(settings.archive_at) as archive:
-        await hear_slack(Run(settings, Told(as_json=False)), archive, FastAPI(), engine)
+        await hear_slack(AppContext(settings, Told(as_json=False)), archive, FastAPI(), engine)
 asyncio.run(main(*sys.argv[1:]))
 """
 

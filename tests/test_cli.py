@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.run import Run
 from doppel.access import ConsentAction
+from doppel.app_context import AppContext
 from doppel.config import load_settings
 from doppel.console import Console
 from tests.end_to_end import ROOT, SAMPLE, doppel, environment, free_port
@@ -141,7 +141,7 @@ def test_an_adapter_that_vllm_could_not_load_is_refused_before_training(data: Pa
 
 def test_a_damaged_adapter_hides_no_other(tmp_path: Path) -> None:
     assert doppel(tmp_path, "import", str(SAMPLE)).status == 0
-    run, names = Run(load_settings(environment(tmp_path)), Console(as_json=False)), []
+    run, names = AppContext(load_settings(environment(tmp_path)), Console(as_json=False)), []
     with run.archive() as archive:
         people = [archive.find_user(handle) for handle in ("ines", "henrik")]
         for person in people:

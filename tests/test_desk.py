@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from commands.desk import JobDesk
-from commands.run import Run
+from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.archive.bot import BotStore
 from doppel.bot.desk import Notices
 from doppel.config import load_settings
 from doppel.console import Console
+from doppel.services.job_client import JobClient
 from doppel.surfaces.bot import bot_client
 from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 
 
-class CountingDesk(JobDesk):
+class CountingDesk(JobClient):
     """Remembers how often it was asked what has ended."""
 
     looks = 0
@@ -47,7 +47,9 @@ def store(tmp_path: Path) -> Iterator[BotStore]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> CountingDesk:
-    return CountingDesk(Run(load_settings(environment(tmp_path)), Console(as_json=False)), "T0FAKE0001", is_own=True)
+    return CountingDesk(
+        AppContext(load_settings(environment(tmp_path)), Console(as_json=False)), "T0FAKE0001", is_own=True
+    )
 
 
 async def look(notices: Notices, seconds: float) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from doppel import consent
 from doppel.access import ConsentAction, has_consent
 from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.errors import ConsentError
 from doppel.records import Message
+from doppel.services import consent
 from doppel.slack.events import Change, Deleted, PersonChanged, Said
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace

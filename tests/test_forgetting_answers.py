@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from doppel import consent, engine
+from doppel import engine
 from doppel.access import OPERATOR
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
@@ -18,6 +18,7 @@ from doppel.engine import Engine
 from doppel.errors import ConsentError
 from doppel.inference import InferenceClient, Piece
 from doppel.records import Finished, Persona, TextDelta, Turn
+from doppel.services import consent
 from tests.fakes.tokenizer import WordTokenizer
 from tests.forgetting import forget, take_in, team, user
 

@@ -9,12 +9,12 @@ from typing import cast
 import pytest
 from filelock import FileLock
 
-from doppel import consent
 from doppel.access import OPERATOR
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ConsentError
+from doppel.services import consent, forgetting
 from indexing.reindex import CACHE_FILE, is_clean, reindex
 from indexing.retrieve import IndexRetriever
 from indexing.search import search_rows
@@ -36,7 +36,7 @@ def test_adapters_and_work_towards_them_go_and_a_new_yes_starts_anew(
     person = user(archive)
     consent.grant(archive, person, "ada")
     versions = [publish(adapters, person), publish(adapters, person)]
-    receipt = consent.forget(archive, adapters, person, messages=True, by="ada")
+    receipt = forgetting.forget_stored(archive, adapters, person, messages=True, by="ada")
     assert (receipt.name, receipt.adapters, receipt.pending) == ("Ada", tuple(sorted(versions)), ())
     assert receipt.archive.record.by == "ada"
     assert holding(tmp_path / "data") == []
@@ -48,13 +48,13 @@ def test_adapters_and_work_towards_them_go_and_a_new_yes_starts_anew(
 def test_a_training_that_holds_the_adapters_is_waited_for_or_told_of_and_swept_later(
     archive: Archive, adapters: AdapterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(forgetting, "PATIENCE_SECONDS", 0.5)
     take_in(archive, team())
     person = user(archive)
     publish(adapters, person)
     with FileLock(adapters.folder(person).root / "lock"):
-        receipt = consent._retire(adapters, person, seconds=0.5)
-        told = consent.forget(archive, adapters, person, messages=False, by="ada")
+        receipt = consent.retire(adapters, person, seconds=0.5)
+        told = forgetting.forget_stored(archive, adapters, person, messages=False, by="ada")
     assert (receipt, told.adapters) == (False, ())
     consent.sweep(archive, adapters)
     assert holding(adapters.root) == []
@@ -155,7 +155,7 @@ def test_no_byte_of_it_is_left_in_the_data_folder(
         reindex(archive, index, FakeEmbedder())
         publish(adapters, user(archive))
         assert len({path.parent.name for path in holding(tmp_path)}) >= 3
-        consent.forget(archive, adapters, user(archive), messages=True, by="ada")
+        forgetting.forget_stored(archive, adapters, user(archive), messages=True, by="ada")
         reindex(archive, index, FakeEmbedder())
         assert holding(tmp_path) == []
     assert holding(tmp_path) == []

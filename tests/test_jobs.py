@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from commands.jobs import scheduled
-from commands.run import Run
+from doppel.app_context import AppContext
 from doppel.config import Settings, load_settings
 from doppel.console import Console
 from doppel.errors import ArtifactError, JobError
@@ -28,6 +27,7 @@ from doppel.jobs.serving import working
 from doppel.jobs.state import JobFiles, JobState
 from doppel.jobs.worker import Worker, start_worker, work_detached
 from doppel.processes import started_at
+from doppel.services.jobs import scheduled
 from tests.end_to_end import doppel, environment
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.job import COMMAND, ROOT, counting, request
@@ -484,8 +484,8 @@ def test_a_detached_reindex_is_told_of_and_an_unchanged_archive_is_not_read_agai
         assert (job.kind, job.arguments) == ("reindex", [])
 
 
-def scheduled_run(settings: Settings) -> Run:
-    return Run(settings.model_copy(update={"reindex_every": "5s"}), Console(as_json=False))
+def scheduled_run(settings: Settings) -> AppContext:
+    return AppContext(settings.model_copy(update={"reindex_every": "5s"}), Console(as_json=False))
 
 
 def test_every_failure_of_the_jobs_commands_is_one_sentence(settings: Settings) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from commands.page import readers_of
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
@@ -25,6 +24,7 @@ from doppel.bot.writing import Writer
 from doppel.config import load_settings
 from doppel.engine import Engine
 from doppel.inference import Piece
+from doppel.serving.web import readers_of
 from doppel.slack.draft_blocks import SEND
 from doppel.surfaces.bot import bot_client
 from doppel.surfaces.talk import Talk

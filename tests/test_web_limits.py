@@ -13,13 +13,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from commands.page import web_page
-from commands.run import Run
+from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.console import Console
 from doppel.fair_queue import FairQueue
 from doppel.records import Persona
+from doppel.serving.web import web_page
 from doppel.surfaces.body_limit import BODY_BYTES, LimitedBody
 from doppel.surfaces.hosting import reserve_port, serve
 from doppel.surfaces.talk import Reader
@@ -164,7 +164,7 @@ async def test_a_thumb_on_another_page_or_before_the_end_counts_for_nothing(site
 
 async def test_one_vote_of_a_reader_and_answer_is_kept(tmp_path: Path) -> None:
     engine = FakeEngine([Persona("T1", "U1", "Erik Sommer", "erik")])
-    run = Run(load_settings(environment(tmp_path)), Console(as_json=False))
+    run = AppContext(load_settings(environment(tmp_path)), Console(as_json=False))
     with run.archive() as archive:
         async with (
             served(web_page(run, archive, engine)) as url,

@@ -12,7 +12,6 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from commands import workspaces
 from doppel.access import ConsentAction, Readership
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive, tables
@@ -22,6 +21,7 @@ from doppel.errors import UnknownUserError
 from doppel.jobs.queue import Jobs
 from doppel.keys import new_key
 from doppel.records import Persona
+from doppel.services import workspaces
 from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE
 from indexing.reindex import reindex

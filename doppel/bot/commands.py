@@ -21,10 +21,10 @@ from doppel.bot.desk import Desk, Notices
 from doppel.bot.drafting import Drafting
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
-from doppel.consent import told
 from doppel.errors import DoppelError
 from doppel.limits import require_length
 from doppel.moments import now_micros
+from doppel.services.forgetting import told
 from doppel.slack.failing import reason
 from doppel.slack.members import user_of
 from doppel.slack.outgoing import plain

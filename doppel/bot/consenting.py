@@ -16,10 +16,10 @@ from doppel.access import ConsentAction, has_consent, is_paused
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
-from doppel.consent import Receipt
 from doppel.errors import ConsentError
 from doppel.moments import now_micros
 from doppel.records import ChannelKind, User
+from doppel.services.forgetting import Receipt
 from doppel.slack.blocks import Block
 from doppel.slack.consent_blocks import (
     Consent,

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from commands.run import Run
-from commands.workspaces import oauth_of, tokens_of
+from doppel.app_context import AppContext
 from doppel.errors import ConfigError
+from doppel.services.workspaces import oauth_of, tokens_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,7 +30,7 @@ def queue_of(settings: Settings) -> FairQueue:
 
 
 def web_page(
-    run: Run,
+    context: AppContext,
     archive: Archive,
     engine: Engines,
     status: Callable[[], str] | None = None,
@@ -41,7 +41,7 @@ def web_page(
     The places of `queue` may be shared with Slack.
     """
     # Gradio's default is a folder that all users of the machine share.
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(run.settings.run_dir / "gradio"))
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(context.settings.run_dir / "gradio"))
     from doppel.surfaces.doors import HereOnly, SignedInOnly
     from doppel.surfaces.web import build_app
 
@@ -65,9 +65,9 @@ def web_page(
         )
         return kept.id
 
-    doors, settings = _doors(run, archive), run.settings
+    doors, settings = _doors(context, archive), context.settings
     page = build_app(
-        readers_of(run, archive, engine),
+        readers_of(context, archive, engine),
         keep,
         status,
         settings.web_examples,
@@ -84,12 +84,12 @@ def web_page(
     return page
 
 
-def require_signing_in(run: Run, host: str) -> None:
+def require_signing_in(context: AppContext, host: str) -> None:
     """Raise ConfigError where others than this machine would read without signing in, or could not sign in."""
     from doppel.keys import Keys
     from doppel.surfaces.doors import is_loopback
 
-    settings = run.settings
+    settings = context.settings
     if oauth_of(settings):
         Keys(settings.token_keys.get_secret_value())
     elif not is_loopback(host) and not settings.web_open_to_anyone:
@@ -99,26 +99,26 @@ def require_signing_in(run: Run, host: str) -> None:
         )
 
 
-def _doors(run: Run, archive: Archive) -> Doors | None:
+def _doors(context: AppContext, archive: Archive) -> Doors | None:
     """The pages to install the app and to sign in; None where nobody does."""
     from doppel.keys import Keys
     from doppel.slack.oauth import OAuthClient, States
     from doppel.surfaces.doors import Doors
 
-    oauth, settings = oauth_of(run.settings), run.settings
+    oauth, settings = oauth_of(context.settings), context.settings
     if oauth is None:
         return None
     states = States(Keys(settings.token_keys.get_secret_value()))
     client = OAuthClient(settings.slack_api_url, oauth.client_id, oauth.client_secret)
-    return Doors(archive, tokens_of(run, archive), states, client, oauth.public_url)
+    return Doors(archive, tokens_of(context, archive), states, client, oauth.public_url)
 
 
-def readers_of(run: Run, archive: Archive, engine: Engines) -> Readers:
+def readers_of(context: AppContext, archive: Archive, engine: Engines) -> Readers:
     """Everybody reads what the settings say; who signed in, what they may read in Slack."""
     from doppel.access import ReadPolicy
     from doppel.surfaces.talk import Reader
 
-    everybody = Reader(engine, ReadPolicy.parse(run.settings.web_channels))
+    everybody = Reader(engine, ReadPolicy.parse(context.settings.web_channels))
 
     def reader(visitor: str | None) -> Reader:
         if visitor is None:

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from commands import forgetting
-from commands.jobs import line_of, request_of, training_of
-from commands.run import Run
-from commands.workspaces import label
+from doppel.app_context import AppContext
 from doppel.errors import JobError
+from doppel.services import forgetting
+from doppel.services.jobs import label, line_of, request_of, training_of
 
 if TYPE_CHECKING:
     from doppel.jobs.queue import Job, Jobs
     from doppel.records import User
 
 
-class JobDesk:
+class JobClient:
     """The jobs of one workspace: no other's are seen. That of the token in the settings `is_own`, and has also those
     that the operator asks for.
     """
 
-    def __init__(self, run: Run, team: str, is_own: bool) -> None:
-        self._run, self._team, self._is_own = run, team, is_own
+    def __init__(self, context: AppContext, team: str, is_own: bool) -> None:
+        self._context, self._team, self._is_own = context, team, is_own
 
     def ask(self, kind: str) -> tuple[str, bool]:
         """Queue a sync or a reindex, or find an equal one; returns its id, and whether it is a new one."""
@@ -34,7 +33,7 @@ class JobDesk:
 
     def clean(self, revision: int) -> str | None:
         """Queue the reindex that takes out what was forgotten; returns its id, None where there is no index."""
-        return forgetting.ask_reindex(self._run, revision)
+        return forgetting.ask_reindex(self._context, revision)
 
     def ended(self, job_ids: Collection[str]) -> dict[str, str]:
         """What those of the jobs came to that are neither queued nor run."""
@@ -60,7 +59,7 @@ class JobDesk:
 
     def _ask(self, kind: str, words: list[str]) -> tuple[str, bool]:
         with self._jobs() as jobs:
-            job, is_new = jobs.ask(request_of(self._run.settings, kind, words))
+            job, is_new = jobs.ask(request_of(self._context.settings, kind, words))
         return job.id, is_new
 
     def _is_ours(self, job: Job) -> bool:
@@ -72,7 +71,7 @@ class JobDesk:
     def _jobs(self) -> Jobs:
         from doppel.jobs.queue import Jobs
 
-        return Jobs(self._run.settings)
+        return Jobs(self._context.settings)
 
 
 def _outcome(jobs: Jobs, job: Job) -> str:

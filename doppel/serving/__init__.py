@@ -1,0 +1,1 @@
+"""What `doppel serve` runs, put together: the web chat and the bot in Slack."""
