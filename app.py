@@ -29,7 +29,7 @@ def root(ctx: typer.Context, data_dir: DataDir = None, json: AsJson = False) -> 
 def doctor_(context: AppContext) -> Result:
     """Check packages, processor, memory, disk, models, archive, index and server."""
     from doppel.doctor import examine
-    from doppel.server import find_running
+    from doppel.inference.vllm_process import find_running
     from indexing import FORMAT
 
     running = asyncio.run(find_running(context.settings))

@@ -14,8 +14,8 @@ from benchmarks.workspace import settings_for
 from doppel.archive.archive import Archive
 from doppel.config import Settings
 from doppel.errors import BadInputError, DoppelError
-from doppel.inference import Adapter, InferenceClient, Sampling
-from doppel.server import ManagedServer
+from doppel.inference.client import Adapter, InferenceClient, Sampling
+from doppel.inference.vllm_process import ManagedServer
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Material:
 
 def gather_material(work: Path, prompts: int, prompt_tokens: int, answer_tokens: int) -> Material:
     """Unpack the base model, write a random adapter for it, and cut prompts from what was said."""
-    from doppel.base_model import ChatTokenizer, base_model_path
+    from doppel.models.base_model import ChatTokenizer, base_model_path
 
     settings = settings_for(work)
     base = base_model_path(settings)

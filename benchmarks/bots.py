@@ -22,13 +22,13 @@ from benchmarks.frame import MeasurementError
 from benchmarks.process import Companion, leave_terminal
 from doppel.access import ReadPolicy
 from doppel.app_context import AppContext
+from doppel.bot.bolt_app import EVENTS_PATH
 from doppel.config import load_settings
 from doppel.console import Console, quiet_libraries
 from doppel.records import Persona, TextDelta, Turn
 from doppel.serving.slack import hear_slack
-from doppel.surfaces.bot import EVENTS_PATH
-from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.talk import Reader
+from doppel.web.chat_session import Reader
+from doppel.web.http_server import reserve_port, serve
 from tests.fakes.engine import FakeEngine, answer
 
 START_SECONDS = 120.0
@@ -79,7 +79,7 @@ async def doppel_bot(
 ) -> None:
     """What `doppel serve` runs, without the model server: the web chat's page and the bot behind it."""
     # Gradio takes seconds to import, and the peer has no use for it.
-    from doppel.surfaces.web import build_app
+    from doppel.web.page import build_app
 
     settings = load_settings(
         data_dir=data_dir,

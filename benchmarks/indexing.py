@@ -15,7 +15,7 @@ from benchmarks.workspace import import_into, public_name, settings_for
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import Settings
-from doppel.conversation import conversations
+from doppel.engine.conversation import conversations
 from indexing.chunk import chunk
 from indexing.embed import SentenceEmbedder
 from indexing.reindex import ReindexReport, reindex

@@ -26,14 +26,14 @@ from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.syncing import Cursor
 from doppel.artifacts import VersionedFolder
 from doppel.bot.answering import Answering
-from doppel.bot.asked import Question
+from doppel.bot.question_parser import Question
 from doppel.config import load_settings
-from doppel.engine import Engine
 from doppel.fair_queue import FairQueue
-from doppel.inference import Piece
-from doppel.moments import now_micros
+from doppel.inference.client import Piece
 from doppel.records import Channel, ChannelKind, User
+from doppel.services.ask import Engine
 from doppel.slack.events import Change, Membership, PersonChanged, Said
+from doppel.timestamps import now_micros
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
 from tests.fakes.embedding import FakeEmbedder

@@ -10,10 +10,10 @@ from statistics import quantiles
 
 from benchmarks.bots import Bot, Script, doppel_bot, plain_bolt_bot
 from benchmarks.command import main
+from benchmarks.fixture import ACK_SECONDS, Scene, Stage, Way
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.process import in_fresh_process
 from benchmarks.soak import soak
-from benchmarks.stage import ACK_SECONDS, Scene, Stage, Way
 from benchmarks.workspace import as_zip, import_into
 from doppel.archive.archive import Archive
 from doppel.config import Settings

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from benchmarks.bots import doppel_bot
 from benchmarks.command import RESULTS, say
+from benchmarks.fixture import ACK_SECONDS, Scene, Stage
 from benchmarks.frame import Benchmark, Contender, Samples
 from benchmarks.mentions import Thread
 from benchmarks.process import in_fresh_process
-from benchmarks.stage import ACK_SECONDS, Scene, Stage
 from tests.fakes.slack import Faults
 
 EVENTS, MINUTES = 10_000, 30.0

@@ -70,7 +70,7 @@ class Segment:
 
 def gather_material(work: Path, user: str | None) -> Material:
     """Unpack the base model, and write one person's training examples to a file."""
-    from doppel.base_model import ChatTokenizer, base_model_path
+    from doppel.models.base_model import ChatTokenizer, base_model_path
     from training.train import gather
 
     settings = settings_for(work)
@@ -113,7 +113,7 @@ def _trainer(settings: Settings, material: Material, whose: Whose, folder: Path)
     from transformers import PrinterCallback, ProgressCallback
     from trl import SFTTrainer
 
-    from doppel.base_model import ChatTokenizer
+    from doppel.models.base_model import ChatTokenizer
     from training.examples import EncodedExample
     from training.finetune import ByLength, _CompletionTrainer, _dataset, choose_device, load_base, lora_config
 

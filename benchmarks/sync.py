@@ -19,9 +19,9 @@ from benchmarks.slack_process import MINUTE, QUOTA, SlackProcess
 from benchmarks.workspace import as_zip, settings_for
 from doppel.archive.archive import Archive
 from doppel.errors import BadInputError
+from doppel.ingest.sync import HISTORY, MEMBERS, REPLIES, Options, Sync, SyncReport
 from doppel.slack.api import SlackApi
 from doppel.slack.budget import StoppableClock
-from doppel.sync.sync import HISTORY, MEMBERS, REPLIES, Options, Sync, SyncReport
 
 LIMIT_SECONDS = 3600.0
 OF_A_CHANNEL = (HISTORY, REPLIES, MEMBERS)

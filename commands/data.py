@@ -149,7 +149,7 @@ def _slack(context: AppContext, archive: Archive, team: str) -> tuple[SlackApi, 
 
 
 def _sync(context: AppContext, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:
-    from doppel.sync.sync import Options, Sync, SyncProgress
+    from doppel.ingest.sync import Options, Sync, SyncProgress
 
     floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
     options = Options(channels, floor, join, context.settings.sync_horizon_days)

@@ -124,7 +124,7 @@ def train_(
 
 
 def _train(context: AppContext, archive: Archive, person: User) -> Result:
-    from doppel.base_model import base_model_path
+    from doppel.models.base_model import base_model_path
 
     base = base_model_path(context.settings, context.console.say)
     from training.pace import said
@@ -212,7 +212,7 @@ def adapters_export(
     merged: Annotated[bool, typer.Option("--merged", help="A full model instead of an adapter.")] = False,
 ) -> Result:
     """Write the serving adapter as a PEFT folder, or merged into the base model."""
-    from doppel.base_model import base_model_path
+    from doppel.models.base_model import base_model_path
     from training.export import export_adapter, export_merged
 
     with context.archive() as archive:

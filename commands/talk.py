@@ -45,9 +45,10 @@ def chat_(
 
 async def _chat(context: AppContext, archive: Archive, person: User, message: str | None) -> Result:
     from doppel.records import Turn
-    from doppel.surfaces.terminal import ASKER, ask, converse
+    from doppel.services.ask import answering
+    from doppel.terminal import ASKER, ask, converse
 
-    async with context.engine(archive) as (engine, server):
+    async with answering(context, archive) as (engine, server):
         persona = await engine.persona(person.id, person.team)
         await server.wait_ready()
         if message is None:

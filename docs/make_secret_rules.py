@@ -1,8 +1,8 @@
-"""Writes doppel/secret_rules.json: the forms of services' keys, from a rule set that is kept up elsewhere.
+"""Writes doppel/engine/secret_rules.json: the forms of services' keys, from a rule set that is kept up elsewhere.
 
 The rules are those of Betterleaks (by the author of Gitleaks; MIT) and of Veles (Google; Apache 2.0), as the package
-`kingfisher-secret-scanner` (MongoDB; Apache 2.0) brings them; doppel/secret_rules.LICENSE has their notices. It is not
-among Doppel's dependencies. To refresh, in an environment of its own:
+`kingfisher-secret-scanner` (MongoDB; Apache 2.0) brings them; doppel/engine/secret_rules.LICENSE has their notices. It
+is not among Doppel's dependencies. To refresh, in an environment of its own:
 
     pip install kingfisher-secret-scanner && python docs/make_secret_rules.py
 
@@ -24,7 +24,7 @@ from re import _constants as codes  # isort: skip
 from re import _parser as parser  # isort: skip
 
 PACKAGE = "kingfisher-secret-scanner"
-TARGET = Path(__file__).parent.parent / "doppel" / "secret_rules.json"
+TARGET = Path(__file__).parent.parent / "doppel" / "engine" / "secret_rules.json"
 NO_SECRET = re.compile(r"(?:-id|-url|-domain|-host|-name|username|-repository|public|pub-key|pub-api|-address)")
 OURS = re.compile(
     r"curl-auth|private-key$|kubernetes-secret|generic-credential-uri|connection-string|service-account$"
@@ -66,7 +66,7 @@ class UnfitError(Exception):
 
 
 def convert(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule as `doppel.secret_rules` reads it. Raises UnfitError."""
+    """A rule as `doppel.engine.secret_rules` reads it. Raises UnfitError."""
     if NO_SECRET.search(rule["id"]):
         raise UnfitError("no secret")
     if OURS.search(rule["id"]):

@@ -10,7 +10,7 @@ from typing import Any
 from doppel.access import ChannelKey
 from doppel.artifacts import Version, VersionedFolder
 from doppel.errors import ArtifactError
-from doppel.inference import Adapter
+from doppel.inference.client import Adapter
 from doppel.paths import within
 from doppel.records import User
 

@@ -5,10 +5,9 @@ It alone of this package knows the packages `indexing` and `training`, by name, 
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from doppel.adapters import AdapterStore
     from doppel.archive.archive import Archive
     from doppel.artifacts import VersionedFolder
-    from doppel.engine import Engine
-    from doppel.server import ModelServer
     from indexing.embed import SentenceEmbedder
     from indexing.retrieve import IndexRetriever
 
@@ -86,23 +83,6 @@ class AppContext:
         from indexing.retrieve import IndexRetriever
 
         return IndexRetriever(self.index(), self.embedder(), archive)
-
-    @asynccontextmanager
-    async def engine(self, archive: Archive) -> AsyncIterator[tuple[Engine, ModelServer]]:
-        """The engine, and the vLLM server behind it, which may still be starting."""
-        from doppel.base_model import ChatTokenizer, base_model_path
-        from doppel.engine import Engine
-        from doppel.inference import InferenceClient
-        from doppel.server import model_server
-
-        base = await asyncio.to_thread(base_model_path, self.settings, self.console.say)
-        async with (
-            model_server(self.settings, base, self.console.say) as server,
-            InferenceClient(server.endpoint, server.wait_ready) as client,
-        ):
-            tokenizer = await asyncio.to_thread(ChatTokenizer, base)
-            retriever = self.retriever(archive)
-            yield Engine(self.settings, archive, retriever, self.adapters(), tokenizer, client), server
 
     def has_index(self) -> bool:
         """Whether there is any version of an index, or what an interrupted reindex left of one."""

@@ -17,8 +17,8 @@ from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
+from doppel.models.device import cpu_dtype, instruction_set, multiplies_bfloat16
 from doppel.private import open_to_others, readable_secrets
-from doppel.processor import cpu_dtype, instruction_set, multiplies_bfloat16
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
 MIN_MEMORY_GIB = 6.0

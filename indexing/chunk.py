@@ -10,9 +10,9 @@ from itertools import groupby
 
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-from doppel.prompt import label, line
+from doppel.engine.prompt import label, line
+from doppel.labels import INDENT, SOURCE, indented
 from doppel.records import Chunk, Conversation, Message
-from doppel.wording import INDENT, SOURCE, indented
 
 CHUNK_CHARS = 1000
 NAME_CHARS = 80

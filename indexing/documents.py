@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doppel.access import ChannelKey
-from doppel.moments import day
 from doppel.records import Chunk
+from doppel.timestamps import day
 from indexing import lexical
 from indexing.chunk import text_hash
 

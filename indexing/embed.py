@@ -16,8 +16,8 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from doppel.errors import ConfigError
-from doppel.packaged import check
-from doppel.processor import cpu_dtype
+from doppel.models.device import cpu_dtype
+from doppel.models.packaged import check
 
 Vectors = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from doppel.artifacts import Version, VersionedFolder, Writer, storage_error, write_atomic
-from doppel.conversation import conversations
+from doppel.engine.conversation import conversations
 from doppel.errors import ArtifactError
 from doppel.records import Message
 from indexing import FORMAT, lexical

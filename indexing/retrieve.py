@@ -9,8 +9,8 @@ from typing import Protocol
 
 from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
+from doppel.engine.prompt import line
 from doppel.errors import ArtifactError
-from doppel.prompt import line
 from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, ts_key
 from indexing import FORMAT
 from indexing.chunk import chunk

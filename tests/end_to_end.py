@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from doppel.config import Settings, load_settings
-from doppel.inference import Endpoint
+from doppel.inference.client import Endpoint
 from tests.postgres import database_of
 
 ROOT = Path(__file__).parent.parent

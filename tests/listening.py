@@ -12,15 +12,15 @@ from typing import Any
 
 from doppel.app_context import AppContext
 from doppel.archive import Archive
+from doppel.bot.bolt_app import EVENTS_PATH
 from doppel.config import load_settings
 from doppel.console import Console
-from doppel.engine import Engine
 from doppel.jobs.queue import Job, Jobs
 from doppel.keys import new_key
+from doppel.services.ask import Engine
 from doppel.serving.slack import hear_slack
 from doppel.serving.web import queue_of, web_page
-from doppel.surfaces.bot import EVENTS_PATH
-from doppel.surfaces.hosting import reserve_port, serve
+from doppel.web.http_server import reserve_port, serve
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, HttpApp

@@ -387,7 +387,7 @@ HARMLESS = [
     "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
     "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n-----END CERTIFICATE-----",
     "call +49 30 901820 or (555) 010-9999",
-    "/usr/local/lib/python3.11/site-packages/doppel/secrets.py:42",
+    "/usr/local/lib/python3.11/site-packages/doppel/engine/redaction.py:42",
     "private_key_file: ~/.ssh/id_ed25519",
     "ssl_key = /etc/ssl/private/server.key",
     "v1.30.0-rc.2+build.20250318, torch 2.13.0+cpu",

@@ -14,9 +14,9 @@ import psutil
 from sqlalchemy import Table, select
 
 from doppel.archive import Archive, database, tables
+from doppel.ingest.sync import Options, Sync, SyncProgress, SyncReport
 from doppel.slack.api import SlackApi
 from doppel.slack.budget import StoppableClock
-from doppel.sync.sync import Options, Sync, SyncProgress, SyncReport
 from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack
 

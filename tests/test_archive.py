@@ -19,7 +19,7 @@ from sqlalchemy import event, select
 
 from doppel.access import ConsentAction, has_consent
 from doppel.archive import Archive, Counts, ImportReport, database, place, tables
-from doppel.conversation import conversations
+from doppel.engine.conversation import conversations
 from doppel.errors import BusyError, UnknownUserError
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
 from doppel.slack.export import open_export

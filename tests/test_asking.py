@@ -13,10 +13,10 @@ import pytest
 from doppel.access import ConsentAction
 from doppel.archive import Archive
 from doppel.bot import answering
-from doppel.bot.asked import question_of
-from doppel.moments import micros
+from doppel.bot.question_parser import question_of
 from doppel.records import Persona
 from doppel.slack.draft_blocks import EDIT, FORM
+from doppel.timestamps import micros
 from tests.block_kit import elements
 from tests.fakes.engine import FakeEngine, Wait, answer
 from tests.fakes.slack import FakeSlack, Limits, Workspace

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doppel.labels import NO_SOURCES, byline
 from doppel.records import Passage, Persona, Reply
 from doppel.slack import blocks, consent_blocks
 from doppel.slack.consent_blocks import Consent, ConsentRequest, Home, consent_request, home_view
 from doppel.slack.outgoing import outgoing
-from doppel.wording import NO_SOURCES, byline
 from tests.block_kit import elements, faults, texts, view_faults
 
 ADA = Persona("T1", "U1", "Ada Lovelace", "ada", "v3")

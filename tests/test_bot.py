@@ -12,7 +12,7 @@ import pytest
 from doppel.access import Place, Readership
 from doppel.archive import Archive
 from doppel.bot.answering import INTERRUPTED
-from doppel.bot.asked import Question, question_of
+from doppel.bot.question_parser import Question, question_of
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import ConsentError, NotReadableError
 from doppel.records import Channel, ChannelKind, Persona, User
@@ -63,8 +63,8 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doppel.slack.carriers.Stream.pause", 0.02)
-    monkeypatch.setattr("doppel.slack.carriers.Updates.pause", 0.02)
+    monkeypatch.setattr("doppel.slack.message_transport.Stream.pause", 0.02)
+    monkeypatch.setattr("doppel.slack.message_transport.Updates.pause", 0.02)
 
 
 def replies(slack: FakeSlack, channel: str, root: str) -> list[Json]:

@@ -18,9 +18,9 @@ import pytest
 
 from doppel.archive import Archive
 from doppel.bot.answering import INTERRUPTED
-from doppel.moments import micros
+from doppel.bot.bolt_app import bot_client
 from doppel.records import Persona
-from doppel.surfaces.bot import bot_client
+from doppel.timestamps import micros
 from tests.end_to_end import archive_at, environment
 from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, Limits, Workspace

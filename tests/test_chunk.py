@@ -3,7 +3,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doppel.prompt import label, line
+from doppel.engine.prompt import label, line
 from doppel.records import Conversation, Message
 from indexing.chunk import CHUNK_CHARS, chunk
 

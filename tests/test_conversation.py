@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doppel.conversation import GAP_SECONDS, MAX_WINDOW, conversations
+from doppel.engine.conversation import GAP_SECONDS, MAX_WINDOW, conversations
 from doppel.records import Message, MessageKind, ts_key
 
 

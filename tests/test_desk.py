@@ -12,11 +12,11 @@ import pytest
 from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.archive.bot import BotStore
-from doppel.bot.desk import Notices
+from doppel.bot.bolt_app import bot_client
+from doppel.bot.job_notices import Notices
 from doppel.config import load_settings
 from doppel.console import Console
 from doppel.services.job_client import JobClient
-from doppel.surfaces.bot import bot_client
 from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 
@@ -61,7 +61,7 @@ async def test_all_are_told_in_one_look_and_nobody_looks_for_nothing(
     slack: FakeSlack, store: BotStore, desk: CountingDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notices = Notices(desk, store, bot_client(slack.bot_token, slack.api_url))
-    monkeypatch.setattr("doppel.bot.desk.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("doppel.bot.job_notices.LOOK_SECONDS", 0.01)
     await look(notices, 0.3)
     assert desk.looks == 0
 
@@ -69,7 +69,7 @@ async def test_all_are_told_in_one_look_and_nobody_looks_for_nothing(
     desk.cancel(ended)
     for job, user in ((ended, "U1"), (queued, "U1"), ("long-gone", "U2")):
         await notices.add(job, "C1", user)
-    monkeypatch.setattr("doppel.bot.desk.LOOK_SECONDS", 60)
+    monkeypatch.setattr("doppel.bot.job_notices.LOOK_SECONDS", 60)
     await look(notices, 3)
     assert desk.looks == 1
     assert {raw["text"] for raw in slack.workspace.find("C1").log} == {

@@ -19,14 +19,14 @@ from doppel.access import OPERATOR, ConsentAction, ReadPolicy
 from doppel.adapters import AdapterInfo, AdapterStore, adapter_name, serving_adapter
 from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.base_model import ChatTokenizer, base_model_path
 from doppel.config import Settings
-from doppel.engine import Engine
+from doppel.engine.prompt import render
 from doppel.errors import ConsentError, InferenceError, NotReadableError
-from doppel.inference import InferenceClient, Sampling
+from doppel.inference.client import InferenceClient, Sampling
+from doppel.models.base_model import ChatTokenizer, base_model_path
 from doppel.private import is_private_folder
-from doppel.prompt import render
 from doppel.records import Finished, SourcesFound, TextDelta, Turn
+from doppel.services.ask import Engine
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
 from tests.browser import ask_in_browser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doppel.prompt import render
+from doppel.engine.prompt import render
 from doppel.records import Conversation, KeptEdit, Message, ts_key
 from tests.fakes.tokenizer import END, WordTokenizer
 from training.examples import build_examples, encode, split_by_time

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_schedule_with_warmup
 
-from doppel.base_model import ChatTokenizer
 from doppel.config import Settings
 from doppel.errors import TrainingError
+from doppel.models.base_model import ChatTokenizer
 from tests.fakes import base_tokenizers
 from training import finetune as finetuning
 from training.examples import EncodedExample

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from doppel import engine
 from doppel.access import OPERATOR
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.config import load_settings
-from doppel.engine import Engine
 from doppel.errors import ConsentError
-from doppel.inference import InferenceClient, Piece
+from doppel.inference.client import InferenceClient, Piece
 from doppel.records import Finished, Persona, TextDelta, Turn
+from doppel.services import ask as engine
 from doppel.services import consent
+from doppel.services.ask import Engine
 from tests.fakes.tokenizer import WordTokenizer
 from tests.forgetting import forget, take_in, team, user
 

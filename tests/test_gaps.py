@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 
 from doppel.archive import Archive
+from doppel.bot.bolt_app import EVENTS_PATH, Teams, build_bot, mount_events
+from doppel.ingest import event_ingester as feeds
+from doppel.ingest.event_ingester import EventIngester
 from doppel.slack.markup import Raw
-from doppel.surfaces.body_limit import BODY_BYTES, LimitedBody
-from doppel.surfaces.bot import EVENTS_PATH, Teams, build_bot, mount_events
-from doppel.sync import feed as feeds
-from doppel.sync.feed import EventFeed
+from doppel.web.body_limit import BODY_BYTES, LimitedBody
 
 TEAM, BOT = "T1", "U0FAKEBOT1"
 MESSAGE = {"type": "message", "channel": "C1", "channel_type": "channel", "ts": "1700000000.000100", "user": "U1"}
@@ -29,7 +29,7 @@ class Town:
     def __init__(self, archive: Archive) -> None:
         self.archive, self.now, self.syncs, self.calm = archive, time.time(), 0, asyncio.Event()
         self.calm.set()
-        self.feed = EventFeed(archive.events(TEAM), BOT, self._ask, self._wait, lambda: self.now)
+        self.feed = EventIngester(archive.events(TEAM), BOT, self._ask, self._wait, lambda: self.now)
 
     def since(self) -> float | None:
         """Since when nothing was missed, in seconds."""

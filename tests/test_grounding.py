@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from doppel.prompt import render
+from doppel.engine.prompt import render
 from doppel.records import Passage
 from tests.fakes.tokenizer import WordTokenizer
 from tests.test_examples import conversation

@@ -9,7 +9,7 @@ import pytest
 from doppel.access import Readership
 from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
-from doppel.bot.asked import question_of
+from doppel.bot.question_parser import question_of
 from doppel.records import ChannelKind
 from doppel.slack.events import changes_of
 from tests.fakes.slack import FakeSlack, Limits, Workspace

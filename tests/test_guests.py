@@ -12,13 +12,13 @@ from sqlalchemy import select
 from doppel.access import Readership
 from doppel.archive import Archive, database, tables
 from doppel.archive.channels import UNSEEN
-from doppel.bot.asked import Question
+from doppel.bot.bolt_app import bot_client
+from doppel.bot.question_parser import Question
 from doppel.bot.writing import Writer
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import PersonChanged
 from doppel.slack.export import open_export
 from doppel.slack.members import user_of
-from doppel.surfaces.bot import bot_client
 from tests.fakes.engine import FakeEngine
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace

@@ -12,15 +12,15 @@ import pytest
 from playwright.async_api import expect
 
 from doppel.errors import BusyError, ConfigError
-from doppel.surfaces.hosting import reserve_port
+from doppel.web.http_server import reserve_port
 from tests.browser import chromium
 from tests.web_reader import Reader
 
 ROOT = Path(__file__).parents[1]
 SERVED = """
 import asyncio
-from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.web import build_app
+from doppel.web.http_server import reserve_port, serve
+from doppel.web.page import build_app
 from tests.fakes.engine import FakeEngine, Wait
 from tests.web_reader import ERIK, Site, everybody
 async def main():

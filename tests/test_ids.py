@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive, ImportReport, database, tables
 from doppel.artifacts import VersionedFolder
-from doppel.bot.asked import question_of
+from doppel.bot.question_parser import question_of
 from doppel.config import load_settings
 from doppel.errors import ArtifactError
 from doppel.ids import is_id, is_team

@@ -14,7 +14,7 @@ from doppel.archive import Archive
 from doppel.archive.installations import MAX_SESSIONS, Installation, WebSession
 from doppel.errors import ConfigError, SlackTokenError
 from doppel.keys import Keys, new_key
-from doppel.slack.tokens import EARLY_MICROS, Tokens
+from doppel.services.tokens import EARLY_MICROS, Tokens
 from tests.fakes.slack import FakeSlack, Workspace
 
 TEAM, HOUR = "T0FAKE0001", 3600 * 1_000_000

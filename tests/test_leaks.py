@@ -19,15 +19,15 @@ from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.bot.asked import Question
+from doppel.bot.bolt_app import bot_client
+from doppel.bot.question_parser import Question
 from doppel.bot.writing import Writer
 from doppel.config import load_settings
-from doppel.engine import Engine
-from doppel.inference import Piece
+from doppel.inference.client import Piece
+from doppel.services.ask import Engine
 from doppel.serving.web import readers_of
 from doppel.slack.draft_blocks import SEND
-from doppel.surfaces.bot import bot_client
-from doppel.surfaces.talk import Talk
+from doppel.web.chat_session import ChatSession
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
 from tests.end_to_end import doppel as cli
@@ -211,7 +211,7 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
         readers = readers_of(doppel.run, archive, engine)
         for _ in range(request.config.getoption("--parrots")):
             asker = chance.choice(town.people)
-            reader, talk = readers(f"{town.workspace.team}/{asker}"), Talk()
+            reader, talk = readers(f"{town.workspace.team}/{asker}"), ChatSession()
             talk.restart(chance.choice(await reader.engine.personas()))
             *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.place)]
             assert exchange.finished, exchange.trouble

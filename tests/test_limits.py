@@ -10,12 +10,12 @@ import pytest
 from doppel.access import OPERATOR
 from doppel.adapters import AdapterStore
 from doppel.config import load_settings
-from doppel.engine import Engine
+from doppel.engine.prompt import CHARS_A_TOKEN, ChatMessage, render
 from doppel.errors import BadInputError, ConfigError, DoppelError
 from doppel.limits import TooLongError, require_length
-from doppel.prompt import CHARS_A_TOKEN, ChatMessage, render
 from doppel.records import Persona, Turn
-from doppel.surfaces.terminal import converse
+from doppel.services.ask import Engine
+from doppel.terminal import converse
 from tests.end_to_end import doppel
 from tests.fakes.tokenizer import WordTokenizer
 

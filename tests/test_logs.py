@@ -15,11 +15,11 @@ from doppel import logs
 from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.errors import ArchiveError
+from doppel.ingest.event_ingester import EventIngester
 from doppel.jobs.queue import Jobs
 from doppel.jobs.worker import drain
 from doppel.logs import about, log_failure, log_to
 from doppel.records import Persona, TextDelta
-from doppel.sync.feed import EventFeed
 from tests.end_to_end import ROOT, environment
 from tests.fakes.engine import FakeEngine, Step
 from tests.fakes.job import COMMAND, request
@@ -141,10 +141,10 @@ async def test_events_that_wait_are_told_of(file: Path, monkeypatch: pytest.Monk
     async def calm() -> None:
         """Nothing is more urgent."""
 
-    monkeypatch.setattr("doppel.sync.feed.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("doppel.ingest.event_ingester.RETRY_SECONDS", 0.01)
     log_to(file, "WARNING")
     store: object = Store()
-    feed = EventFeed(store, BOT, lambda: True, calm)  # type: ignore[arg-type]
+    feed = EventIngester(store, BOT, lambda: True, calm)  # type: ignore[arg-type]
     async with feed.running():
         told = {"type": "message", "channel": "C1", "channel_type": "channel", "user": "U1", "ts": "1.5", "text": "hi"}
         feed.put(told)

@@ -13,11 +13,11 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from doppel import processor
 from doppel.config import Settings
 from doppel.errors import TrainingError
-from doppel.lora import RANKS, check_adapter, needed_rank
-from doppel.server import ManagedServer, find_running
+from doppel.inference.lora import RANKS, check_adapter, needed_rank
+from doppel.inference.vllm_process import ManagedServer, find_running
+from doppel.models import device as processor
 from training.train import check_loadable
 
 SERVER = """
@@ -72,8 +72,8 @@ def test_the_ranks_are_those_of_vllm() -> None:
 
 
 def test_a_server_that_ends_leaves_the_record_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doppel.server.LOOK_SECONDS", 0.1)
-    monkeypatch.setattr("doppel.server.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("doppel.inference.vllm_process.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("doppel.inference.vllm_process.POLL_SECONDS", 0.1)
 
     class Server(ManagedServer):
         def _command(self) -> list[str]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doppel.base_model import PACKAGE, ChatTokenizer, packaged_gguf
 from doppel.config import Settings
-from doppel.prompt import ChatMessage, render
+from doppel.engine.prompt import ChatMessage, render
+from doppel.models.base_model import PACKAGE, ChatTokenizer, packaged_gguf
 from doppel.records import Passage, Turn
 from tests.fakes import base_tokenizers
 

@@ -15,7 +15,6 @@ from sqlalchemy.event import listen
 from doppel.access import Readership
 from doppel.archive import Archive
 from doppel.archive.syncing import Cursor, SyncStore
-from doppel.moments import micros, now_micros
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import SlackApi
 from doppel.slack.events import (
@@ -28,6 +27,7 @@ from doppel.slack.events import (
     changes_of,
 )
 from doppel.slack.export import open_export
+from doppel.timestamps import micros, now_micros
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync

@@ -12,7 +12,7 @@ from doppel.archive import Archive
 from doppel.archive.channels import merge_channels, take_members
 from doppel.archive.database import writing
 from doppel.archive.restrictions import Limit, Restriction
-from doppel.bot.asked import question_of
+from doppel.bot.question_parser import question_of
 from doppel.records import ChannelKind
 from doppel.slack.events import (
     Change,

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, insert, select
 
 from doppel import doctor
 from doppel.access import ConsentAction
-from doppel.archive import Archive, database, ledger, tables
+from doppel.archive import Archive, database, tables
+from doppel.archive import consent_and_feedback as ledger
 from doppel.archive.bot import Notice, Request
 from doppel.archive.copying import COPIED
 from doppel.archive.drafts import Wanted

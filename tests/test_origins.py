@@ -15,9 +15,9 @@ import pytest_asyncio
 from gradio_client import Client  # type: ignore[import-untyped]
 from playwright.async_api import expect
 
-from doppel.surfaces.doors import HereOnly
-from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.web import build_app
+from doppel.web.auth import HereOnly
+from doppel.web.http_server import reserve_port, serve
+from doppel.web.page import build_app
 from tests.browser import chromium
 from tests.web_reader import Reader, Site, everybody
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doppel.secrets import MASK
+from doppel.engine.redaction import MASK
 from doppel.slack.markup import Names, render_text
 from doppel.slack.outgoing import NO_LINK, Audience, OutgoingPieces, outgoing, plain
 from doppel.slack.splitting import split

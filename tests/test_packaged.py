@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from doppel import packaged
-from doppel.base_model import base_model_path, packaged_gguf
 from doppel.config import PACKAGED_BASE_MODEL, PACKAGED_EMBEDDING_MODEL, Settings
 from doppel.errors import ConfigError
+from doppel.models import packaged
+from doppel.models.base_model import base_model_path, packaged_gguf
 from indexing.embed import SentenceEmbedder
 
 ROOT = Path(__file__).parent.parent

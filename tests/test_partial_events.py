@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive
-from doppel.bot.asked import question_of
+from doppel.bot.question_parser import question_of
 from doppel.slack.events import Deleted, Said, changes_of
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder

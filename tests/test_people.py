@@ -12,9 +12,9 @@ from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.archive.people import as_read, find_user
-from doppel.engine import Engine
 from doppel.errors import ConsentError, UnknownUserError
 from doppel.records import User
+from doppel.services.ask import Engine
 from tests.end_to_end import doppel
 from tests.fakes.export_builder import ExportBuilder
 from tests.test_ids import take_in

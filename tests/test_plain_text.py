@@ -18,7 +18,7 @@ from doppel.console import Console, Result
 from doppel.errors import InferenceError
 from doppel.plain_text import json_text, line, lines, plain
 from doppel.records import Persona, ReplyEvent, Turn
-from doppel.surfaces.terminal import ask, converse
+from doppel.terminal import ask, converse
 from tests.end_to_end import ROOT, doppel, environment
 from tests.fakes.engine import answer, passage
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from slack_sdk.errors import SlackApiError
 
+from doppel.bot.bolt_app import Identity, bot_client, identify
 from doppel.slack.blocks import context
-from doppel.slack.carriers import Where
+from doppel.slack.message_transport import ReplyTarget
 from doppel.slack.posting import GrowingMessage, replace
-from doppel.surfaces.bot import Identity, bot_client, identify
 from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
 from tests.fakes.slack.channels import Json
 
@@ -30,8 +30,8 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("doppel.slack.carriers.Stream.pause", 0.0)
-    monkeypatch.setattr("doppel.slack.carriers.Updates.pause", 0.0)
+    monkeypatch.setattr("doppel.slack.message_transport.Stream.pause", 0.0)
+    monkeypatch.setattr("doppel.slack.message_transport.Updates.pause", 0.0)
     monkeypatch.setattr("doppel.slack.posting.AGAIN_SECONDS", (0.01,) * 5)
 
 
@@ -42,7 +42,7 @@ async def write(slack: FakeSlack, root: str, text: str = TEXT, asked: str = "") 
 
     async def posted(_ts: str) -> None: ...
 
-    message = GrowingMessage(client, Where(slack.workspace.team, "C1", root, asked or root, "U1"), posted)
+    message = GrowingMessage(client, ReplyTarget(slack.workspace.team, "C1", root, asked or root, "U1"), posted)
     for word in text.split(" "):
         await message.append(f"{word} ")
     await message.finish([context(BELOW)])
@@ -137,7 +137,10 @@ async def test_a_short_answer_is_posted_at_once(slack: FakeSlack) -> None:
 
 async def test_a_message_that_is_still_streamed_can_be_replaced(slack: FakeSlack) -> None:
     root = slack.workspace.post("C1", "U1", "why?")
-    client, where = bot_client(slack.bot_token, slack.api_url), Where(slack.workspace.team, "C1", root, root, "U1")
+    client, where = (
+        bot_client(slack.bot_token, slack.api_url),
+        ReplyTarget(slack.workspace.team, "C1", root, root, "U1"),
+    )
     to: Json = {"recipient_team_id": where.team, "recipient_user_id": "U1"}
     begun = await client.chat_startStream(**where.thread, **to, markdown_text="A beginning")
     await replace(client, where, str(begun["ts"]), "Sorry.", [context("Sorry.")])

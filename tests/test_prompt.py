@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doppel.engine.prompt import line, render
 from doppel.errors import ConfigError
-from doppel.prompt import line, render
 from doppel.records import Passage, Turn
 from tests.fakes.tokenizer import WordTokenizer
 

@@ -17,7 +17,7 @@ from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
-from doppel.engine import Engine
+from doppel.services.ask import Engine
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
 from tests.end_to_end import environment
@@ -44,7 +44,7 @@ class CountingEmbedder(FakeEmbedder):
         return super().encode_query(text)
 
 
-NOT_COUNTED = {"doppel.archive.events", "doppel.bot.desk", __name__}
+NOT_COUNTED = {"doppel.archive.events", "doppel.bot.job_notices", __name__}
 """Modules that ask for something else than the question does: events on their way into the archive, notices about jobs,
 and this test.
 """
@@ -91,7 +91,7 @@ async def test_a_mention_costs_a_few_statements(
     archive: Archive, tmp_path: Path, people: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Once a second it is looked whether an answer may still be given; this one takes no second.
-    monkeypatch.setattr("doppel.engine.LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("doppel.services.ask.LOOK_SECONDS", 60.0)
     settings = load_settings(environment(tmp_path))
     with FakeSlack(workspace(people, channels=people // 2)) as slack:
         sync(slack, archive)

@@ -18,16 +18,16 @@ import pytest
 
 from doppel.config import Settings
 from doppel.errors import InferenceError
-from doppel.inference import Endpoint, InferenceClient
-from doppel.runtime import NAME_BYTES, SOCKET_PATH_BYTES, RuntimeFolder
-from doppel.server import find_running, forget_adapters, model_server
+from doppel.inference.client import Endpoint, InferenceClient
+from doppel.inference.runtime_folder import NAME_BYTES, SOCKET_PATH_BYTES, RuntimeFolder
+from doppel.inference.vllm_process import find_running, forget_adapters, model_server
 from tests.end_to_end import ROOT
 from tests.fakes.model_server import FakeModelServer
 
 NOBODY = 65534
 CRASHES = """
 import os, signal
-from doppel.runtime import RuntimeFolder
+from doppel.inference.runtime_folder import RuntimeFolder
 print(RuntimeFolder.create().path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doppel import secret_rules
-from doppel.secrets import MASK, mask, masked_pieces
+from doppel.engine import secret_rules
+from doppel.engine.redaction import MASK, mask, masked_pieces
 from tests import secret_samples
 
 LETTERS = string.ascii_letters + string.digits

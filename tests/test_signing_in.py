@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from doppel.access import Readership
 from doppel.archive import Archive
 from doppel.records import Persona
-from doppel.surfaces.doors import SESSION
+from doppel.web.auth import SESSION
 from tests.browser import chromium
 from tests.end_to_end import archive_at
 from tests.fakes.engine import FakeEngine

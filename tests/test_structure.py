@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,31 +34,31 @@ OWNERS = {
     "trl": {"training/finetune.py"},
     "datasets": {"training/finetune.py"},
     "matplotlib": {"training/plot.py"},
-    "vllm": {"doppel/lora.py", "doppel/vllm_cpu_lora.py"},
-    "openai": {"doppel/inference.py"},
-    "gradio": {"doppel/surfaces/web.py"},
-    "transformers": {"doppel/base_model.py", "indexing/embed.py", "training/finetune.py"},
+    "vllm": {"doppel/inference/lora.py", "doppel/inference/cpu_lora_plugin.py"},
+    "openai": {"doppel/inference/client.py"},
+    "gradio": {"doppel/web/page.py"},
+    "transformers": {"doppel/models/base_model.py", "indexing/embed.py", "training/finetune.py"},
     "slack_sdk": {
         f"doppel/{name}.py"
         for name in (
             "bot/answering",
             "bot/commands",
             "bot/consenting",
-            "bot/desk",
+            "bot/job_notices",
             "bot/draft_troubles",
             "bot/drafting",
             "bot/writing",
             "slack/api",
-            "slack/carriers",
+            "slack/message_transport",
             "slack/failing",
             "slack/posting",
-            "slack/tokens",
-            "surfaces/bot",
+            "services/tokens",
+            "bot/bolt_app",
         )
     },
     "jwt": {"doppel/slack/oauth.py"},
     "cryptography": {"doppel/keys.py"},
-    "slack_bolt": {"doppel/surfaces/bot.py"},
+    "slack_bolt": {"doppel/bot/bolt_app.py"},
     "dbos": {"doppel/jobs/database.py", "doppel/jobs/queue.py", "doppel/jobs/worker.py"},
     "typer": {
         "app.py",
@@ -67,6 +68,10 @@ OWNERS = {
         ),
     },
 }
+
+
+PARTS = {"app", "commands", "doppel", "indexing", "training"}
+SURFACES = ("doppel/web/", "doppel/bot/", "doppel/terminal.py")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -95,6 +100,41 @@ def test_the_parts_import_in_one_direction(path: Path) -> None:
         assert not found & {"indexing", "commands", "app"}
 
 
+def node(module: str) -> str:
+    """The package of a module of ours, or the module itself where it stands beside them."""
+    first, *rest = module.split(".")
+    if first != "doppel" or not rest:
+        return first
+    return f"doppel.{rest[0]}"
+
+
+def loaded(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, but for those whose types alone it names."""
+    skipped = (ast.walk(n) for n in ast.walk(ast.parse(path.read_text())) if is_for_types(n))
+    lines = {getattr(inner, "lineno", 0) for nodes in skipped for inner in nodes}
+    for found in ast.walk(ast.parse(path.read_text())):
+        if isinstance(found, ast.ImportFrom) and found.module and found.lineno not in lines:
+            yield from (f"{found.module}.{alias.name}" for alias in found.names)
+
+
+def is_for_types(found: ast.AST) -> bool:
+    return isinstance(found, ast.If) and isinstance(found.test, ast.Name) and found.test.id == "TYPE_CHECKING"
+
+
+def test_no_package_depends_on_itself_by_way_of_another() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        mine = node(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        others = {node(module) for module in loaded(path) if module.split(".")[0] in PARTS}
+        graph.setdefault(mine, set()).update(others - {mine, "doppel"})
+    # It raises CycleError where one does.
+    order = [*TopologicalSorter(graph).static_order()]
+    assert order.index("doppel.records") < order.index("doppel.engine") < order.index("doppel.archive")
+    assert order.index("doppel.slack") < order.index("doppel.ingest") < order.index("doppel.bot")
+    assert order.index("doppel.services") < min(order.index("doppel.web"), order.index("doppel.bot"))
+    assert order[-1] == "app"
+
+
 def test_records_and_errors_import_nothing_of_ours() -> None:
     for name in ("records", "errors"):
         modules = imports(ROOT / "doppel" / f"{name}.py")
@@ -103,8 +143,9 @@ def test_records_and_errors_import_nothing_of_ours() -> None:
 
 def test_the_engine_knows_no_surface() -> None:
     for path in SOURCES:
-        if not ours(path).startswith(("doppel/surfaces/", "doppel/serving/", "commands/", "app.py")):
-            assert not [m for m in imports(path) if m.startswith("doppel.surfaces")]
+        if not ours(path).startswith((*SURFACES, "doppel/serving/", "commands/", "app.py")):
+            surfaces = ("doppel.web", "doppel.bot", "doppel.terminal", "doppel.serving")
+            assert not [m for m in imports(path) if m.startswith(surfaces)]
 
 
 @pytest.mark.parametrize("library", OWNERS)
@@ -196,7 +237,7 @@ def test_nothing_is_pickled() -> None:
 def test_libraries_that_quote_people_stay_silent_whatever_configures_logging() -> None:
     code = (
         "import logging, uvicorn\n"
-        "from doppel.surfaces.bot import build_bot\n"
+        "from doppel.bot.bolt_app import build_bot\n"
         "build_bot('http://127.0.0.1/api/', 's', None)\n"
         "uvicorn.Config(None)\n"
         "known = logging.Logger.manager.loggerDict.items()\n"
@@ -207,3 +248,12 @@ def test_libraries_that_quote_people_stay_silent_whatever_configures_logging() -
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_walks_of_the_architecture_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^\| `([\w/]+\.py)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert len(hops) > 20
+    for file, name in hops:
+        assert re.search(rf"^(?:async )?(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), (file, name)
+    assert [file for file in re.findall(r"`([\w/]+\.py)`", text) if not list(ROOT.glob(f"**/{file}"))] == []

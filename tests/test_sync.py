@@ -16,11 +16,11 @@ import pytest
 
 from doppel.archive import Archive
 from doppel.errors import BadInputError, SlackError, SlackTokenError
+from doppel.ingest.sync import HISTORY, MEMBERS, SyncProgress, SyncReport
 from doppel.records import ChannelKind, MessageKind
 from doppel.slack.api import Json, SlackApi
 from doppel.slack.budget import StoppableClock
 from doppel.slack.export import open_export
-from doppel.sync.sync import HISTORY, MEMBERS, SyncProgress, SyncReport
 from tests.end_to_end import SAMPLE, archive_at
 from tests.fakes.slack import FakeSlack, Fault, Faults, Limits, Workspace
 from tests.syncing import kill, listed_rows, rows, start_sync, sync

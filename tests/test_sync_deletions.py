@@ -14,10 +14,10 @@ from sqlalchemy import update
 from doppel.archive import Archive, database, tables
 from doppel.archive.syncing import Gone
 from doppel.errors import SlackError
+from doppel.ingest.cursor import leads_nowhere, spanned
 from doppel.records import MessageKind
 from doppel.slack.events import Change, Deleted, Said
 from doppel.slack.export import open_export
-from doppel.sync.walk import leads_nowhere, spanned
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
 

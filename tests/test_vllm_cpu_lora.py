@@ -8,7 +8,7 @@ import pytest
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from doppel.vllm_cpu_lora import add_lora_linear, update_metadata
+from doppel.inference.cpu_lora_plugin import add_lora_linear, update_metadata
 
 RANK, INPUTS, WIDTHS, SLOTS = 8, 48, (32, 16), 3
 

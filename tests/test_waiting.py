@@ -18,6 +18,7 @@ from doppel.archive import Archive, database
 from doppel.archive.restrictions import Restriction
 from doppel.archive.waiting import Waiting
 from doppel.errors import BusyError
+from doppel.ingest.event_ingester import EventIngester
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import (
     Change,
@@ -30,7 +31,6 @@ from doppel.slack.events import (
     changes_of,
 )
 from doppel.slack.export import open_export
-from doppel.sync.feed import EventFeed
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
 
@@ -190,7 +190,7 @@ def test_who_becomes_a_guest_or_is_deactivated_while_an_import_runs_is_so_at_onc
 async def test_an_event_counts_from_when_it_is_heard(
     synced: Archive, slack: FakeSlack, where: Path | str, tmp_path: Path
 ) -> None:
-    feed = EventFeed(synced.events(TEAM), BOT, lambda: True, lambda: asyncio.sleep(0))
+    feed = EventIngester(synced.events(TEAM), BOT, lambda: True, lambda: asyncio.sleep(0))
     async with feed.running():
         with importing(where, tmp_path):
             feed.put({"type": "member_left_channel", "channel": "C2", "user": "U2", "event_ts": "4000000000.000000"})

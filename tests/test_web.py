@@ -11,9 +11,9 @@ from playwright.async_api import Browser, BrowserContext, expect
 
 from doppel.errors import InferenceError, StorageError
 from doppel.records import Persona, SourcesFound, TextDelta
-from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.talk import UNEXPECTED
-from doppel.surfaces.web import build_app
+from doppel.web.chat_session import UNEXPECTED
+from doppel.web.http_server import reserve_port, serve
+from doppel.web.page import build_app
 from tests.browser import chromium
 from tests.fakes.engine import Step, Wait, answer, passage
 from tests.web_reader import ERIK, INES, PLACE, Reader, Site, everybody

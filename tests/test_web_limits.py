@@ -20,10 +20,10 @@ from doppel.console import Console
 from doppel.fair_queue import FairQueue
 from doppel.records import Persona
 from doppel.serving.web import web_page
-from doppel.surfaces.body_limit import BODY_BYTES, LimitedBody
-from doppel.surfaces.hosting import reserve_port, serve
-from doppel.surfaces.talk import Reader
-from doppel.surfaces.web import EXCHANGES, build_app
+from doppel.web.body_limit import BODY_BYTES, LimitedBody
+from doppel.web.chat_session import Reader
+from doppel.web.http_server import reserve_port, serve
+from doppel.web.page import EXCHANGES, build_app
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine, Wait, answer
 from tests.web_reader import Site, everybody
@@ -122,7 +122,7 @@ async def test_what_was_said_before_is_what_the_server_knows(site: Site, program
 
 async def test_a_conversation_has_an_end(site: Site, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     assert EXCHANGES == 100
-    monkeypatch.setattr("doppel.surfaces.web.EXCHANGES", 2)
+    monkeypatch.setattr("doppel.web.page.EXCHANGES", 2)
     await program.ask("one?")
     await program.ask("two?")
     assert "begin a new one" in await program.ask("three?")

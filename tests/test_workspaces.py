@@ -16,12 +16,12 @@ from doppel.access import ConsentAction, Readership
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive, tables
 from doppel.artifacts import VersionedFolder
-from doppel.engine import Engine
 from doppel.errors import UnknownUserError
 from doppel.jobs.queue import Jobs
 from doppel.keys import new_key
 from doppel.records import Persona
 from doppel.services import workspaces
+from doppel.services.ask import Engine
 from doppel.slack.blocks import FEEDBACK, SHARE
 from doppel.slack.consent_blocks import AGREE
 from indexing.reindex import reindex

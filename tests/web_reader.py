@@ -9,8 +9,8 @@ from playwright.async_api import Locator, Page, expect
 
 from doppel.access import ReadPolicy
 from doppel.records import Persona
-from doppel.surfaces.talk import Reader as WebReader
-from doppel.surfaces.web import Readers
+from doppel.web.chat_session import Reader as WebReader
+from doppel.web.page import Readers
 from tests.fakes.engine import FakeEngine
 
 ERIK = Persona("T1", "U1", "Erik Sommer", "erik", "v0001")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from doppel.prompt import ChatMessage, Prompt, Tokenizer, render
+from doppel.engine.prompt import ChatMessage, Prompt, Tokenizer, render
+from doppel.labels import ASKER
 from doppel.records import Conversation, KeptEdit, Message, Turn, ts_key
-from doppel.wording import ASKER
 
 HELD_OUT_SHARE = 0.15
 FOLLOWING = 2

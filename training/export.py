@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 
 from doppel.artifacts import Version, storage_error
-from doppel.base_model import ChatTokenizer
 from doppel.errors import BadInputError
+from doppel.models.base_model import ChatTokenizer
 from doppel.paths import within
 from training.finetune import Device, load_base
 

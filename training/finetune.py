@@ -42,8 +42,8 @@ from trl import SFTConfig, SFTTrainer
 
 from doppel.config import Settings
 from doppel.errors import ConfigError
-from doppel.lora import check_adapter
-from doppel.processor import cpu_dtype
+from doppel.inference.lora import check_adapter
+from doppel.models.device import cpu_dtype
 from training.examples import EncodedExample
 from training.pace import NO_LIMITS, Pace, TimeLimits
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from doppel.access import ChannelKey
-from doppel.prompt import line, render
+from doppel.engine.prompt import line, render
+from doppel.labels import ASKER
 from doppel.records import Passage, Turn
-from doppel.wording import ASKER
 from training.examples import EncodedExample, Example, TrainingTokenizer, answered
 
 EVERY = 2

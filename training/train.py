@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, require_consent, require_still
 from doppel.adapters import AdapterStore
 from doppel.artifacts import Writer, write_atomic
-from doppel.base_model import ChatTokenizer
 from doppel.config import Settings
-from doppel.conversation import conversations
+from doppel.engine.conversation import conversations
 from doppel.errors import ConsentError, TrainingError
-from doppel.lora import check_adapter_config
+from doppel.inference.lora import check_adapter_config
+from doppel.models.base_model import ChatTokenizer
 from doppel.records import Channel, KeptEdit, Message, User
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time

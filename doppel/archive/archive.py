@@ -11,8 +11,10 @@ from typing import Self
 from sqlalchemy import Connection, Engine
 
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
-from doppel.archive import changes, ledger, people, reading
+from doppel.archive import changes, people, reading
+from doppel.archive import consent_and_feedback as ledger
 from doppel.archive.bot import BotStore
+from doppel.archive.consent_and_feedback import Feedback
 from doppel.archive.copying import copy_rows
 from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
 from doppel.archive.database import reading as reads
@@ -24,7 +26,6 @@ from doppel.archive.forgetting import Forgotten, forget
 from doppel.archive.forgotten import clean_revision
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.installations import Installations
-from doppel.archive.ledger import Feedback
 from doppel.archive.place import Place
 from doppel.archive.reading import Counts
 from doppel.archive.rendering import render_outdated
@@ -210,7 +211,7 @@ class Archive:
     def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
         """The thread of `thread_ts`, or what was said outside of threads from `first_ts` to `last_ts`.
 
-        The rules are those of `doppel.conversation`; it has no messages where the archive has none any more.
+        The rules are those of `doppel.engine.conversation`; it has no messages where the archive has none any more.
         """
         with self._certain() as (connection, certain):
             found = reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)

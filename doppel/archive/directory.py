@@ -23,10 +23,10 @@ from doppel.archive.channels import (
 from doppel.archive.forgotten import read_unwanted
 from doppel.archive.reading import users
 from doppel.ids import UNKNOWN_TEAM
-from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.export import PLACEHOLDER, Export
 from doppel.slack.markup import Names
+from doppel.timestamps import micros
 
 _DOUBTS = ("is_guest", "deleted")
 """Of two that differ and are of one time, the one that has it counts: it takes rights away."""

@@ -10,7 +10,7 @@ from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.reading import counts
 from doppel.archive.revisions import forget_ids
-from doppel.moments import now_micros
+from doppel.timestamps import now_micros
 
 _KEPT = (tables.changes, tables.forgotten, tables.revisions)
 """Numbers that must never fall, and who is to stay forgotten should the workspace come back: ids and times."""

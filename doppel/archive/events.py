@@ -26,7 +26,6 @@ from doppel.archive.rendering import render_again
 from doppel.archive.restrictions import Restriction, restrictions_of
 from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting, exclusive_or
-from doppel.moments import micros
 from doppel.records import ChannelKind
 from doppel.slack.block_text import dicts
 from doppel.slack.events import (
@@ -47,6 +46,7 @@ from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.nesting import stored_raw
+from doppel.timestamps import micros
 
 WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""

@@ -13,17 +13,17 @@ from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.channels import UNSEEN
 from doppel.archive.cleaning import clean_messages, clean_questions
+from doppel.archive.consent_and_feedback import record_consent
 from doppel.archive.directory import read_directory
 from doppel.archive.drafts import drop_unsent
 from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name, read_unwanted
-from doppel.archive.ledger import record_consent
 from doppel.archive.merging import erase
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
-from doppel.moments import now_micros
 from doppel.records import MessageKind, User
 from doppel.slack.markup import Raw
 from doppel.slack.nesting import stored_raw
+from doppel.timestamps import now_micros
 
 _AT_ONCE = 100
 """Messages in memory at once."""

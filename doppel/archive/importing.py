@@ -15,14 +15,14 @@ from sqlalchemy import Connection, insert, update
 from doppel.archive import tables
 from doppel.archive.changes import note_change
 from doppel.archive.cleaning import clean_messages
+from doppel.archive.consent_and_feedback import now
 from doppel.archive.directory import merge_directory
-from doppel.archive.ledger import now
 from doppel.archive.merging import Merger, merge_authors, take_back
 from doppel.archive.reading import counts
 from doppel.archive.rendering import render_again
-from doppel.moments import micros
 from doppel.slack.export import Export, Progress
 from doppel.slack.markup import clean
+from doppel.timestamps import micros
 
 
 @dataclass(frozen=True, slots=True)

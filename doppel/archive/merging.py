@@ -18,12 +18,12 @@ from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.ids import is_id
-from doppel.moments import micros
 from doppel.records import MessageKind, User
 from doppel.slack.json_stream import MAX_ELEMENT_CHARS, Unread
 from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
 from doppel.slack.nesting import is_too_deep
+from doppel.timestamps import micros
 
 _WITHHELD = re.compile(r'"(?:mode|subtype)":"hidden_by_limit"|"is_hidden_by_limit":(?:true|1)\b')
 """What Slack puts into a message, as it is stored, in place of what a workspace's plan doesn't show any more."""

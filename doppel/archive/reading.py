@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
-from doppel.conversation import GAP_SECONDS, conversations
+from doppel.engine.conversation import GAP_SECONDS, conversations
 from doppel.ids import is_id, is_team
-from doppel.moments import micros
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
+from doppel.timestamps import micros
 
 SLACK = "https://slack.com"
 _PAGE = 1000

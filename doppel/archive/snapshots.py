@@ -19,8 +19,8 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from doppel.access import ChannelKey, ConsentRecord, Place, Readership, Roster
 from doppel.archive import reading, tables
+from doppel.archive.consent_and_feedback import consent_records
 from doppel.archive.forgotten import clean_revision
-from doppel.archive.ledger import consent_records
 from doppel.archive.restrictions import Restrictions
 from doppel.archive.revisions import Kind
 from doppel.errors import UnknownUserError

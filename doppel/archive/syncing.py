@@ -41,10 +41,10 @@ from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting
-from doppel.moments import micros
 from doppel.records import Channel, User
 from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
+from doppel.timestamps import micros
 
 NO_GROUPS: Mapping[str, str] = {}
 WAIT_SECONDS = 600.0

@@ -27,15 +27,15 @@ from sqlalchemy import CompoundSelect, Connection, Engine, Text, cast, delete, i
 from doppel.access import ConsentAction, ConsentRecord, is_refused
 from doppel.archive import tables
 from doppel.archive.channels import moved_channels
+from doppel.archive.consent_and_feedback import append_record, consent_records
 from doppel.archive.database import errors_of, exclusive
 from doppel.archive.drafts import withdraw_drafts
-from doppel.archive.ledger import append_record, consent_records
 from doppel.archive.place import Place
 from doppel.archive.restrictions import Limit, Restriction, Restrictions
 from doppel.errors import BusyError
 from doppel.ids import UNKNOWN_TEAM
-from doppel.moments import now_micros
 from doppel.records import User
+from doppel.timestamps import now_micros
 
 _LIMITS = ("team", "limit", "channel", "subject")
 _RECORDS = ("user_id", "action", "at", "by")

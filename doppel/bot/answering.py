@@ -13,18 +13,18 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
-from doppel.bot.asked import Question, question_of
+from doppel.bot.question_parser import Question, question_of
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, alone, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
+from doppel.ingest.event_ingester import Calm
 from doppel.logs import about, log_failure
-from doppel.moments import micros
 from doppel.records import Persona
 from doppel.slack.blocks import context, error_blocks, is_beginning
 from doppel.slack.failing import FAILURES, remove_strays
 from doppel.slack.posting import post_for_asker, replace
-from doppel.sync.feed import Calm
+from doppel.timestamps import micros
 
 PATIENCE_SECONDS = 2.0
 """How long a question waits for its turn before who asked is told that it does."""

@@ -15,19 +15,19 @@ from doppel.access import has_consent, is_refused
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
-from doppel.bot.asked import PERSON, asked_of, question_of
 from doppel.bot.consenting import Consenting
-from doppel.bot.desk import Desk, Notices
 from doppel.bot.drafting import Drafting
+from doppel.bot.job_notices import Desk, Notices
+from doppel.bot.question_parser import PERSON, asked_of, question_of
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
 from doppel.errors import DoppelError
 from doppel.limits import require_length
-from doppel.moments import now_micros
 from doppel.services.forgetting import told
 from doppel.slack.failing import reason
 from doppel.slack.members import user_of
 from doppel.slack.outgoing import plain
+from doppel.timestamps import now_micros
 
 ADMIN_SECONDS = 300.0
 """How long it is believed that somebody is an admin."""

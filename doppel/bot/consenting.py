@@ -17,7 +17,6 @@ from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Request
 from doppel.errors import ConsentError
-from doppel.moments import now_micros
 from doppel.records import ChannelKind, User
 from doppel.services.forgetting import Receipt
 from doppel.slack.blocks import Block
@@ -31,6 +30,7 @@ from doppel.slack.consent_blocks import (
     home_view,
 )
 from doppel.slack.failing import FAILURES, reason
+from doppel.timestamps import now_micros
 
 VALID_SECONDS = 7 * 86_400
 _GONE = ("message_not_found", "channel_not_found")

@@ -11,7 +11,6 @@ from slack_sdk.web.async_client import AsyncWebClient
 from doppel.access import has_consent, is_paused
 from doppel.archive.archive import Archive
 from doppel.archive.drafts import Draft, Wanted
-from doppel.bot.asked import Question
 from doppel.bot.draft_troubles import (
     EMPTY,
     GONE,
@@ -30,15 +29,15 @@ from doppel.bot.draft_troubles import (
     told,
     was_not_sent,
 )
+from doppel.bot.question_parser import Question
 from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
+from doppel.engine.redaction import mask
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
+from doppel.labels import ASKER
 from doppel.limits import require_length
-from doppel.moments import now_micros
 from doppel.records import Finished, Message, Persona, Reply, Turn
-from doppel.secrets import mask
 from doppel.slack.blocks import EPHEMERAL_CHARS, Block
-from doppel.slack.carriers import Updates, Where
 from doppel.slack.draft_blocks import (
     EDIT,
     FIELD_CHARS,
@@ -54,11 +53,12 @@ from doppel.slack.draft_blocks import (
 )
 from doppel.slack.failing import FAILURES
 from doppel.slack.markup import Raw, clean, render_text
+from doppel.slack.message_transport import ReplyTarget, Updates
 from doppel.slack.messages import timestamp
 from doppel.slack.outgoing import Audience, outgoing
 from doppel.slack.posting import post_for_asker, respond
 from doppel.slack.splitting import split
-from doppel.wording import ASKER
+from doppel.timestamps import now_micros
 
 TURNS = 20
 """Messages before the one that is answered that go into the prompt."""
@@ -117,7 +117,7 @@ class Drafting:
         last = await asyncio.to_thread(self._archive.last_said, self._team, channel, user)
         if last is None:
             await post_for_asker(
-                self._client, Where(self._team, channel, "", "", user), NOTHING_SAID, settled(NOTHING_SAID)
+                self._client, ReplyTarget(self._team, channel, "", "", user), NOTHING_SAID, settled(NOTHING_SAID)
             )
             return
         await self._begin(Wanted(user, channel, "", last.ts), shown_in="")
@@ -126,7 +126,7 @@ class Drafting:
         """Write a draft and show it; where it could not be sent, Slack refuses to show even that it is begun."""
         await self._require_agreed(wanted.user_id)
         trouble = await told(self._said(wanted))
-        where = Where(self._team, wanted.channel, shown_in, wanted.answered_ts, wanted.user_id)
+        where = ReplyTarget(self._team, wanted.channel, shown_in, wanted.answered_ts, wanted.user_id)
         await post_for_asker(self._client, where, trouble or DRAFTING, settled(trouble or DRAFTING))
         if not trouble:
             await post_for_asker(self._client, where, FALLBACK, await self._write(wanted))
@@ -190,7 +190,9 @@ class Drafting:
             raise DraftError(TOO_LONG if written else EMPTY)
         person = _name(wanted.user_id, scene)
         icon = await self._writer.icon(wanted.user_id)
-        where = Where(self._team, wanted.channel, wanted.thread_ts, wanted.answered_ts, wanted.user_id, person, icon)
+        where = ReplyTarget(
+            self._team, wanted.channel, wanted.thread_ts, wanted.answered_ts, wanted.user_id, person, icon
+        )
         message, mark = Updates(self._client, where), sent_mark(person, draft.version, draft.edited)
         try:
             await message.send(written[0], written[0], [mark], last=True)

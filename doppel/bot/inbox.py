@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from doppel.archive.bot import BotStore
-from doppel.moments import now_micros
 from doppel.slack.markup import Raw
+from doppel.timestamps import now_micros
 
 CALM_SECONDS = 0.03
 CALM_LIMIT_SECONDS = 0.5

@@ -10,23 +10,23 @@ from contextlib import asynccontextmanager
 from doppel.archive.archive import Archive
 from doppel.archive.deliveries import KEPT
 from doppel.bot.answering import Answering
-from doppel.bot.asked import Question, question_of
 from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
 from doppel.bot.inbox import Inbox
+from doppel.bot.question_parser import Question, question_of
 from doppel.bot.sentences import in_slack
 from doppel.bot.voting import Voting
 from doppel.errors import DoppelError
+from doppel.ingest.event_ingester import EventIngester
 from doppel.limits import TooLongError, require_length
 from doppel.logs import log_failure
-from doppel.moments import now_micros
 from doppel.slack.blocks import Press, error_blocks
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import Pressed, Submitted
 from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
-from doppel.sync.feed import EventFeed
+from doppel.timestamps import now_micros
 
 SHARED = 7 * 86_400_000_000
 """How long it is known, in microseconds, that an answer was shared: its button is gone by then."""
@@ -42,7 +42,7 @@ class Receiver:
         archive: Archive,
         team: str,
         bot_user: str,
-        feed: EventFeed,
+        feed: EventIngester,
         inbox: Inbox,
         answering: Answering,
         commands: Commands,

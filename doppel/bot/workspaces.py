@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from doppel.bot.receiving import Receiver
 from doppel.errors import DoppelError
+from doppel.ingest.event_ingester import EventIngester
 from doppel.logs import log_failure
-from doppel.sync.feed import EventFeed
 
 LOOK_SECONDS = 3.0
 
@@ -33,7 +33,7 @@ class Parts:
     """What answers in one workspace, and what takes its events into the archive."""
 
     receiver: Receiver
-    feed: EventFeed
+    feed: EventIngester
 
 
 Open = Callable[[Connected], AbstractAsyncContextManager[Parts]]

@@ -16,20 +16,20 @@ from doppel.access import Place
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
 from doppel.archive.snapshots import Snapshot
-from doppel.bot.asked import Question
+from doppel.bot.question_parser import Question
 from doppel.bot.sentences import in_slack
-from doppel.engine import Found
 from doppel.errors import DoppelError, NotReadableError
+from doppel.labels import ASKER
 from doppel.logs import log_failure
-from doppel.moments import micros, now_micros
 from doppel.records import Finished, Persona, Reply, ReplyEvent, TextDelta, Turn
+from doppel.services.ask import Found
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
-from doppel.slack.carriers import Where
 from doppel.slack.markup import Names
 from doppel.slack.message_text import render_message
+from doppel.slack.message_transport import ReplyTarget
 from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
 from doppel.slack.posting import GrowingMessage, post, post_for_asker
-from doppel.wording import ASKER
+from doppel.timestamps import micros, now_micros
 
 TURNS = 6
 """Earlier questions of a thread that go into the prompt."""
@@ -114,7 +114,7 @@ class Writer:
             return
         persona = await self._engine.persona(answer.user_id)
         thread, icon = answer.thread_ts, await self.icon(answer.user_id)
-        where = Where(self._team, answer.channel, thread, thread, user, persona.name, icon)
+        where = ReplyTarget(self._team, answer.channel, thread, thread, user, persona.name, icon)
         message = GrowingMessage(self._client, where, _nothing)
         await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
@@ -153,7 +153,7 @@ class Writer:
         await message.finish(closing_blocks(reply, answer.id))
 
     async def _write_for_asker(
-        self, question: Question, persona: Persona, where: Where, scene: Scene, found: Found
+        self, question: Question, persona: Persona, where: ReplyTarget, scene: Scene, found: Found
     ) -> None:
         """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
         names = scene.names(scene.asker)
@@ -218,7 +218,7 @@ class Writer:
                 self._icons[user] = str(profile.get("image_192") or profile.get("image_72") or "")
         return self._icons.get(user, "")
 
-    async def _fail(self, message: GrowingMessage, where: Where, sentence: str) -> None:
+    async def _fail(self, message: GrowingMessage, where: ReplyTarget, sentence: str) -> None:
         """Say it below what was written so far, or alone."""
         if message.has_begun:
             with contextlib.suppress(Exception):
@@ -231,19 +231,19 @@ class SilentError(DoppelError):
     """The model wrote nothing."""
 
 
-def where_of(team: str, question: Question) -> Where:
+def where_of(team: str, question: Question) -> ReplyTarget:
     """The thread in which a question is answered."""
-    return Where(team, question.channel, question.thread_ts, question.ts, question.asker)
+    return ReplyTarget(team, question.channel, question.thread_ts, question.ts, question.asker)
 
 
-def alone(where: Where) -> Where:
+def alone(where: ReplyTarget) -> ReplyTarget:
     """Where somebody is shown what they alone are to see: Slack shows that in no thread that has not begun, and a
     question that is no reply may have no thread yet.
     """
     return changed(where, thread_ts="") if where.thread_ts == where.asked_ts else where
 
 
-async def say(client: AsyncWebClient, where: Where, sentence: str) -> None:
+async def say(client: AsyncWebClient, where: ReplyTarget, sentence: str) -> None:
     """Say one sentence in a thread, as the bot itself, again after a pause; that it can't be said at all is logged."""
     for pause in (*SAY_AGAIN_SECONDS, None):
         try:

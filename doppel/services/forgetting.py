@@ -63,7 +63,7 @@ def forget(context: AppContext, archive: Archive, person: User, messages: bool, 
 
 async def unload(context: AppContext, person: User, versions: Iterable[str]) -> None:
     """Make a running server forget those versions, so that their weights leave its memory."""
-    from doppel.server import forget_adapters
+    from doppel.inference.vllm_process import forget_adapters
 
     await forget_adapters(context.settings, [adapter_name(person, version) for version in versions])
 

@@ -112,7 +112,7 @@ def request_of(settings: Settings, kind: str, words: list[str]) -> Request:
 
 
 def _device(settings: Settings) -> str:
-    from doppel.server import has_cuda
+    from doppel.inference.vllm_process import has_cuda
 
     if settings.device != "auto":
         return settings.device

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from doppel.app_context import AppContext
 from doppel.config import Settings, interval_seconds
 from doppel.errors import BadInputError, BusyError, ConfigError, JobError
-from doppel.moments import now_micros
 from doppel.services import forgetting
+from doppel.timestamps import now_micros
 
 if TYPE_CHECKING:
     from doppel.archive.archive import Archive
     from doppel.archive.erasing import Erased
     from doppel.archive.installations import Installation
     from doppel.records import User
-    from doppel.slack.tokens import Tokens
+    from doppel.services.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def oauth_of(settings: Settings) -> OAuth | None:
 def tokens_of(context: AppContext, archive: Archive) -> Tokens:
     """The tokens of the workspaces that installed the app. Raises ConfigError where there can't be any."""
     from doppel.keys import Keys
-    from doppel.slack.tokens import Tokens
+    from doppel.services.tokens import Tokens
 
     oauth, settings = oauth_of(context.settings), context.settings
     if oauth is None:

@@ -9,11 +9,12 @@ import socket
 from doppel.app_context import COMMAND, AppContext
 from doppel.archive.archive import Archive
 from doppel.jobs.serving import working
+from doppel.services.ask import answering
 from doppel.services.consent import sweep
 from doppel.services.jobs import schedule_of
 from doppel.serving.slack import hear_slack, hears_slack
 from doppel.serving.web import queue_of, require_signing_in, web_page
-from doppel.surfaces import hosting
+from doppel.web import http_server as hosting
 
 
 def serve(context: AppContext, host: str, port: int) -> None:
@@ -32,7 +33,7 @@ def serve(context: AppContext, host: str, port: int) -> None:
 async def _serve(context: AppContext, archive: Archive, listening: socket.socket) -> None:
     """The page is there at once; questions wait until vLLM is ready. A vLLM that can't start ends it all."""
     host, port = listening.getsockname()[:2]
-    async with context.engine(archive) as (engine, server):
+    async with answering(context, archive) as (engine, server):
         queue = queue_of(context.settings)
         page = web_page(context, archive, engine, server.status, queue)
         ready = functools.partial(context.console.say, f"The web chat is at http://{host}:{port}")

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 from doppel.app_context import AppContext
 from doppel.errors import DoppelError
-from doppel.moments import now_micros
 from doppel.services import forgetting, workspaces
 from doppel.services.job_client import JobClient
 from doppel.serving.web import queue_of
+from doppel.timestamps import now_micros
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
+    from doppel.bot.bolt_app import Bot, Client, Identity
     from doppel.bot.workspaces import Connected, Parts, Workspaces
     from doppel.bot.writing import Engines
     from doppel.config import Settings
     from doppel.fair_queue import FairQueue
     from doppel.records import User
     from doppel.services.forgetting import Receipt
-    from doppel.slack.tokens import Tokens
-    from doppel.surfaces.bot import Bot, Client, Identity
+    from doppel.services.tokens import Tokens
 
 RETRY_SECONDS = 30.0
 TOKEN_SECONDS = 60.0
@@ -52,15 +52,15 @@ async def hear_slack(
 
     `page` takes what comes by HTTP; the places of `queue` may be shared with the web chat.
     """
-    from doppel.surfaces.bot import connections
+    from doppel.bot.bolt_app import connections
 
     async with connections() as session:
         await _hear(page, _Slack(context, archive, engine, session, queue or queue_of(context.settings)))
 
 
 async def _hear(page: FastAPI, slack: _Slack) -> None:
+    from doppel.bot.bolt_app import build_bot, mount_events
     from doppel.bot.workspaces import Workspaces
-    from doppel.surfaces.bot import build_bot, mount_events
 
     context, archive, settings = slack.context, slack.archive, slack.context.settings
     teams = Workspaces(slack.connected, slack.work, functools.partial(workspaces.remove, context, archive))
@@ -119,19 +119,19 @@ class _Slack:
         from doppel.bot.answering import Answering
         from doppel.bot.commands import Commands
         from doppel.bot.consenting import Consenting
-        from doppel.bot.desk import Notices
         from doppel.bot.drafting import Drafting
         from doppel.bot.inbox import Inbox
+        from doppel.bot.job_notices import Notices
         from doppel.bot.receiving import Receiver
         from doppel.bot.voting import Voting
         from doppel.bot.workspaces import Parts
-        from doppel.sync.feed import EventFeed
+        from doppel.ingest.event_ingester import EventIngester
 
         context, archive, team, bot_user = self.context, self.archive, place.team, place.bot_user
         client, keep_token = await self._client(team)
         engine, desk, store = self.engine.within(team), JobClient(context, team, keep_token is None), archive.bot(team)
         inbox, notices = Inbox(store), Notices(desk, store, client)
-        feed = EventFeed(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
+        feed = EventIngester(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
         chars = context.settings.question_chars
         answering = Answering(engine, archive, client, team, bot_user, inbox.calm, self.queue)
         withdraw, forget = functools.partial(_withdraw, context, archive), functools.partial(_forget, context, archive)
@@ -168,7 +168,7 @@ class _Slack:
         return self._with_token(self.context.settings.slack_bot_token.get_secret_value())
 
     def _with_token(self, token: str) -> Client:
-        from doppel.surfaces.bot import bot_client
+        from doppel.bot.bolt_app import bot_client
 
         return bot_client(token, self.context.settings.slack_api_url, self.session)
 
@@ -221,7 +221,7 @@ async def _forget(context: AppContext, archive: Archive, person: User, messages:
 
 
 async def _identity(context: AppContext, client: Client) -> Identity:
-    from doppel.surfaces.bot import identify
+    from doppel.bot.bolt_app import identify
 
     told = ""
     while isinstance(found := await identify(client), str):
@@ -234,8 +234,8 @@ async def _identity(context: AppContext, client: Client) -> Identity:
 
 async def _by_socket(context: AppContext, bot: Bot, teams: Workspaces) -> None:
     """Stay connected until this is cancelled."""
+    from doppel.bot.bolt_app import socket_mode
     from doppel.slack.failing import FAILURES, reason
-    from doppel.surfaces.bot import socket_mode
 
     token, told = context.settings.slack_app_token.get_secret_value(), ""
     while True:

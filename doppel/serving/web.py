@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from doppel.config import Settings
     from doppel.fair_queue import FairQueue
     from doppel.records import Persona
-    from doppel.surfaces.doors import Doors
-    from doppel.surfaces.talk import Engines
-    from doppel.surfaces.web import Readers
+    from doppel.web.auth import Auth
+    from doppel.web.chat_session import Engines
+    from doppel.web.page import Readers
 
 
 def queue_of(settings: Settings) -> FairQueue:
@@ -42,8 +42,8 @@ def web_page(
     """
     # Gradio's default is a folder that all users of the machine share.
     os.environ.setdefault("GRADIO_TEMP_DIR", str(context.settings.run_dir / "gradio"))
-    from doppel.surfaces.doors import HereOnly, SignedInOnly
-    from doppel.surfaces.web import build_app
+    from doppel.web.auth import HereOnly, SignedInOnly
+    from doppel.web.page import build_app
 
     def keep(
         persona: Persona,
@@ -65,20 +65,20 @@ def web_page(
         )
         return kept.id
 
-    doors, settings = _doors(context, archive), context.settings
+    auth, settings = _auth(context, archive), context.settings
     page = build_app(
         readers_of(context, archive, engine),
         keep,
         status,
         settings.web_examples,
-        signs_in=doors is not None,
+        signs_in=auth is not None,
         public_url=settings.public_url,
         question_chars=settings.question_chars,
         queue=queue or queue_of(settings),
     )
-    if doors:
-        doors.mount(page)
-        page.add_middleware(SignedInOnly, visitor=doors.visitor)
+    if auth:
+        auth.mount(page)
+        page.add_middleware(SignedInOnly, visitor=auth.visitor)
     elif not settings.web_open_to_anyone:
         page.add_middleware(HereOnly)
     return page
@@ -87,7 +87,7 @@ def web_page(
 def require_signing_in(context: AppContext, host: str) -> None:
     """Raise ConfigError where others than this machine would read without signing in, or could not sign in."""
     from doppel.keys import Keys
-    from doppel.surfaces.doors import is_loopback
+    from doppel.web.auth import is_loopback
 
     settings = context.settings
     if oauth_of(settings):
@@ -99,24 +99,24 @@ def require_signing_in(context: AppContext, host: str) -> None:
         )
 
 
-def _doors(context: AppContext, archive: Archive) -> Doors | None:
+def _auth(context: AppContext, archive: Archive) -> Auth | None:
     """The pages to install the app and to sign in; None where nobody does."""
     from doppel.keys import Keys
     from doppel.slack.oauth import OAuthClient, States
-    from doppel.surfaces.doors import Doors
+    from doppel.web.auth import Auth
 
     oauth, settings = oauth_of(context.settings), context.settings
     if oauth is None:
         return None
     states = States(Keys(settings.token_keys.get_secret_value()))
     client = OAuthClient(settings.slack_api_url, oauth.client_id, oauth.client_secret)
-    return Doors(archive, tokens_of(context, archive), states, client, oauth.public_url)
+    return Auth(archive, tokens_of(context, archive), states, client, oauth.public_url)
 
 
 def readers_of(context: AppContext, archive: Archive, engine: Engines) -> Readers:
     """Everybody reads what the settings say; who signed in, what they may read in Slack."""
     from doppel.access import ReadPolicy
-    from doppel.surfaces.talk import Reader
+    from doppel.web.chat_session import Reader
 
     everybody = Reader(engine, ReadPolicy.parse(context.settings.web_channels))
 

@@ -17,8 +17,8 @@ from slack_sdk.web import SlackResponse
 
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
+from doppel.slack.log_redaction import silent_logger
 from doppel.slack.members import error_of, part_of, text_of
-from doppel.slack.silence import silent_logger
 
 TIMEOUT_SECONDS = 30
 FIRST_TIMEOUT_SECONDS = 10

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from doppel.engine.redaction import mask
+from doppel.labels import NO_SOURCES, byline
 from doppel.records import Passage, Persona, Reply, ts_key
-from doppel.secrets import mask
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, part_of, text_of
 from doppel.slack.outgoing import plain
 from doppel.slack.splitting import MARKDOWN_CHARS, split
-from doppel.wording import NO_SOURCES, byline
 
 Block = dict[str, Any]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doppel.ids import looks_like_user_id
-from doppel.moments import micros
 from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
+from doppel.timestamps import micros
 
 _KEPT = frozenset({"type", "subtype", "ts", "thread_ts", "user", "author_id", "channel_id", "team"})
 _AUTHOR_KEYS = ("user", "author_id")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from doppel.labels import indented
 from doppel.slack.block_text import dicts, lines, one_line, render_block, string, typed_characters
 from doppel.slack.markup import NO_NAMES, Names, Raw, channel_mention, clean, render_text
-from doppel.wording import indented
 
 MAX_FORWARDS = 4
 """Forwards of forwards that are read."""

@@ -1,7 +1,7 @@
 """What a model wrote -> what may be posted in Slack. Pure; never raises. A model's words are data of strangers.
 
 What comes out holds no control sequence but mentions of the people and channels that are given, no link that says one
-address and leads to another, and no secret that `doppel.secrets` knows.
+address and leads to another, and no secret that `doppel.engine.redaction` knows.
 
 It uses only what `text`, Markdown blocks and `markdown_text` share: `&`, `<` and `>` are escaped, links are written out
 as "label (address)" (https://docs.slack.dev/messaging/formatting-message-text). Not documented is whether Slack shows
@@ -14,9 +14,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from doppel.pieces import Pieces
-from doppel.secrets import mask, masked_pieces
+from doppel.engine.redaction import mask, masked_pieces
 from doppel.slack.markup import NO_NAMES, Names, clean
+from doppel.stream_rewriter import Pieces
 
 NO_LINK = "(link removed)"
 

@@ -19,11 +19,11 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from doppel.logs import log_failure
 from doppel.slack.blocks import Block
-from doppel.slack.carriers import Carrier, Stream, Updates, Where
 from doppel.slack.failing import FAILURES, end_stream, is_refusal, remove_strays
+from doppel.slack.log_redaction import silent_logger
 from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
-from doppel.slack.silence import silent_logger
+from doppel.slack.message_transport import Carrier, ReplyTarget, Stream, Updates
 
 FIRST_CHARS = 20
 """So much is shown at once; a word alone would only flicker."""
@@ -47,7 +47,7 @@ class GrowingMessage:
     """
 
     client: AsyncWebClient
-    where: Where
+    where: ReplyTarget
     posted: Posted
     has_begun: bool = False
     _carrier: Carrier | None = None
@@ -153,19 +153,19 @@ async def _patiently(call: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(pause)
 
 
-async def post(client: AsyncWebClient, where: Where, text: str, blocks: Sequence[Block]) -> str:
+async def post(client: AsyncWebClient, where: ReplyTarget, text: str, blocks: Sequence[Block]) -> str:
     """Post something short in the thread, as the bot itself; returns its timestamp."""
     answer = await client.chat_postMessage(**where.thread, text=text, blocks=list(blocks))
     return str(answer["ts"])
 
 
-async def replace(client: AsyncWebClient, where: Where, ts: str, text: str, blocks: Sequence[Block]) -> None:
+async def replace(client: AsyncWebClient, where: ReplyTarget, ts: str, text: str, blocks: Sequence[Block]) -> None:
     """Put something short in the place of a message of the bot's, which may still be streamed."""
     await end_stream(client, where.channel, ts)
     await client.chat_update(channel=where.channel, ts=ts, text=text, blocks=list(blocks))
 
 
-async def post_for_asker(client: AsyncWebClient, where: Where, text: str, blocks: Sequence[Block]) -> None:
+async def post_for_asker(client: AsyncWebClient, where: ReplyTarget, text: str, blocks: Sequence[Block]) -> None:
     """Post something in the thread that its asker alone sees, until they close Slack."""
     await client.chat_postEphemeral(user=where.asker, **where.thread, **where.masks, text=text, blocks=list(blocks))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 from doppel.access import ChannelKey
-from doppel.conversation import conversations
+from doppel.engine.conversation import conversations
 from doppel.records import Channel, ChannelKind, Chunk, Conversation, Message, ts_key
 
 

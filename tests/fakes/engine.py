@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from doppel.access import Place
 from doppel.archive.snapshots import Snapshot
-from doppel.engine import Found
 from doppel.errors import UnknownUserError
 from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
+from doppel.services.ask import Found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Self
 
-from doppel.inference import Endpoint
+from doppel.inference.client import Endpoint
 
 
 class FakeModelServer:

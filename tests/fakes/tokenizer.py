@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from doppel.prompt import ChatMessage
+from doppel.engine.prompt import ChatMessage
 
 END = 0
 

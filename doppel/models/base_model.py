@@ -16,10 +16,10 @@ from filelock import FileLock
 
 from doppel.artifacts import storage_error
 from doppel.config import Settings
+from doppel.engine.prompt import ChatMessage
+from doppel.engine.special_tokens import PlainText
 from doppel.errors import ConfigError
-from doppel.markers import PlainText
-from doppel.packaged import check
-from doppel.prompt import ChatMessage
+from doppel.models.packaged import check
 
 PACKAGE = "package:"
 DONE = "complete"

@@ -33,10 +33,10 @@ from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
 from doppel.slack.failing import FAILURES, is_refusal, reason
+from doppel.slack.log_redaction import silent_logger
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.outgoing import plain
-from doppel.slack.silence import silent_logger
 
 EVENTS_PATH = "/slack/events"
 CALL_SECONDS = 30.0

@@ -1,6 +1,7 @@
 """The client of a vLLM server: streamed completions of token ids, adapters by name, likelihoods of a text.
 
-Prompts go over the wire as token ids, rendered by `doppel.prompt` alone, so that training and answering see the same.
+Prompts go over the wire as token ids, rendered by `doppel.engine.prompt` alone, so that training and answering see the
+same.
 Protocol: vLLM's OpenAI-compatible server, /v1/completions and /v1/load_lora_adapter.
 """
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
 from doppel.errors import ConfigError
-from doppel.moments import day
+from doppel.labels import indented
 from doppel.records import Passage, Turn
-from doppel.wording import indented
+from doppel.timestamps import day
 
 CHARS_A_TOKEN = 32
 """More than a token of words stands for: of what is longer, nothing is tokenised that would not fit anyway."""

@@ -16,7 +16,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from doppel.archive.installations import Installation, Installations, active
 from doppel.errors import SlackError, SlackTokenError
 from doppel.keys import Keys
-from doppel.slack.silence import silent_logger
+from doppel.slack.log_redaction import silent_logger
 
 EARLY_MICROS = 2 * 3600 * 1_000_000
 """How long before it expires a token is fetched anew; Slack's last twelve hours."""
@@ -39,7 +39,7 @@ class Tokens:
     ) -> None:
         self._store, self._keys, self._now = store, keys, now
         self._id, self._secret = client_id, client_secret
-        self._client = WebClient(base_url=f"{api_url.rstrip('/')}/", logger=silent_logger("doppel.slack.tokens"))
+        self._client = WebClient(base_url=f"{api_url.rstrip('/')}/", logger=silent_logger("doppel.services.tokens"))
 
     def token(self, team: str) -> str:
         """The bot's token in a workspace, fetched anew where it would soon expire.

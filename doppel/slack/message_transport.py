@@ -31,7 +31,7 @@ _EVENT = "doppel_answer"
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ReplyTarget:
     """The thread that is answered in, what was asked there and by whom, and the answer's name and picture.
 
     Where `thread_ts` is "" that is the channel itself.
@@ -76,7 +76,7 @@ class Carrier(Protocol):
 class Stream:
     pause = STREAM_SECONDS
 
-    def __init__(self, client: AsyncWebClient, where: Where) -> None:
+    def __init__(self, client: AsyncWebClient, where: ReplyTarget) -> None:
         self._ends, self._beginning = time.monotonic() + STREAM_LIFE_SECONDS, ""
         self._stream = AsyncChatStream(
             asking_once(client),
@@ -113,7 +113,7 @@ class Updates:
 
     pause = UPDATE_SECONDS
 
-    def __init__(self, client: AsyncWebClient, where: Where, ts: str = "", streams: bool = False) -> None:
+    def __init__(self, client: AsyncWebClient, where: ReplyTarget, ts: str = "", streams: bool = False) -> None:
         self.ts, self._client, self._where, self._streams = ts, client, where, streams
         self._mark = secrets.token_hex(8)
 

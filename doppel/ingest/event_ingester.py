@@ -42,7 +42,7 @@ class AskSync(Protocol):
     def __call__(self) -> bool: ...
 
 
-class EventFeed:
+class EventIngester:
     """Takes events from a running event loop; the archive is written in a thread."""
 
     def __init__(

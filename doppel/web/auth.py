@@ -17,11 +17,11 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from doppel.archive.archive import Archive
 from doppel.archive.installations import Installation, WebSession
 from doppel.errors import DoppelError, SlackError
-from doppel.moments import now_micros
+from doppel.services.tokens import Tokens
 from doppel.slack.manifest import BACK, SCOPES
 from doppel.slack.members import id_of
 from doppel.slack.oauth import OAuthClient, States, nonce_of
-from doppel.slack.tokens import Tokens
+from doppel.timestamps import now_micros
 
 INSTALL, SIGN_IN, SIGN_OUT = "/slack/install", "/slack/sign-in", "/slack/sign-out"
 INSTALLED, SIGNED_IN = BACK
@@ -40,7 +40,7 @@ HERE_ONLY = (
 )
 
 
-class Doors:
+class Auth:
     """The pages, and who is signed in. `public_url` is where browsers reach this server."""
 
     def __init__(self, archive: Archive, tokens: Tokens, states: States, client: OAuthClient, public_url: str) -> None:

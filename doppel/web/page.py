@@ -18,12 +18,12 @@ from doppel.fair_queue import Asker, FairQueue
 from doppel.limits import QUESTION_CHARS, TooLongError, require_length
 from doppel.logs import log_failure
 from doppel.records import Persona
-from doppel.surfaces import markup
-from doppel.surfaces.body_limit import LimitedBody
-from doppel.surfaces.doors import SIGN_OUT, VISITOR
-from doppel.surfaces.hosting import OwnHostOnly
-from doppel.surfaces.origins import OwnOriginOnly
-from doppel.surfaces.talk import UNEXPECTED, Exchange, InTurn, Reader, Talk
+from doppel.web import markup
+from doppel.web.auth import SIGN_OUT, VISITOR
+from doppel.web.body_limit import LimitedBody
+from doppel.web.chat_session import UNEXPECTED, ChatSession, Exchange, InTurn, Reader
+from doppel.web.http_server import OwnHostOnly
+from doppel.web.origins import OwnOriginOnly
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ def build_app(
         path="/",
         auth_dependency=_visitor if signs_in else None,
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=HERE / "web.css",
-        head_paths=HERE / "web_head.html",
+        css_paths=HERE / "page.css",
+        head_paths=HERE / "page_head.html",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -133,9 +133,9 @@ class _Page:
         self._question_chars, self._queue = question_chars, queue
         self._feedback = feedback
         self._status = status
-        self._answering: set[Talk] = set()
+        self._answering: set[ChatSession] = set()
         with gr.Blocks(title="Doppel", analytics_enabled=False, fill_width=True) as self.blocks:
-            self._talk = gr.State(Talk())
+            self._talk = gr.State(ChatSession())
             self._lay_out(examples)
             self._wire(gr.Timer(refresh_seconds))
         self.blocks.max_threads = READERS_AT_ONCE
@@ -177,7 +177,7 @@ class _Page:
         self._chat.retry(self._retry, [self._talk], everything, **answer)
         gr.on([self._who.input, self._new.click, self._send.click, self._stop.click, self._chat.retry], js=FOCUS)
 
-    async def _refresh(self, talk: Talk, request: gr.Request) -> Updates:
+    async def _refresh(self, talk: ChatSession, request: gr.Request) -> Updates:
         """Look up again who can be asked; the conversation stays unless its persona is gone."""
         _require_owner(talk, request)
         try:
@@ -195,7 +195,7 @@ class _Page:
             updates |= self._meet(talk)
         return updates
 
-    def _meet(self, talk: Talk) -> Updates:
+    def _meet(self, talk: ChatSession) -> Updates:
         """Take up the people that are new, and the versions that are."""
         assert talk.people is not None
         now = talk.known(talk.persona.key if talk.persona else "")
@@ -207,15 +207,15 @@ class _Page:
     async def _reader(self, request: gr.Request) -> Reader:
         return await asyncio.to_thread(self._readers, request.username)
 
-    async def _choose(self, talk: Talk, key: str, request: gr.Request) -> Updates:
+    async def _choose(self, talk: ChatSession, key: str, request: gr.Request) -> Updates:
         _require_owner(talk, request)
         return self._begin(talk, talk.known(key))
 
-    async def _restart(self, talk: Talk, request: gr.Request) -> Updates:
+    async def _restart(self, talk: ChatSession, request: gr.Request) -> Updates:
         _require_owner(talk, request)
         return self._begin(talk, talk.persona)
 
-    def _begin(self, talk: Talk, persona: Persona | None) -> Updates:
+    def _begin(self, talk: ChatSession, persona: Persona | None) -> Updates:
         talk.restart(persona)
         return {
             self._chat: [],
@@ -223,7 +223,7 @@ class _Page:
             self._about: markup.persona_html(persona),
         }
 
-    async def _ask(self, talk: Talk, text: object, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _ask(self, talk: ChatSession, text: object, request: gr.Request) -> AsyncIterator[Updates]:
         _require_owner(talk, request)
         question = text.strip() if isinstance(text, str) else ""
         if trouble := self._refusal(talk, question):
@@ -241,7 +241,7 @@ class _Page:
         else:
             yield self._nothing()
 
-    def _refusal(self, talk: Talk, question: str) -> str:
+    def _refusal(self, talk: ChatSession, question: str) -> str:
         """Why something is not asked, as a sentence, or ""."""
         try:
             require_length(question, self._question_chars)
@@ -249,12 +249,14 @@ class _Page:
             return str(error)
         return LONG_TALK if len(talk.exchanges) >= EXCHANGES else ""
 
-    async def _ask_example(self, talk: Talk, chosen: gr.SelectData, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _ask_example(
+        self, talk: ChatSession, chosen: gr.SelectData, request: gr.Request
+    ) -> AsyncIterator[Updates]:
         text = chosen.value.get("text") if isinstance(chosen.value, dict) else None
         async for updates in self._ask(talk, text, request):
             yield updates
 
-    async def _retry(self, talk: Talk, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _retry(self, talk: ChatSession, request: gr.Request) -> AsyncIterator[Updates]:
         _require_owner(talk, request)
         if talk.exchanges and not talk.busy:
             async for updates in self._answer(talk, talk.exchanges.pop().question, request):
@@ -262,12 +264,12 @@ class _Page:
         else:
             yield self._nothing()
 
-    def _tell(self, talk: Talk, trouble: str) -> Updates:
+    def _tell(self, talk: ChatSession, trouble: str) -> Updates:
         """Say what is wrong with what the reader just did."""
         talk.trouble = trouble
         return {self._news: markup.trouble_html(trouble)}
 
-    def _cleared(self, talk: Talk) -> Any:
+    def _cleared(self, talk: ChatSession) -> Any:
         """The news without the trouble that stood there, if one did."""
         stood, talk.trouble = talk.trouble, ""
         return "" if stood else gr.skip()
@@ -276,7 +278,7 @@ class _Page:
         """Leaves the page as it is: Gradio takes a generator that yields nothing for a fault."""
         return {self._news: gr.skip()}
 
-    async def _answer(self, talk: Talk, question: str, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _answer(self, talk: ChatSession, question: str, request: gr.Request) -> AsyncIterator[Updates]:
         try:
             reader = await self._reader(request)
         except Exception as error:
@@ -304,7 +306,7 @@ class _Page:
         """Stop every answer."""
         await asyncio.gather(*(talk.end() for talk in self._answering))
 
-    def _shown(self, talk: Talk) -> Updates:
+    def _shown(self, talk: ChatSession) -> Updates:
         """The conversation as it stands.
 
         The properties are the same every time: Gradio sends differences, and its page applies them in place, so that
@@ -317,11 +319,11 @@ class _Page:
             self._stop: gr.update(visible=talk.busy),
         }
 
-    async def _halt(self, talk: Talk, request: gr.Request) -> None:
+    async def _halt(self, talk: ChatSession, request: gr.Request) -> None:
         _require_owner(talk, request)
         talk.stop()
 
-    async def _like(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> Updates:
+    async def _like(self, talk: ChatSession, thumb: gr.LikeData, request: gr.Request) -> Updates:
         """Store a thumb; Gradio counts messages, and says "" where it was taken back."""
         _require_owner(talk, request)
         exchange = _exchange(talk, thumb.index)
@@ -339,7 +341,7 @@ class _Page:
         return {self._news: self._cleared(talk)}
 
 
-def _exchange(talk: Talk, index: object) -> Exchange | None:
+def _exchange(talk: ChatSession, index: object) -> Exchange | None:
     """The answer that stands at `index` in the page, where one was given to its end; a browser may send anything."""
     if (
         not isinstance(index, int)
@@ -358,7 +360,7 @@ def _asker(request: gr.Request) -> Asker:
     return (team, user) if user else ("", str(request.session_hash))
 
 
-def _require_owner(talk: Talk, request: gr.Request) -> None:
+def _require_owner(talk: ChatSession, request: gr.Request) -> None:
     """Raise what shows as an error where somebody reaches for a conversation that is another's."""
     if not talk.belongs_to(request.username):
         raise gr.Error(OUTDATED, print_exception=False)

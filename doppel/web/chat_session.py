@@ -13,7 +13,7 @@ from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
 from doppel.logs import log_failure
 from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
-from doppel.surfaces.terminal import ASKER
+from doppel.terminal import ASKER
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Exchange:
 
 
 @dataclass(eq=False)
-class Talk:
+class ChatSession:
     """A conversation; at most one answer is being written in it. `people` can be asked, None before a look.
 
     `owner` is who began it, where people sign in. `trouble` is a sentence about what is wrong with what the reader did

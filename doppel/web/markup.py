@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from doppel.labels import NO_SOURCES, byline
 from doppel.records import Passage, Persona, ts_seconds
-from doppel.surfaces.talk import Exchange
-from doppel.wording import NO_SOURCES, byline
+from doppel.web.chat_session import Exchange
 
 BEFORE_SOURCES = "The Slack threads behind each answer will stand here, with links."
 QUOTED_LINES = 4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from doppel.access import (
     ChannelKey,
@@ -22,10 +22,11 @@ from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.archive.snapshots import Snapshot
 from doppel.artifacts import Version
 from doppel.config import Settings
+from doppel.engine.prompt import Prompt, Tokenizer, render
+from doppel.engine.redaction import masked_pieces
 from doppel.errors import ConsentError, NotReadableError, UnknownUserError
-from doppel.inference import Adapter, InferenceClient, Sampling
+from doppel.inference.client import Adapter, InferenceClient, Sampling
 from doppel.limits import require_length
-from doppel.prompt import Prompt, Tokenizer, render
 from doppel.records import (
     Finished,
     Passage,
@@ -37,7 +38,11 @@ from doppel.records import (
     Turn,
     User,
 )
-from doppel.secrets import masked_pieces
+
+if TYPE_CHECKING:
+    from doppel.app_context import AppContext
+    from doppel.archive import archive as archives
+    from doppel.inference.vllm_process import ModelServer
 
 STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
@@ -245,6 +250,22 @@ class Engine:
             self._tokenizer.end_id,
             settings.frequency_penalty,
         )
+
+
+@asynccontextmanager
+async def answering(context: AppContext, archive: archives.Archive) -> AsyncIterator[tuple[Engine, ModelServer]]:
+    """The engine, and the vLLM server behind it, which may still be starting. Raises InferenceError."""
+    from doppel.inference.vllm_process import model_server
+    from doppel.models.base_model import ChatTokenizer, base_model_path
+
+    base = await asyncio.to_thread(base_model_path, context.settings, context.console.say)
+    async with (
+        model_server(context.settings, base, context.console.say) as server,
+        InferenceClient(server.endpoint, server.wait_ready) as client,
+    ):
+        tokenizer = await asyncio.to_thread(ChatTokenizer, base)
+        retriever = context.retriever(archive)
+        yield Engine(context.settings, archive, retriever, context.adapters(), tokenizer, client), server
 
 
 class _Watch:

@@ -2,7 +2,7 @@
 
 A text is read word by word, from left to right. Whether a word is or has a secret is told by the word itself and by
 what stands before it, never by what follows; so a text that arrives in pieces is masked as the whole would be, and
-only its last word waits. What tells: `doppel.secret_forms`, `doppel.secret_names`, the set of `doppel.secret_rules`.
+only its last word waits. What tells: `secret_forms`, `secret_names` and the set of `secret_rules`, beside this module.
 A secret with neither a known form nor a telling name is not recognised.
 """
 
@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from doppel import secret_forms, secret_names, secret_rules
-from doppel.secret_forms import Span
+from doppel.engine import secret_forms, secret_names, secret_rules
+from doppel.engine.secret_forms import Span
 
 MASK = "[masked secret]"
 

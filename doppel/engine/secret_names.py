@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from doppel.secret_forms import SCHEME, Span, is_placeholder
+from doppel.engine.secret_forms import SCHEME, Span, is_placeholder
 
 _PASSWORDS = (
     "password|passwd|passphrase|passcode|pass|pwd|pswd|pw|psw|passwort|kennwort|contraseña|contrasena|senha|parola|"

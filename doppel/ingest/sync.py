@@ -18,15 +18,15 @@ from typing import Any
 
 from doppel.archive.syncing import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.errors import SlackError, SlackTokenError
-from doppel.moments import micros
+from doppel.ingest.cursor import Step, after_page, leads_nowhere, next_step, spanned
+from doppel.ingest.forecast import Pace, Stretch, calls_left, seconds_left
+from doppel.ingest.sync_directory import Listed, read_listed
+from doppel.ingest.worker_pool import Lane
 from doppel.records import Channel
 from doppel.slack.api import SENTENCES, Json, SlackApi
 from doppel.slack.budget import Clock
 from doppel.slack.messages import timestamp
-from doppel.sync.directory import Listed, read_listed
-from doppel.sync.forecast import Pace, Stretch, calls_left, seconds_left
-from doppel.sync.lanes import Lane
-from doppel.sync.walk import Step, after_page, leads_nowhere, next_step, spanned
+from doppel.timestamps import micros
 
 PAGE = 999
 """Messages asked for in one call; Slack gives some apps fewer."""

@@ -20,12 +20,12 @@ from typing import IO, Protocol
 from doppel.artifacts import write_atomic
 from doppel.config import Settings
 from doppel.errors import InferenceError
-from doppel.inference import Endpoint, InferenceClient, is_healthy, served_model
-from doppel.lora import needed_rank
+from doppel.inference.client import Endpoint, InferenceClient, is_healthy, served_model
+from doppel.inference.lora import needed_rank
+from doppel.inference.runtime_folder import RuntimeFolder, is_locked
+from doppel.models.device import cpu_dtype
 from doppel.private import UMASK, is_private_folder
 from doppel.processes import die_with_parent
-from doppel.processor import cpu_dtype
-from doppel.runtime import RuntimeFolder, is_locked
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 15.0

@@ -1,0 +1,1 @@
+"""The models that Doppel runs, and what they run on."""
