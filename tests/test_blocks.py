@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doppel.labels import NO_SOURCES, byline
@@ -172,6 +172,7 @@ def harmless(value: object) -> bool:
     return all(ours.fullmatch(found) for found in controls) and not any("@here" in text for text in marked)
 
 
+@example("", "", None, (), ("\x00\n\n\x00",))
 @given(TEXT, TEXT, st.none() | TEXT, PASSAGES, st.lists(TEXT, max_size=6).map(tuple))
 def test_slack_takes_any_answer(
     text: str, name: str, version: str | None, found: tuple[Passage, ...], notes: tuple[str, ...]

@@ -116,7 +116,8 @@ def name(text: str, limit: int = NAME_CHARS) -> str:
 
 def sentence(text: str) -> str:
     """Somebody's words as mrkdwn, on one line."""
-    return plain(shortened(mask(text), SENTENCE_CHARS)) or "…"
+    words = plain(shortened(mask(text), SENTENCE_CHARS))
+    return words if words.strip() else "…"
 
 
 def channel_name(text: str) -> str:
