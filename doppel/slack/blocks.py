@@ -111,7 +111,8 @@ def press_of(body: Raw) -> Press:
 
 def name(text: str, limit: int = NAME_CHARS) -> str:
     """Somebody's name as mrkdwn, of at most `limit` characters before it is escaped, which takes up to five for one."""
-    return plain(shortened(mask(text), limit)) or "somebody"
+    words = plain(shortened(mask(text), limit))
+    return words if words.strip() else "somebody"
 
 
 def sentence(text: str) -> str:
