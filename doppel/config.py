@@ -95,7 +95,9 @@ class Settings(BaseModel):
         default=QUESTION_CHARS, ge=1, description="Characters of a question, at most; a longer one is refused."
     )
     answers_at_once: int = Field(
-        default=16, ge=1, description="Answers written at the same time, web chat and Slack together."
+        default=32,
+        ge=1,
+        description="Answers written at the same time, web chat and Slack together; vLLM writes them as one batch.",
     )
     questions_waiting: int = Field(
         default=20, ge=1, description="Questions that one person may have waiting; more are refused."

@@ -174,7 +174,7 @@ SECONDS = 0.5
 async def test_eighty_questions_of_one_make_another_wait_for_one_answer_at_most(
     slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
-    limits = {"DOPPEL_QUESTIONS_WAITING": "100"}
+    limits = {"DOPPEL_QUESTIONS_WAITING": "100", "DOPPEL_ANSWERS_AT_ONCE": "16"}
     engine.script = lambda persona, turns: [Wait(SECONDS), *answer(persona, "Because.")]
     async with limited(slack, archive, tmp_path, limits, engine) as doppel:
         for number in range(80):
@@ -213,7 +213,7 @@ async def test_beyond_the_bound_one_is_told_how_many_wait(
 ) -> None:
     gate = asyncio.Event()
     engine.script = lambda persona, turns: [Wait(gate), *answer(persona, "Because.")]
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with limited(slack, archive, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "16"}, engine) as doppel:
         roots = [slack.workspace.post("C1", "U1", f"<@{BOT}> number {n}?") for n in range(8 + 20 + 3)]
         await doppel.until(lambda: sum(bool(replies(slack, "C1", root)) for root in roots) == 3)
         told = [replies(slack, "C1", root) for root in roots]
