@@ -12,14 +12,11 @@ from sqlalchemy import select
 from doppel.access import Readership
 from doppel.archive import Archive, database, tables
 from doppel.archive.channels import UNSEEN
-from doppel.bot.bolt_app import bot_client
-from doppel.bot.question_parser import Question
-from doppel.bot.writing import Writer
+from doppel.bot.writing import Scene
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import PersonChanged
 from doppel.slack.export import open_export
 from doppel.slack.members import user_of
-from tests.fakes.engine import FakeEngine
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
@@ -95,13 +92,12 @@ def test_whom_a_sync_knows_by_a_message_alone_is_a_guest(archive: Archive, share
 def test_where_strangers_read_along_only_what_they_see_is_used(archive: Archive, shared: Workspace) -> None:
     with FakeSlack(shared) as slack:
         sync(slack, archive)
-        bot = Writer(FakeEngine([]), archive, bot_client(slack.bot_token, slack.api_url), TEAM)
         snapshot, channels = archive.snapshot(TEAM), archive.channels()
         for where, asker, seen in (("C2", STRANGER, {"C2"}), ("C2", "U1", {"C2"}), ("C1", "U1", {"C1", "C2"})):
-            place = bot.place(Question(where, "1.1", "1.1", asker, "why?", (), False, True), snapshot)
+            place = Scene.of(snapshot, TEAM, where, asker, direct=False).everybody
             assert {id_ for _, id_ in place.readable(channels)} == seen
         # Somebody asks who is in the channel since the last sync.
-        place = bot.place(Question("C1", "1.1", "1.1", "U0NEW", "why?", (), False, True), snapshot)
+        place = Scene.of(snapshot, TEAM, "C1", "U0NEW", direct=False).everybody
         assert {id_ for _, id_ in place.readable(channels)} == {"C1"}
 
 

@@ -19,9 +19,7 @@ from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.bot.bolt_app import bot_client
-from doppel.bot.question_parser import Question
-from doppel.bot.writing import Writer
+from doppel.bot.writing import Scene
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.services.ask import Engine
@@ -33,7 +31,6 @@ from indexing.retrieve import IndexRetriever
 from tests.end_to_end import doppel as cli
 from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
-from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.tokenizer import WordTokenizer
 from tests.listening import listening
@@ -83,22 +80,20 @@ def town() -> Town:
 
 
 @pytest.fixture(scope="module")
-def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, IndexRetriever, Writer]]:
-    """The archive after a sync, its index, and the bot that decides what may be read."""
+def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, IndexRetriever]]:
+    """The archive after a sync, and its index."""
     folder = tmp_path_factory.mktemp("leaks")
     with FakeSlack(town.workspace) as slack, Archive.open(folder / "archive.db") as archive:
         sync(slack, archive)
         index = VersionedFolder(folder / "index", "index", "")
         reindex(archive, index, FakeEmbedder())
-        client = bot_client(slack.bot_token, slack.api_url)
-        bot = Writer(FakeEngine([]), archive, client, town.workspace.team)
-        yield archive, IndexRetriever(index, FakeEmbedder(), archive), bot
+        yield archive, IndexRetriever(index, FakeEmbedder(), archive)
 
 
 def test_nobody_is_shown_what_somebody_there_may_not_read(
-    town: Town, parts: tuple[Archive, IndexRetriever, Writer], request: pytest.FixtureRequest
+    town: Town, parts: tuple[Archive, IndexRetriever], request: pytest.FixtureRequest
 ) -> None:
-    archive, retriever, bot = parts
+    archive, retriever = parts
     chance, found, private = random.Random(3), 0, 0
     snapshot = archive.snapshot(town.workspace.team)
     names = {channel.name: channel.id for channel in snapshot.channels}
@@ -107,8 +102,8 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
         asker = chance.choice(town.people)
         where = "D1" if direct else chance.choice([c for c in town.channels if town.sees(asker, c)] or town.channels)
         readers = [asker] if direct else town.readers(where)
-        question = Question(where, "1.1", "1.1", asker, "", (), direct, addressed=True)
-        readable = snapshot.readable(bot.place(question, snapshot))
+        scene = Scene.of(snapshot, town.workspace.team, where, asker, direct)
+        readable = snapshot.readable(scene.everybody)
         for passage in retriever.retrieve(words(chance), readable, 4):
             channel = names[passage.channel_name]
             assert all(town.sees(reader, channel) for reader in readers), (where, channel)

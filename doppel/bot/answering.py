@@ -146,7 +146,7 @@ class Answering:
             await post_for_asker(self._client, where, WAITING, [context(WAITING)])
 
     async def _answer_each(self, event_id: str, question: Question) -> None:
-        scene = await self._writer.scene(question)
+        scene = await self._writer.scene(question.channel, question.asker, question.direct)
         people = await self._people(question, scene)
         for persona in people:
             await self._writer.write(event_id, question, persona, scene)

@@ -13,11 +13,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.access import has_consent, is_refused
 from doppel.archive.archive import Archive
-from doppel.archive.bot import Request
 from doppel.bot.answering import Answering
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
-from doppel.bot.job_notices import Desk, Notices
+from doppel.bot.job_notices import Desk, Notices, Trainings
 from doppel.bot.question_parser import PERSON, asked_of, question_of
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
@@ -89,12 +88,13 @@ class Commands:
         drafting: Drafting,
         desk: Desk,
         notices: Notices,
+        trainings: Trainings,
         question_chars: int,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
         self._bot_user = bot_user
         self._answering, self._consenting, self._drafting = answering, consenting, drafting
-        self._desk, self._notices, self._question_chars = desk, notices, question_chars
+        self._desk, self._notices, self._trainings, self._question_chars = desk, notices, trainings, question_chars
         self._store = archive.bot(team)
         self._admins: dict[str, tuple[bool, float]] = {}
         self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
@@ -122,10 +122,6 @@ class Commands:
         except SlackApiError as error:
             said = plain(reason(error) or "without a reason")
             return f"Slack refused that ({said}); am I in this channel? Invite me."
-
-    async def agreed(self, request: Request) -> None:
-        """Somebody agreed to be asked for: train, and tell who wanted it."""
-        await self._begin_training(request.user_id, request.channel, request.asked_by)
 
     async def _help(self, _command: Command) -> str:
         return HELP
@@ -178,7 +174,7 @@ class Commands:
         user = await self._consenting.person(await self._person_in(command))
         records = await asyncio.to_thread(self._archive.consent_records, user)
         if has_consent(records):
-            job = await self._begin_training(user.id, command.channel, command.user)
+            job = await self._trainings.begin(await self._consenting.person(user.id), command.channel, command.user)
             return f"Training {plain(user.name)} is job {job}; I tell you here when it has ended."
         if is_refused(records) and user.id != command.user:
             raise RefusedError(f"{user.name} said no; only they can change that, in the Home tab of this app.")
@@ -225,11 +221,6 @@ class Commands:
     async def _cancel(self, command: Command) -> str:
         await self._require_admin(command.user)
         return plain(await asyncio.to_thread(self._desk.cancel, command.rest))
-
-    async def _begin_training(self, user_id: str, channel: str, user: str) -> str:
-        job = await asyncio.to_thread(self._desk.train, await self._consenting.person(user_id))
-        await self._notices.add(job, channel, user)
-        return job
 
     async def _person_in(self, command: Command) -> str:
         match = _PERSON.search(command.rest)

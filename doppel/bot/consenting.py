@@ -40,8 +40,8 @@ Forget = Callable[[User, bool, str], Awaitable[Receipt]]
 """Forgets a person, with their messages or not; the text says who asks for it."""
 Withdraw = Callable[[User, str], Awaitable[int]]
 """Ends a person's consent and doppelganger; the text says who asks for it. Returns how many versions went."""
-Agreed = Callable[[Request], Awaitable[None]]
-"""What is done when somebody agreed to what was asked of them."""
+Agreed = Callable[[User, str, str], Awaitable[str]]
+"""What is done when a person agreed: who they are, and in which channel who asked them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Consenting:
         await self._record(presser, ConsentAction.GRANT if agrees else ConsentAction.DECLINE)
         await self._show(found[0], consent_settled(agrees))
         if agrees:
-            await self._agreed(found[0])
+            await self._agreed(await self.person(presser), found[0].channel, found[0].asked_by)
 
     async def grant(self, user_id: str) -> None:
         """A person agrees by themselves."""

@@ -29,7 +29,6 @@ from doppel.bot.draft_troubles import (
     told,
     was_not_sent,
 )
-from doppel.bot.question_parser import Question
 from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
 from doppel.engine.redaction import mask
 from doppel.errors import DoppelError
@@ -271,8 +270,7 @@ class Drafting:
 
     async def _scene(self, user: str, channel: str) -> Scene:
         """Whoever would read a reply; only its two people are in a direct conversation with the bot."""
-        is_direct = channel.startswith("D")
-        return await self._writer.scene(Question(channel, "", "", user, "", (), is_direct, addressed=True))
+        return await self._writer.scene(channel, user, direct=channel.startswith("D"))
 
     async def _require_agreed(self, user_id: str) -> None:
         user = await asyncio.to_thread(self._archive.user, self._team, user_id)

@@ -90,3 +90,16 @@ class Notices:
                 await self._client.chat_postMessage(channel=channel, text=text)
                 break
         await asyncio.to_thread(self._store.drop_notice, notice)
+
+
+class Trainings:
+    """Begins trainings, and tells whoever wanted one what becomes of it."""
+
+    def __init__(self, desk: Desk, notices: Notices) -> None:
+        self._desk, self._notices = desk, notices
+
+    async def begin(self, person: User, channel: str, asked_by: str) -> str:
+        """Queue the training of somebody, and tell `asked_by` in `channel` when it has ended; returns the job's id."""
+        job = await asyncio.to_thread(self._desk.train, person)
+        await self._notices.add(job, channel, asked_by)
+        return job

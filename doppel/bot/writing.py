@@ -77,6 +77,12 @@ class Scene:
     team: str
     snapshot: Snapshot
 
+    @classmethod
+    def of(cls, snapshot: Snapshot, team: str, channel: str, asker: str, direct: bool) -> Scene:
+        """Where somebody asks; `direct` says that nobody else reads along."""
+        alone = snapshot.alone(team, asker)
+        return cls(alone if direct else snapshot.together((team, channel), asker), alone, team, snapshot)
+
     def names(self, place: Place) -> Names:
         """How ids read; of a channel that may not be read there not even the name is known."""
         readable = self.snapshot.readable(place)
@@ -171,17 +177,10 @@ class Writer:
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
             await post_for_asker(self._client, alone(where), ONLY_YOU, shown)
 
-    async def scene(self, question: Question) -> Scene:
-        """Where a question is asked."""
+    async def scene(self, channel: str, asker: str, direct: bool) -> Scene:
+        """Where somebody asks; `direct` says that nobody else reads along."""
         snapshot = await asyncio.to_thread(self._archive.snapshot, self._team)
-        asker = snapshot.alone(self._team, question.asker)
-        return Scene(self.place(question, snapshot), asker, self._team, snapshot)
-
-    def place(self, question: Question, snapshot: Snapshot) -> Place:
-        """Whoever reads an answer that is posted where a question was asked."""
-        if question.direct:
-            return snapshot.alone(self._team, question.asker)
-        return snapshot.together((self._team, question.channel), question.asker)
+        return Scene.of(snapshot, self._team, channel, asker, direct)
 
     async def _turns(self, question: Question, persona: Persona, text: str, private: bool) -> list[Turn]:
         """What was asked and answered in this thread before, and now; what one alone saw is for them alone."""

@@ -121,7 +121,7 @@ class _Slack:
         from doppel.bot.consenting import Consenting
         from doppel.bot.drafting import Drafting
         from doppel.bot.inbox import Inbox
-        from doppel.bot.job_notices import Notices
+        from doppel.bot.job_notices import Notices, Trainings
         from doppel.bot.receiving import Receiver
         from doppel.bot.voting import Voting
         from doppel.bot.workspaces import Parts
@@ -131,16 +131,15 @@ class _Slack:
         client, keep_token = await self._client(team)
         engine, desk, store = self.engine.within(team), JobClient(context, team, keep_token is None), archive.bot(team)
         inbox, notices = Inbox(store), Notices(desk, store, client)
+        trainings = Trainings(desk, notices)
         feed = EventIngester(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
         chars = context.settings.question_chars
         answering = Answering(engine, archive, client, team, bot_user, inbox.calm, self.queue)
         withdraw, forget = functools.partial(_withdraw, context, archive), functools.partial(_forget, context, archive)
-        consenting = Consenting(
-            archive, context.adapters(), client, team, lambda request: commands.agreed(request), withdraw, forget
-        )
+        consenting = Consenting(archive, context.adapters(), client, team, trainings.begin, withdraw, forget)
         drafting = Drafting(engine, archive, client, team, self.queue, chars)
         commands = Commands(
-            archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices, chars
+            archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices, trainings, chars
         )
         voting = Voting(archive, team, _vote_secret(context.settings))
         receiver = Receiver(
