@@ -198,6 +198,11 @@ class Settings(BaseModel):
     )
     keep_versions: int = Field(default=3, ge=1, description="Versions of the index, and of each adapter, to keep.")
 
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr) -> SecretStr:
@@ -284,4 +289,5 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "value_error":
         # Without the value: it may hold a password.
         return f"{name} {fault['ctx']['error']}."
-    return f"{name}={fault['input']!r} is wrong: {fault['msg'].lower()}."
+    said = fault["msg"]
+    return f"{name}={fault['input']!r} is wrong: {said[:1].lower()}{said[1:]}."

@@ -6,6 +6,7 @@ frames of the error; those of libraries don't, as they may quote what they were 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -17,13 +18,14 @@ from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from doppel.plain_text import plain
 
 LOGGERS = ("doppel", "indexing", "training")
 FILE_BYTES, FILES = 2_000_000, 5
 """How long a file of the log becomes, and how many older ones are kept."""
+LOCK_SECONDS = 0.2
 _NOTHING: Mapping[str, str] = {}
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=_NOTHING)
 
@@ -89,7 +91,8 @@ class _SharedFile(RotatingFileHandler):
         super().emit(record)
 
     def doRollover(self) -> None:  # noqa: N802
-        with FileLock(f"{self.baseFilename}.lock", mode=0o600):
+        # Who holds the lock may have stopped: then the file grows.
+        with contextlib.suppress(Timeout), FileLock(f"{self.baseFilename}.lock", timeout=LOCK_SECONDS, mode=0o600):
             # Another may have done it while this one waited.
             if not self._follow():
                 super().doRollover()
@@ -108,7 +111,8 @@ class _SharedFile(RotatingFileHandler):
         here = os.fstat(self.stream.fileno())
         if now is not None and (now.st_dev, now.st_ino) == (here.st_dev, here.st_ino):
             return False
-        self.stream.close()
+        stream, self.stream = self.stream, None
+        stream.close()
         self.stream = self._open()
         return True
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from doppel import logs
 from doppel.archive import Archive
@@ -68,7 +69,7 @@ def test_a_failure_is_told_with_its_frames_and_ids_and_without_its_words(file: P
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize(("level", "told"), [("DEBUG", 4), ("INFO", 3), ("WARNING", 2), ("ERROR", 1)])
+@pytest.mark.parametrize(("level", "told"), [("DEBUG", 4), ("INFO", 3), ("warning", 2), ("ERROR", 1)])
 def test_the_level_is_a_setting(file: Path, level: str, told: int) -> None:
     log_to(file, load_settings({"DOPPEL_LOG_LEVEL": level}).log_level)
     for write in (log.debug, log.info, log.warning, log.error):
@@ -81,6 +82,28 @@ def test_what_libraries_say_stays_out(file: Path) -> None:
     logging.getLogger("slack_sdk").error("the words of somebody")
     log.error("mine")
     assert "words" not in file.read_text()
+
+
+def test_a_log_that_can_not_be_opened_again_stops_nothing(file: Path) -> None:
+    log_to(file, "WARNING")
+    log.warning("first")
+    file.unlink()
+    file.mkdir()
+    for number in range(3):
+        log.error("lost %d", number)
+    file.rmdir()
+    log.warning("again")
+    assert "again" in file.read_text()
+
+
+def test_who_holds_the_lock_of_the_log_holds_up_nobody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FILE_BYTES", 1_000)
+    log_to(file, "WARNING")
+    file.parent.mkdir()
+    with FileLock(f"{file}.lock"):
+        for number in range(5):
+            log.error("%d %s", number, "x" * 400)
+    assert file.read_text().count("x" * 400) == 5
 
 
 WRITES = """

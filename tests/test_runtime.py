@@ -197,8 +197,42 @@ async def test_what_an_older_doppel_told_is_no_server_for_questions(tmp_path: Pa
     assert server.unloaded == ["one"]
 
 
-@pytest.mark.parametrize("told", [[], {"url": 5}, {"url": "u", "api_key": "k", "model": "m", "socket": 5}, "x", None])
+ENDPOINT: dict[str, object] = {"url": "http://localhost/v1", "api_key": "k", "model": "m", "socket": ""}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [],
+        {"url": 5},
+        {"url": "u", "api_key": "k", "model": "m", "socket": 5},
+        "x",
+        None,
+        *(ENDPOINT | {"url": url} for url in (7, "::::", "http://[", "ftp://localhost/v1", "")),
+        *(ENDPOINT | {"api_key": key} for key in (7, "a\nb")),
+        ENDPOINT | {"socket": "/tmp/\0"},
+    ],
+)
 async def test_a_damaged_file_is_no_server(told: object, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     tell(settings, told)
     assert await find_running(settings) is None
+    await forget_adapters(settings, ["one"])
+
+
+async def test_a_file_of_endless_brackets_is_no_server(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    settings.run_dir.mkdir()
+    (settings.run_dir / "vllm.json").write_text("[" * 100_000)
+    assert await find_running(settings) is None
+
+
+async def test_who_wants_a_server_of_their_own_takes_no_other(folder: RuntimeFolder, tmp_path: Path) -> None:
+    """`chat` may end before `serve` does, and with it the vLLM that it started."""
+    settings = Settings(data_dir=tmp_path, vllm_options=["--no-such-option"])
+    with FakeModelServer(folder.path / "vllm.sock") as server:
+        tell(settings, asdict(server.endpoint))
+        async with model_server(settings, "model", lambda _: None) as found:
+            assert found.endpoint == server.endpoint
+        async with model_server(settings, "model", lambda _: None, own=True) as found:
+            assert found.endpoint != server.endpoint

@@ -244,3 +244,46 @@ def test_several_workspaces_are_read_as_one_and_each_alone(archive: Archive) -> 
     assert archive.snapshot("T9").channels == []
     with pytest.raises(UnknownUserError):
         archive.snapshot("T1").get_user("T1", "U2")
+
+
+def test_of_all_workspaces_together_it_is_known_that_one_was_erased(archive: Archive) -> None:
+    for team in ("T1", "T2"):
+        listed = [Channel(team, "C1", "general", ChannelKind.PUBLIC)]
+        archive.syncing().take_directory(team, "", [User(team, "U1", "ada")], listed, 100)
+    before = archive.snapshot()
+    archive.erase("T1")
+    after = archive.snapshot()
+    assert after.clean > before.clean
+    assert after.clean == archive.clean_revision()
+    assert set(after.views) == {"T2"}
+
+
+def test_a_database_that_went_back_in_time_is_read_anew(team: Archive) -> None:
+    """As one that was restored under a running process, and counts on from a lower number."""
+    t, u = tables.revisions, tables.users
+    team.record_consent(User(TEAM, "U1", ""), ConsentAction.GRANT, "tests")
+    team.snapshot(TEAM)
+    with database.writing(team._engine, team.place) as connection:
+        newest = connection.scalar(select(func.max(t.c.revision)).where(t.c.team == TEAM))
+        connection.execute(delete(tables.consent))
+        connection.execute(delete(t).where(t.c.revision >= newest))
+        connection.execute(update(u).where(u.c.id == "U2").values(is_guest=True))
+    assert told(team.snapshot(TEAM)) == stored(team)
+
+
+def test_a_workspace_that_was_erased_may_come_back_by_an_export_that_does_not_name_it(
+    archive: Archive, tmp_path: Path
+) -> None:
+    named = export(tmp_path / "named", 200, ("U1", "U2"))
+    unnamed = export(tmp_path / "unnamed", 300, ("U1", "U2"))
+    for path in unnamed.rglob("*.json"):
+        path.write_text(path.read_text().replace(f', "team": "{TEAM}"', "").replace(f', "team_id": "{TEAM}"', ""))
+        path.write_text(path.read_text().replace(f'"team_id": "{TEAM}", ', ""))
+    take_export(archive, named)
+    archive.erase(TEAM)
+    take_export(archive, unnamed)
+    before = archive.revision()
+    take_export(archive, named)
+    assert {message.team for message in archive.messages()} == {TEAM}
+    assert archive.revision() >= before
+    assert told(archive.snapshot(TEAM)) == stored(archive)

@@ -154,7 +154,9 @@ class Archive:
         """People, channels and consent of one workspace or of all, as of now."""
         with reads(self._engine, self.place) as connection:
             limits, withdrawn = self._waiting.standing(connection)
-            return Snapshot(team, self._views.current(connection, team), limits, withdrawn, self)
+            views = self._views.current(connection, team)
+            clean = self._views.clean(connection, team, views)
+            return Snapshot(team, views, clean, limits, withdrawn, self)
 
     def conversations_for(self, snapshot: Snapshot, chunks: Sequence[Chunk]) -> list[Conversation]:
         """The conversation of each chunk as it stands now, with the names of the snapshot."""

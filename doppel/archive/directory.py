@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
 from doppel.archive.channels import (
@@ -157,7 +157,23 @@ def _retag(connection: Connection, team: str) -> None:
     for table in tables.metadata.sorted_tables:
         if table is tables.revisions:
             continue  # It counts by itself.
+        _drop_known(connection, table, team)
         connection.execute(update(table).where(table.c.team == UNKNOWN_TEAM).values(team=team))
+
+
+def _drop_known(connection: Connection, table: Table, team: str) -> None:
+    """Delete of the unknown workspace what is kept of `team` already, as of one that was erased: see `erasing`."""
+    key = [column.name for column in table.primary_key if column.name != "team"]
+    if len(key) == len(table.primary_key):
+        return
+    known, mine = table.alias(), table.c.team == UNKNOWN_TEAM
+    same = [known.c[name] == table.c[name] for name in key]
+    if table is tables.changes:
+        # Their sum must never fall: it tells whether an index is up to date.
+        unknown = select(table.c.revision).where(mine).scalar_subquery()
+        here = (table.c.team == team, unknown.is_not(None))
+        connection.execute(update(table).where(*here).values(revision=table.c.revision + unknown))
+    connection.execute(delete(table).where(mine, exists().where(known.c.team == team, *same)))
 
 
 def _merge_channels(

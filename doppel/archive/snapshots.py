@@ -15,7 +15,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from doppel.access import ChannelKey, ConsentRecord, Place, Readership, Roster
 from doppel.archive import reading, tables
@@ -44,9 +44,12 @@ class Messages(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """One workspace as of `revision`; `clean` is as in `clean_revision`. Members are sets."""
+    """One workspace as of `revision`, the number of its `last` change; `clean` is as in `clean_revision`. Members are
+    sets.
+    """
 
     revision: int
+    last: tuple[str, str]
     url: str
     users: Mapping[str, User]
     channels: Mapping[str, Channel]
@@ -63,21 +66,20 @@ class View:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One workspace, or all, as of one moment; `withdrawn` waits to be written to the ledger."""
+    """One workspace, or all, as of one moment; `withdrawn` waits to be written to the ledger.
+
+    `clean` is the revision from which on an index of theirs holds nothing that was forgotten; 0 where nothing was.
+    """
 
     team: str | None
     views: Mapping[str, View]
+    clean: int
     limits: Restrictions
     withdrawn: Sequence[ConsentRecord]
     messages: Messages = field(compare=False, repr=False)
     taken: float = field(default_factory=time.monotonic, compare=False)
     """When it was, by the monotonic clock, in seconds."""
     _readable: dict[Place, frozenset[ChannelKey]] = field(default_factory=dict, compare=False, repr=False)
-
-    @cached_property
-    def clean(self) -> int:
-        """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""
-        return max((view.clean for view in self.views.values()), default=0)
 
     @cached_property
     def channels(self) -> Sequence[Channel]:
@@ -203,6 +205,10 @@ class Views:
         self._views: dict[str, View] = {}
         self._lock = Lock()
 
+    def clean(self, connection: Connection, team: str | None, views: Mapping[str, View]) -> int:
+        """As in `Snapshot`; of all workspaces also what is left of those that were erased."""
+        return clean_revision(connection) if team is None else views[team].clean
+
     def current(self, connection: Connection, team: str | None) -> dict[str, View]:
         """The views of one workspace or of all, as of the transaction."""
         t = tables.workspaces
@@ -217,31 +223,38 @@ class Views:
     def _refresh(self, connection: Connection, teams: Collection[str]) -> None:
         if not teams:
             return
-        t, changed = tables.revisions, defaultdict[str, dict[tuple[Kind, str], int]](dict)
-        later = or_(*(and_(t.c.team == team, t.c.revision > self._views[team].revision) for team in teams))
-        for row in connection.execute(select(t.c.team, t.c.kind, t.c.id, t.c.revision).where(later)):
-            changed[row.team][Kind(row.kind), row.id] = row.revision
-        for team, rows in changed.items():
-            if len(rows) > _MANY or any(kind is Kind.WORKSPACE for kind, _ in rows):
+        t, changed = tables.revisions, defaultdict[str, dict[tuple[str, str], int]](dict)
+        since = or_(*(and_(t.c.team == team, t.c.revision >= self._views[team].revision) for team in teams))
+        for row in connection.execute(select(t.c.team, t.c.kind, t.c.id, t.c.revision).where(since)):
+            changed[row.team][row.kind, row.id] = row.revision
+        for team in teams:
+            view, rows = self._views[team], changed[team]
+            # Where the last change isn't there any more the database is another, as one that was restored.
+            is_known = view.last in rows or view.revision == 0
+            later = {key: revision for key, revision in rows.items() if revision > view.revision}
+            if not is_known or len(later) > _MANY or any(kind == Kind.WORKSPACE for kind, _ in later):
                 self._views[team] = self._read(connection, team)
-            else:
-                self._views[team] = self._changed(connection, team, self._views[team], rows)
+            elif later:
+                self._views[team] = self._changed(connection, team, view, later)
 
     def _read(self, connection: Connection, team: str) -> View:
         t = tables.revisions
-        revision = connection.scalar(select(func.max(t.c.revision)).where(t.c.team == team)) or 0
+        newest = select(t.c.kind, t.c.id, t.c.revision).where(t.c.team == team).order_by(t.c.revision.desc()).limit(1)
+        row = connection.execute(newest).one_or_none()
+        revision, last = (row.revision, (row.kind, row.id)) if row else (0, ("", ""))
         users = {user.id: user for user in reading.users(connection, team)}
-        known = View(revision, "", users, {}, {}, 0)
+        known = View(revision, last, "", users, {}, {}, 0)
         channels = reading.channels(connection, team, names=_KeyedNames({team: known}))
         consent = _by_person(consent_records(connection, team=team))
         url = self._url or reading.workspace_url(connection, team)
         clean = clean_revision(connection, team)
         return replace(known, url=url, channels=_by_id(channels), consent=consent, clean=clean)
 
-    def _changed(self, connection: Connection, team: str, view: View, rows: Mapping[tuple[Kind, str], int]) -> View:
-        ids = {kind: [id_ for of, id_ in rows if of is kind] for kind in Kind}
+    def _changed(self, connection: Connection, team: str, view: View, rows: Mapping[tuple[str, str], int]) -> View:
+        ids = {kind: [id_ for of, id_ in rows if of == kind] for kind in Kind}
         people, places = ids[Kind.PERSON], {*ids[Kind.CHANNEL]}
-        new = replace(view, revision=max(rows.values()))
+        last = max(rows, key=lambda key: rows[key])
+        new = replace(view, revision=rows[last], last=last)
         if people:
             new = replace(
                 new, users=_put(view.users, people, {u.id: u for u in reading.users(connection, team, people)})

@@ -129,9 +129,11 @@ class Answering:
                 await self._calm()
                 await self._answer_each(event_id, question)
         except DoppelError as error:
+            waits.cancel()
             await self._calm()
             await self._say(question, in_slack(error))
         except Exception as error:
+            waits.cancel()
             log_failure(log, "A question could not be answered", error)
             await self._say(question, UNEXPECTED)
         finally:
@@ -147,9 +149,9 @@ class Answering:
 
     async def _answer_each(self, event_id: str, question: Question) -> None:
         scene = await self._writer.scene(question.channel, question.asker, question.direct)
-        people = await self._people(question, scene)
-        for persona in people:
-            await self._writer.write(event_id, question, persona, scene)
+        for number, persona in enumerate(await self._people(question, scene)):
+            # While the one before answered, people and channels may have changed.
+            await self._writer.write(event_id, question, persona, scene if number == 0 else None)
 
     async def _people(self, question: Question, scene: Scene) -> list[Persona]:
         """Whom to ask: those who are named, else the thread's, the channel's or the workspace's, else the only one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -35,6 +36,9 @@ TURNS = 6
 """Earlier questions of a thread that go into the prompt."""
 MARGIN = 0.05
 """By how much a source that only the asker may read must be nearer to the question than all that others may read."""
+
+FRESH_SECONDS = 1.0
+"""How old what is known of people and channels may be when an answer begins."""
 
 SILENT = "The model wrote nothing; ask again, or in other words."
 UNEXPECTED = "Something went wrong here; ask again, and if it happens once more, tell whoever runs Doppel."
@@ -98,14 +102,18 @@ class Writer:
         self._store = archive.bot(team)
         self._icons: dict[str, str] = {}
 
-    async def write(self, event_id: str, question: Question, persona: Persona, scene: Scene) -> None:
-        """Answer as `persona`; whatever goes wrong is said in the thread."""
+    async def write(self, event_id: str, question: Question, persona: Persona, scene: Scene | None) -> None:
+        """Answer as `persona`, in the scene as it is now, or as it was a moment ago; whatever goes wrong is said in the
+        thread.
+        """
         where = where_of(self._team, question)
         masked = changed(where, name=persona.name, icon_url=await self.icon(persona.user_id))
         message = GrowingMessage(
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
         )
         try:
+            if scene is None or time.monotonic() - scene.snapshot.taken > FRESH_SECONDS:
+                scene = await self.scene(question.channel, question.asker, question.direct)
             await self._write(question, persona, message, scene)
         except DoppelError as error:
             await self._fail(message, where, in_slack(error))

@@ -35,6 +35,17 @@ class Endpoint:
     socket: str = ""
 
     @property
+    def is_sound(self) -> bool:
+        """Whether it can be asked at all: it may come from a file."""
+        parts = (self.url, self.api_key, self.model, self.socket)
+        if not all(isinstance(part, str) and part.isprintable() for part in parts):
+            return False
+        try:
+            return httpx2.URL(self.url).scheme in ("http", "https")
+        except httpx2.InvalidURL:
+            return False
+
+    @property
     def address(self) -> str:
         """Where it is, for people."""
         return self.socket or self.url

@@ -90,8 +90,10 @@ class StartingServer:
 
 
 @asynccontextmanager
-async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterator[ModelServer]:
+async def model_server(settings: Settings, model: str, say: Say, own: bool = False) -> AsyncIterator[ModelServer]:
     """A server for `model`: the one of the settings, one that another process of ours runs, or a child of our own.
+
+    With `own` it is never another process's, which may end before this one does.
 
     A child, or that of another process, may be starting when this is entered; `wait_ready` waits for it. Raises
     InferenceError where none can be had.
@@ -100,11 +102,11 @@ async def model_server(settings: Settings, model: str, say: Say) -> AsyncIterato
         url, key = settings.vllm_url, settings.vllm_api_key
         yield RunningServer(Endpoint(url, key, await served_model(url, key)))
         return
-    running = await find_running(settings, model)
+    running = None if own else await find_running(settings, model)
     if running:
         yield RunningServer(running)
         return
-    starting = _told_endpoint(settings)
+    starting = None if own else _told_endpoint(settings)
     if starting and starting.model == model and is_held(starting):
         say("Another Doppel is starting vLLM on this data folder; waiting for it.")
         yield StartingServer(starting, settings.vllm_start_seconds)
@@ -354,8 +356,9 @@ def _told_endpoint(settings: Settings) -> Endpoint | None:
     """What the endpoint file says, if there is one; not a socket that another user may have made since a crash."""
     try:
         found = Endpoint(**json.loads(_endpoint_file(settings).read_text(encoding="utf-8")))
-        return None if found.socket and not is_private_folder(Path(found.socket).parent) else found
-    except (OSError, ValueError, TypeError):
+        sound = found.is_sound and not (found.socket and not is_private_folder(Path(found.socket).parent))
+        return found if sound else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -253,14 +253,19 @@ class Engine:
 
 
 @asynccontextmanager
-async def answering(context: AppContext, archive: archives.Archive) -> AsyncIterator[tuple[Engine, ModelServer]]:
-    """The engine, and the vLLM server behind it, which may still be starting. Raises InferenceError."""
+async def answering(
+    context: AppContext, archive: archives.Archive, own: bool = False
+) -> AsyncIterator[tuple[Engine, ModelServer]]:
+    """The engine, and the vLLM server behind it, which may still be starting; with `own` none of another process.
+
+    Raises InferenceError.
+    """
     from doppel.inference.vllm_process import model_server
     from doppel.models.base_model import ChatTokenizer, base_model_path
 
     base = await asyncio.to_thread(base_model_path, context.settings, context.console.say)
     async with (
-        model_server(context.settings, base, context.console.say) as server,
+        model_server(context.settings, base, context.console.say, own) as server,
         InferenceClient(server.endpoint, server.wait_ready) as client,
     ):
         tokenizer = await asyncio.to_thread(ChatTokenizer, base)

@@ -33,7 +33,7 @@ def serve(context: AppContext, host: str, port: int) -> None:
 async def _serve(context: AppContext, archive: Archive, listening: socket.socket) -> None:
     """The page is there at once; questions wait until vLLM is ready. A vLLM that can't start ends it all."""
     host, port = listening.getsockname()[:2]
-    async with answering(context, archive) as (engine, server):
+    async with answering(context, archive, own=True) as (engine, server):
         queue = queue_of(context.settings)
         page = web_page(context, archive, engine, server.status, queue)
         ready = functools.partial(context.console.say, f"The web chat is at http://{host}:{port}")
