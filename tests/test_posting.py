@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from slack_sdk.errors import SlackApiError
 
-from doppel.bot.bolt_app import Identity, bot_client, identify
+from doppel.bot.bolt_app import bot_client
+from doppel.serving.identity import Identity, identify
 from doppel.slack.blocks import context
 from doppel.slack.message_transport import ReplyTarget
 from doppel.slack.posting import GrowingMessage, replace

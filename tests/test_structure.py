@@ -54,6 +54,7 @@ OWNERS = {
             "slack/posting",
             "services/tokens",
             "bot/bolt_app",
+            "serving/identity",
         )
     },
     "jwt": {"doppel/slack/oauth.py"},

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -32,7 +31,6 @@ from doppel.slack.block_text import dicts
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
-from doppel.slack.failing import FAILURES, is_refusal, reason
 from doppel.slack.log_redaction import silent_logger
 from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
@@ -55,15 +53,6 @@ Next = Callable[[], Awaitable[Any]]
 _log = silent_logger("doppel.slack.bolt")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose token it is: the workspace, and the user that the bot is there."""
-
-    team: str
-    bot_user: str
-    name: str = ""
-
-
 def connections() -> ClientSession:
     """Connections to Slack that clients of one event loop share; to be closed. It keeps no cookies: tokens differ."""
     return ClientSession(timeout=ClientTimeout(total=CALL_SECONDS), cookie_jar=DummyCookieJar())
@@ -77,21 +66,6 @@ def bot_client(token: str | None, api_url: str, session: ClientSession | None = 
     retries = [AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler(max_retry_count=5)]
     url = f"{api_url.rstrip('/')}/"
     return AsyncWebClient(token, base_url=url, session=session, logger=_log, retry_handlers=list(retries))
-
-
-async def identify(client: AsyncWebClient) -> Identity | str:
-    """Who the bot is, or why that can't be known and what to look at."""
-    try:
-        answer = await client.auth_test()
-    except FAILURES as error:
-        if is_refusal(error):
-            return f"it says {reason(error)}; is SLACK_BOT_TOKEN right?"
-        wrong = reason(error) or type(error).__name__
-        return f"it can't be reached at {client.base_url} ({wrong}); are the network and SLACK_API_URL right?"
-    raw = answer.data
-    assert isinstance(raw, dict)
-    found = Identity(id_of(raw, "team_id"), id_of(raw, "user_id"), text_of(raw, "team"))
-    return found if found.team and found.bot_user else "it names no workspace; is SLACK_API_URL right?"
 
 
 class Handlers(Protocol):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from doppel.archive.archive import Archive
-    from doppel.bot.bolt_app import Bot, Client, Identity
+    from doppel.bot.bolt_app import Bot, Client
     from doppel.bot.workspaces import Connected, Parts, Workspaces
     from doppel.bot.writing import Engines
     from doppel.config import Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from doppel.records import User
     from doppel.services.forgetting import Receipt
     from doppel.services.tokens import Tokens
+    from doppel.serving.identity import Identity
 
 RETRY_SECONDS = 30.0
 TOKEN_SECONDS = 60.0
@@ -220,7 +221,7 @@ async def _forget(context: AppContext, archive: Archive, person: User, messages:
 
 
 async def _identity(context: AppContext, client: Client) -> Identity:
-    from doppel.bot.bolt_app import identify
+    from doppel.serving.identity import identify
 
     told = ""
     while isinstance(found := await identify(client), str):
