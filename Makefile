@@ -1,4 +1,4 @@
-# make setup | demo | check | test | test-postgres | bench | lock: see README.md
+# make setup | demo | check | test | test-fast | test-postgres | bench | lock: see README.md
 VENV := .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -9,7 +9,7 @@ DEMO_DATA ?= .demo
 # with two: tests wait for servers, clocks and each other.
 SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test test-postgres bench lock clean
+.PHONY: setup demo check test test-fast test-postgres bench lock clean
 
 setup: $(STAMP)
 
@@ -38,7 +38,11 @@ demo: setup
 # The gate: lint and format, types, and the rules of who imports whom and of what is documented.
 check: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q tests/test_structure.py
+	$(VENV)/bin/python -m pytest -q tests/unit/test_structure.py
+
+# The quick ones: parts by themselves.
+test-fast: setup
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
 test: check
 	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)

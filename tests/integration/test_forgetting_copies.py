@@ -310,7 +310,7 @@ def test_forgetting_twice_removes_nothing_more(archive: Archive) -> None:
 def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path) -> None:
     from alembic import command
 
-    from tests.test_migrations import config
+    from tests.integration.test_migrations import config
 
     file, m = tmp_path / "archive.db", tables.messages
     with Archive.open(file) as archive:

@@ -28,7 +28,7 @@ from tests.fakes.slack.channels import Json
 from tests.listening import listening
 from tests.syncing import sync
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BOT, TEAM, MENTIONS, KILLS = "U0FAKEBOT1", "T0FAKE0001", 16, 3
 ADA = Persona("T0FAKE0001", "U1", "Ada", "ada")
 WORDS = " ".join(f"word{number}" for number in range(60))

@@ -16,7 +16,7 @@ from doppel.models import packaged
 from doppel.models.base_model import base_model_path, packaged_gguf
 from indexing.embed import SentenceEmbedder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -230,7 +230,7 @@ KILLED = """
     from doppel.artifacts import VersionedFolder
     from indexing import reindex
     from tests.fakes.embedding import FakeEmbedder
-    from tests.test_reindex import threads
+    from tests.unit.test_reindex import threads
 
     reindex.SLAB = 4
     def progress(done, total):
@@ -243,7 +243,7 @@ KILLED = """
 
 def test_a_killed_run_ends_with_the_same_index(folder: VersionedFolder, tmp_path: Path) -> None:
     run = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder.root)]
-    assert subprocess.run(run, cwd=Path(__file__).parents[1], check=False).returncode == -9
+    assert subprocess.run(run, cwd=Path(__file__).parents[2], check=False).returncode == -9
 
     report = reindex(threads(10), folder, FakeEmbedder())
     assert report.reused >= 4
@@ -319,7 +319,7 @@ FULL_DISK = """
     from doppel.errors import StorageError
     from indexing.reindex import reindex
     from tests.fakes.embedding import FakeEmbedder
-    from tests.test_reindex import threads
+    from tests.unit.test_reindex import threads
 
     folder = VersionedFolder(Path(sys.argv[1]), "index", "")
     before = reindex(threads(1), folder, FakeEmbedder(dimensions=int(sys.argv[3]))).version
@@ -336,7 +336,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_index_as_it_was(
     folder: VersionedFolder, limit: int, dimensions: int
 ) -> None:
     run = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder.root), str(limit), str(dimensions)]
-    done = subprocess.run(run, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    done = subprocess.run(run, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert "free some space" in done.stdout, done.stdout
     assert done.stdout.endswith(" True\n")
 

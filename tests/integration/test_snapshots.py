@@ -28,7 +28,7 @@ from doppel.slack.events import (
     PersonChanged,
     Said,
 )
-from tests.test_membership import export, take_export
+from tests.integration.test_membership import export, take_export
 
 TEAM = "T0FAKE0001"
 PEOPLE = [f"U{number}" for number in range(1, 7)]

@@ -19,9 +19,9 @@ from tests.browser import chromium
 from tests.end_to_end import archive_at
 from tests.fakes.engine import FakeEngine
 from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.integration.test_workspaces import heard, install
 from tests.listening import Listening, open_to_all
 from tests.syncing import sync
-from tests.test_workspaces import heard, install
 
 TEAM, OTHER = "T0FAKE0001", "T0FAKE0002"
 ADA = Persona(TEAM, "U1", "Ada", "ada")

@@ -7,7 +7,7 @@ import pytest
 from doppel.engine.prompt import render
 from doppel.records import Passage
 from tests.fakes.tokenizer import WordTokenizer
-from tests.test_examples import conversation
+from tests.unit.test_examples import conversation
 from training.examples import Example, build_examples, split_by_time
 from training.grounding import EVERY, OTHERS, GroundedExample, ask_again, encode_grounded
 

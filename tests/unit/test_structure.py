@@ -20,7 +20,7 @@ from doppel.config import Settings, variable
 from tests.fakes.export_builder import ExportBuilder
 from tests.forgetting import take_in
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES = [
     *sorted(p for d in ("commands", "doppel", "indexing", "training") for p in (ROOT / d).rglob("*.py")),
     ROOT / "app.py",

@@ -26,7 +26,7 @@ from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler, Se
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import Behaviour, FakeSlack, Fault, Faults, Limits, Workspace
 
-SAMPLE = Path(__file__).parent.parent / "examples" / "sample-workspace"
+SAMPLE = Path(__file__).parents[2] / "examples" / "sample-workspace"
 ALL_TYPES = "public_channel,private_channel,mpim,im"
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from doppel.web.http_server import reserve_port
 from tests.browser import chromium
 from tests.web_reader import Reader
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SERVED = """
 import asyncio
 from doppel.web.http_server import reserve_port, serve

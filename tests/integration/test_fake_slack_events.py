@@ -28,7 +28,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
 from tests.fakes.slack import FakeSlack, HttpApp, Limits
-from tests.test_fake_slack import Team, client_of, error_of
+from tests.integration.test_fake_slack import Team, client_of, error_of
 
 Json = dict[str, Any]
 FAST = 1000.0

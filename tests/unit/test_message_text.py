@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from doppel.slack.markup import Names
 from doppel.slack.message_text import PREVIEW_CHARS, MessageText, read_message
-from tests.test_markup import JSON
+from tests.unit.test_markup import JSON
 
 Raw = dict[str, Any]
 NAMES = Names(

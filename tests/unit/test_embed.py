@@ -114,7 +114,7 @@ def test_a_name_of_the_hub_that_was_downloaded_needs_no_network(tmp_path: Path) 
 
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(ON_THE_HUB)],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -19,9 +19,9 @@ from doppel.slack.export import open_export
 from doppel.slack.members import user_of
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace
+from tests.integration.test_ids import take_in
+from tests.integration.test_migrations import config, put_rows
 from tests.syncing import sync
-from tests.test_ids import take_in
-from tests.test_migrations import config, put_rows
 
 TEAM, OTHER = "T0FAKE0001", "T0CLIENT01"
 STRANGER = "U0STRANGER"

@@ -10,7 +10,7 @@ from doppel.slack.manifest import EVENT_SCOPES, SCOPES, events, manifest
 from tests.end_to_end import doppel
 from tests.fakes.slack.web_api import METHODS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted(ROOT.glob("doppel/**/*.py")) + sorted(ROOT.glob("commands/*.py"))
 
 # Those that a stream of the Slack SDK calls for us.

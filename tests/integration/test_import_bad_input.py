@@ -24,7 +24,7 @@ from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 MANY = 3000
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

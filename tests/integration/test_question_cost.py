@@ -24,9 +24,9 @@ from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.fakes.tokenizer import WordTokenizer
+from tests.integration.test_leaks import Parrot
 from tests.listening import listening
 from tests.syncing import sync
-from tests.test_leaks import Parrot
 
 MOST = 15
 ASKING = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")

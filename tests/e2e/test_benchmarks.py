@@ -28,7 +28,7 @@ from doppel.errors import BadInputError
 from doppel.records import Persona
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = Script(Persona("T1", "U1", "Ada", "ada"), words=10, pause=0)
 
 

@@ -33,7 +33,7 @@ from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.slack.payloads import Payloads
 from tests.listening import Listening, open_to_all
 from tests.syncing import sync
-from tests.test_artifacts import publish
+from tests.unit.test_artifacts import publish
 
 ACME, BRICK = "T0FAKE0001", "T0FAKE0002"
 BOTS = {ACME: "U0FAKEBOT1", BRICK: "U0FAKEBOT2"}

@@ -1,0 +1,1 @@
+"""Parts by themselves: no other process but a quick one, no database server, no page, no model server."""
