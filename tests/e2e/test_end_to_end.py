@@ -356,9 +356,12 @@ async def test_vllm_that_dies_in_mid_answer_is_a_sentence_and_comes_back(
     prompt = render("ines", [Turn("Jun", "tell me a long story")], tokenizer, 256).ids
 
     async def kill_at_the_third_token() -> None:
+        is_killed = False
         async for piece in client.stream(prompt, None, Sampling(1400, 1.0, 1.0, end_id=None), "T1"):
-            if piece.tokens == 3:
+            # On a busy machine several tokens may come at once.
+            if piece.tokens >= 3 and not is_killed:
                 _kill_vllm(deployment)
+                is_killed = True
 
     with pytest.raises(InferenceError, match="middle of the answer"):
         await kill_at_the_third_token()
