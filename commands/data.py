@@ -98,6 +98,8 @@ def search_(
     """Find what was said; the operator of this machine may read every channel."""
     from indexing.search import search_rows
 
+    if not query.strip():
+        raise typer.BadParameter("there is nothing to look for in it.", param_hint="QUERY")
     started = time.monotonic()
     with context.archive() as archive:
         found = search_rows(context.retriever(archive), archive.snapshot(), query, k)

@@ -36,10 +36,14 @@ def chat_(
     from doppel.access import require_consent
     from doppel.limits import require_length
 
+    if message is not None and not message.strip():
+        raise typer.BadParameter("there is no question in it.", param_hint="--message")
     require_length(message or "", context.settings.question_chars)
     with context.archive() as archive:
         person = archive.find_user(persona)
         require_consent(person, archive.consent_records(person))
+        # Before a minute is spent on starting the model.
+        context.require_index()
         return asyncio.run(_chat(context, archive, person, message))
 
 

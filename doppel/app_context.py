@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from doppel.config import Settings
 from doppel.console import Console
+from doppel.errors import ArtifactError
 from doppel.jobs.reports import JobConsole
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class AppContext:
 
         folder = self.index()
         return bool(folder.names()) or (folder.root / CACHE_FILE).exists()
+
+    def require_index(self) -> None:
+        """Raise ArtifactError where there is no index to search."""
+        if self.index().current_name() is None:
+            raise ArtifactError("There is no index yet; run `doppel reindex`.")
 
     def is_index_clean(self, clean_revision: int) -> bool:
         """Whether no version of the index can hold what was forgotten up to that revision of the archive."""

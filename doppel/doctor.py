@@ -18,6 +18,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
 from doppel.models.device import cpu_dtype, instruction_set, multiplies_bfloat16
+from doppel.models.packaged import PATHS
 from doppel.private import open_to_others, readable_secrets
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
@@ -141,6 +142,8 @@ def _model(what: str, name: str) -> Check:
     if folder.is_dir():
         ok = (folder / "config.json").is_file()
         return Check(what, ok, str(folder) if ok else f"{folder} holds no config.json")
+    if name.startswith(PATHS):
+        return Check(what, False, f"there is no folder {name}")
     return Check(what, True, f"{name}, fetched from Hugging Face when first used")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from doppel.errors import ConfigError
 from doppel.models.device import cpu_dtype
-from doppel.models.packaged import check
+from doppel.models.packaged import check, require_folder
 
 Vectors = NDArray[np.float32]
 
@@ -128,6 +128,7 @@ def unit(vectors: Vectors) -> Vectors:
 def _folder(model: str) -> Path | None:
     """Where a packaged model or one in a folder lies; None for a name on the Hugging Face hub."""
     if not model.startswith(PACKAGE):
+        require_folder(model, "DOPPEL_EMBEDDING_MODEL")
         folder = Path(model).expanduser()
         return folder.resolve() if folder.is_dir() else None
     package = model.removeprefix(PACKAGE)

@@ -20,6 +20,8 @@ from doppel.timestamps import micros
 
 SLACK = "https://slack.com"
 _PAGE = 1000
+_TERMS = 100
+"""Selects of one statement; SQLite takes 500."""
 _BROADCASTS = ("thread_broadcast", "reply_broadcast")
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -151,15 +153,16 @@ def conversation(
 
 
 def conversations_at(connection: Connection, spans: Sequence[Span], names: Names | None = None) -> list[Conversation]:
-    """The conversation of each span, without messages where the archive has none any more, in one statement.
+    """The conversation of each span, without messages where the archive has none any more.
 
-    With the `names` of people, else one more for those.
+    It takes one statement for fifty of them, and without the `names` of people one more for those.
     """
     rows = defaultdict[int, dict[str, MessageRow]](dict)
     parts = [part for number, span in enumerate(spans) for part in _parts(number, span)]
-    for number, *values in connection.execute(union_all(*parts)) if parts else ():
-        row = MessageRow(*values)
-        rows[number][row.ts] = row
+    for start in range(0, len(parts), _TERMS):
+        for number, *values in connection.execute(union_all(*parts[start : start + _TERMS])):
+            row = MessageRow(*values)
+            rows[number][row.ts] = row
     if names is None:
         names = user_names(connection, {row.user for found in rows.values() for row in found.values() if row.user})
     return [_conversation(span, rows[number].values(), names) for number, span in enumerate(spans)]

@@ -19,7 +19,7 @@ from doppel.config import Settings
 from doppel.engine.prompt import ChatMessage
 from doppel.engine.special_tokens import PlainText
 from doppel.errors import ConfigError
-from doppel.models.packaged import check
+from doppel.models.packaged import check, require_folder
 
 PACKAGE = "package:"
 DONE = "complete"
@@ -33,6 +33,7 @@ def base_model_path(settings: Settings, say: Callable[[str], None] = lambda _: N
     name = settings.base_model
     if not name.startswith(PACKAGE):
         folder = Path(name).expanduser()
+        require_folder(name, "DOPPEL_BASE_MODEL")
         return str(folder.resolve()) if folder.is_dir() else name
     gguf = packaged_gguf(name.removeprefix(PACKAGE))
     target = settings.models_dir / gguf.stem

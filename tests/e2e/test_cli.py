@@ -93,6 +93,28 @@ def test_an_index_of_nothing_is_refused_before_anything_is_made(tmp_path: Path) 
     assert doppel(tmp_path / "data", "jobs", "list").data == {"jobs": []}
 
 
+def test_what_can_not_be_asked_is_refused_before_a_model_is_started(data: Path) -> None:
+    assert app("search", " ", "--data-dir", str(data)).returncode == 2
+    assert app("chat", "--persona", "ines", "-m", " ", "--data-dir", str(data)).returncode == 2
+    doppel(data, "consent", "grant", "ines", "--by", "tests")
+    done = doppel(data, "chat", "--persona", "ines", "-m", "why?")
+    assert (done.status, done.data) == (1, {"error": "There is no index yet; run `doppel reindex`."})
+
+
+@pytest.mark.parametrize("setting", ["DOPPEL_BASE_MODEL", "DOPPEL_EMBEDDING_MODEL"])
+def test_a_model_folder_that_is_not_there_is_told_of(data: Path, setting: str) -> None:
+    checks = {c["name"]: c for c in doppel(data, "doctor", environ={setting: "/nope"}).data["checks"]}
+    what = setting.removeprefix("DOPPEL_").lower().replace("_", " ")
+    assert (checks[what]["ok"], checks[what]["detail"]) == (False, "there is no folder /nope")
+
+
+def test_a_backup_goes_to_no_folder_that_is_not_there(data: Path, tmp_path: Path) -> None:
+    done = doppel(data, "archive", "backup", str(tmp_path / "disk" / "backup.db"))
+    assert done.status == 1
+    assert "mount the disk" in done.data["error"]
+    assert not (tmp_path / "disk").exists()
+
+
 def test_an_unknown_name_lists_the_nearest(data: Path) -> None:
     done = doppel(data, "consent", "grant", "innes")
     assert done.status == 1

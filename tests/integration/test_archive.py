@@ -23,6 +23,7 @@ from doppel.engine.conversation import conversations
 from doppel.errors import BusyError, UnknownUserError
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
 from doppel.slack.export import open_export
+from indexing.chunk import chunk
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 
@@ -474,3 +475,16 @@ def test_an_archive_that_is_opened_twice_stays_open_for_other_processes(tmp_path
             elsewhere = subprocess.check_output([sys.executable, "-c", CONSENT, str(path)], text=True)
             assert int(elsewhere) == number + 1
             assert len(archive.consent_records()) == number + 1
+
+
+def test_any_number_of_conversations_is_read(archive: Archive) -> None:
+    builder = small_team_lists()
+    for number in range(700):
+        builder.say("general", f"{1_500_000_000 + 250_000 * number}.000100", f"number {number}")
+    take_in(archive, builder)
+    chunks = [cut for talk in conversations(archive.messages()) for cut in chunk(talk)]
+    found = archive.snapshot().conversations(chunks)
+    # Each takes two selects, and SQLite takes five hundred in one statement.
+    assert len(chunks) > 250
+    assert [f"Ada: {talk.messages[0].text}" for talk in found] == [cut.text.splitlines()[0] for cut in chunks]
+    assert archive.snapshot().conversations([]) == []
