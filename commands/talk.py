@@ -42,8 +42,9 @@ def chat_(
     with context.archive() as archive:
         person = archive.find_user(persona)
         require_consent(person, archive.consent_records(person))
-        # Before a minute is spent on starting the model.
-        context.require_index()
+        if not context.settings.vllm_url:
+            # Before a minute is spent on starting the model.
+            context.require_index()
         return asyncio.run(_chat(context, archive, person, message))
 
 

@@ -129,9 +129,6 @@ class SqliteFile:
             raise BadInputError(f"There is no archive at {self} yet; import a Slack export first.")
         if file.exists():
             raise BadInputError(f"{file} exists; name a new file.")
-        if not file.absolute().parent.is_dir():
-            # A disk that is not mounted would have it on this one.
-            raise BadInputError(f"There is no folder {file.parent}; make it, or mount the disk that it is on.")
         draft = file.with_name(file.name + ".part")
         draft.unlink(missing_ok=True)
         create_private(draft)

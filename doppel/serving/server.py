@@ -21,8 +21,8 @@ def serve(context: AppContext, host: str, port: int) -> None:
     """Serve until this is interrupted. Raises ConfigError, BusyError, or InferenceError where vLLM can't start."""
     require_signing_in(context, host)
     with (
-        context.exclusively("serve"),
         hosting.reserve_port(host, port) as listening,
+        context.exclusively("serve"),
         context.archive() as archive,
         working(context.settings, COMMAND, schedule_of(context), context.console.say),
     ):

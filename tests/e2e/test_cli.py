@@ -108,13 +108,6 @@ def test_a_model_folder_that_is_not_there_is_told_of(data: Path, setting: str) -
     assert (checks[what]["ok"], checks[what]["detail"]) == (False, "there is no folder /nope")
 
 
-def test_a_backup_goes_to_no_folder_that_is_not_there(data: Path, tmp_path: Path) -> None:
-    done = doppel(data, "archive", "backup", str(tmp_path / "disk" / "backup.db"))
-    assert done.status == 1
-    assert "mount the disk" in done.data["error"]
-    assert not (tmp_path / "disk").exists()
-
-
 def test_an_unknown_name_lists_the_nearest(data: Path) -> None:
     done = doppel(data, "consent", "grant", "innes")
     assert done.status == 1
