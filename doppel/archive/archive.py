@@ -33,7 +33,7 @@ from doppel.archive.restrictions import Restrictions
 from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.syncing import SyncStore
 from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
-from doppel.errors import BadInputError, BusyError, UnknownUserError
+from doppel.errors import BadInputError, BusyError
 from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, User
 from doppel.slack.export import Export, Progress
 
@@ -254,10 +254,7 @@ class Archive:
 
     def get_user(self, team: str, user_id: str) -> User:
         """The person or bot of exactly that id in a workspace. Raises UnknownUserError."""
-        found = self.user(team, user_id)
-        if found is None:
-            raise UnknownUserError(f'Nobody has the id "{user_id}" in the workspace; ask again after the next sync.')
-        return found
+        return people.require_known(self.user(team, user_id), user_id)
 
     def revision(self) -> int:
         """A number that grows with every change: while it stays, an index of the archive is up to date."""

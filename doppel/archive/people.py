@@ -37,6 +37,13 @@ def find_user(users: Sequence[User], name: str) -> User:
     raise UnknownUserError(_nobody(users, name, wanted))
 
 
+def require_known(found: User | None, user_id: str) -> User:
+    """Who was found by that id. Raises UnknownUserError where nobody was."""
+    if found is None:
+        raise UnknownUserError(f'Nobody has the id "{user_id}" in the workspace; ask again after the next sync.')
+    return found
+
+
 def as_read(name: str) -> str:
     """A name as people read it: however its accents are composed, without what can't be seen, spaces as one."""
     if name.isascii() and name.isprintable():

@@ -18,12 +18,11 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, and_, or_, select
 
 from doppel.access import ChannelKey, ConsentRecord, Place, Readership, Roster
-from doppel.archive import reading, tables
+from doppel.archive import people, reading, tables
 from doppel.archive.consent_and_feedback import consent_records
 from doppel.archive.forgotten import clean_revision
 from doppel.archive.restrictions import Restrictions
 from doppel.archive.revisions import Kind
-from doppel.errors import UnknownUserError
 from doppel.records import Channel, ChannelKind, Chunk, Conversation, Message, User
 
 T = TypeVar("T")
@@ -84,8 +83,7 @@ class Snapshot:
     @cached_property
     def channels(self) -> Sequence[Channel]:
         """All channels as far as they are certain."""
-        found = [channel for view in self.views.values() for channel in view.channels.values()]
-        return self.limits.channels(found) if self.limits.all else found
+        return self.limits.channels(channel for view in self.views.values() for channel in view.channels.values())
 
     def channel(self, key: ChannelKey) -> Channel | None:
         """The channel of that key, as far as it is certain."""
@@ -101,10 +99,7 @@ class Snapshot:
 
     def get_user(self, team: str, user_id: str) -> User:
         """As `user`. Raises UnknownUserError."""
-        found = self.user(team, user_id)
-        if found is None:
-            raise UnknownUserError(f'Nobody has the id "{user_id}" in the workspace; ask again after the next sync.')
-        return found
+        return people.require_known(self.user(team, user_id), user_id)
 
     def consent(self, user: User) -> list[ConsentRecord]:
         """One person's part of the consent ledger, oldest first, and what waits to be written there."""
@@ -252,16 +247,16 @@ class Views:
 
     def _changed(self, connection: Connection, team: str, view: View, rows: Mapping[tuple[str, str], int]) -> View:
         ids = {kind: [id_ for of, id_ in rows if of == kind] for kind in Kind}
-        people, places = ids[Kind.PERSON], {*ids[Kind.CHANNEL]}
+        persons, places = ids[Kind.PERSON], {*ids[Kind.CHANNEL]}
         last = max(rows, key=lambda key: rows[key])
         new = replace(view, revision=rows[last], last=last)
-        if people:
+        if persons:
             new = replace(
-                new, users=_put(view.users, people, {u.id: u for u in reading.users(connection, team, people)})
+                new, users=_put(view.users, persons, {u.id: u for u in reading.users(connection, team, persons)})
             )
             # They are called after their people.
             direct = (channel for channel in view.channels.values() if channel.kind is ChannelKind.IM)
-            places |= {channel.id for channel in direct if not set(people).isdisjoint(channel.members)}
+            places |= {channel.id for channel in direct if not set(persons).isdisjoint(channel.members)}
         if places:
             found = reading.channels(connection, team, places, _KeyedNames({team: new}))
             new = replace(new, channels=_put(view.channels, places, _by_id(found)))

@@ -126,24 +126,15 @@ class Waiting:
 
     def heard(self, connection: Connection) -> Restrictions:
         """What holds now in this process."""
-        with self._lock:
-            heard = frozenset(self._heard)
-        return Restrictions(frozenset(_everywhere(connection, heard)))
+        return Restrictions(frozenset(_everywhere(connection, self._heard_now())))
 
     def standing(self, connection: Connection) -> tuple[Restrictions, list[ConsentRecord]]:
         """What holds now, and what waits to be written to the ledger, in one statement.
 
         To be asked before anything else in a transaction: what is over by then is seen there.
         """
-        with self._lock:
-            heard = frozenset(self._heard)
-        kept, withdrawn = set[Restriction](), list[ConsentRecord]()
-        with self._reading(connection) as beside:
-            for row in beside.execute(_STANDING) if beside is not None else ():
-                if row.limit is not None:
-                    kept.add(Restriction(row.team, Limit(row.limit), row.channel, row.subject))
-                else:
-                    withdrawn.append(ConsentRecord(row.team, row.user_id, ConsentAction(row.action), row.at, row.by))
+        heard = self._heard_now()
+        kept, withdrawn = self._kept(connection)
         return Restrictions(frozenset(_everywhere(connection, heard | kept))), withdrawn
 
     def has_withdrawals(self, connection: Connection) -> bool:
@@ -192,10 +183,22 @@ class Waiting:
                     connection.execute(delete(table).where(table.c.team == team))
 
     def _withdrawals(self, connection: Connection) -> list[ConsentRecord]:
-        t = tables.withdrawals
+        return self._kept(connection)[1]
+
+    def _heard_now(self) -> frozenset[Restriction]:
+        with self._lock:
+            return frozenset(self._heard)
+
+    def _kept(self, connection: Connection) -> tuple[frozenset[Restriction], list[ConsentRecord]]:
+        """What holds in every process, and what waits to be written to the ledger, oldest first."""
+        limits, records = set[Restriction](), list[ConsentRecord]()
         with self._reading(connection) as beside:
-            rows = beside.execute(select(t).order_by(t.c.id)) if beside is not None else ()
-            return [ConsentRecord(r.team, r.user_id, ConsentAction(r.action), r.at, r.by) for r in rows]
+            for row in beside.execute(_STANDING) if beside is not None else ():
+                if row.limit is not None:
+                    limits.add(Restriction(row.team, Limit(row.limit), row.channel, row.subject))
+                else:
+                    records.append(ConsentRecord(row.team, row.user_id, ConsentAction(row.action), row.at, row.by))
+        return frozenset(limits), records
 
     def _beside(self, create: bool = False) -> Engine | None:
         with self._lock:
