@@ -9,13 +9,14 @@ A secret with neither a known form nor a telling name is not recognised.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from doppel.engine import secret_forms, secret_names, secret_rules
 from doppel.engine.secret_forms import Span
 
-MASK = "[masked secret]"
+MASK = secret_forms.MASK
 
 _LOOK_BACK = 160
 """Characters before a word that may tell what it is."""
@@ -132,7 +133,8 @@ class MaskedPieces:
             return _WAITS
         shown = _masked(self._before, text[start:end])
         foot = _PUTTY_FOOT if _PUTTY_HEAD.search(self._before[-24:] + text[start:end]) else None
-        return _Step(end, f"{shown} {MASK}" if foot else shown, is_sure, foot)
+        # The number of lines goes with them: where it stood, the text masked again would be a key without an end.
+        return _Step(end, shown.rstrip(string.digits) + MASK if foot else shown, is_sure, foot)
 
 
 class _Step(NamedTuple):

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 Span = tuple[int, int]
 
+MASK = "[masked secret]"
+"""What is shown for a secret."""
+
 SCHEME = r"(?:(?:Bearer|Basic|Token|Digest|ApiKey|Negotiate|SSWS|Splunk|GenieKey|Key|Bot)[ \t]{1,8})"
 """What stands before a key in an HTTP header."""
 
@@ -61,6 +64,8 @@ _WHOLE = "|".join(
     )
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{_WHOLE})[\w-]*", re.ASCII)
+# An image's or a file's data in its address: what looks like a key there is none, what comes behind it may be.
+_DATA = re.compile(r"base64,[A-Za-z0-9+/]*+={0,2}+(?![\w.~%=-])", re.ASCII)
 _BLANKED = re.compile(r"([xX*#])\1{7}")
 _SHORTEST = 16
 
@@ -139,8 +144,12 @@ _PLAIN_WORDS = {
 
 def tokens(word: str) -> Iterator[Span]:
     """Secrets that are known by their own form, in text without white space."""
-    if len(word) >= _SHORTEST and "base64," not in word:
-        yield from (match.span() for match in _TOKEN.finditer(word) if not _BLANKED.search(match[0]))
+    if len(word) < _SHORTEST:
+        return
+    start = 0
+    for begin, end in (*(data.span() for data in _DATA.finditer(word)), (len(word), len(word))):
+        yield from (match.span() for match in _TOKEN.finditer(word, start, begin) if not _BLANKED.search(match[0]))
+        start = end
 
 
 def in_address(word: str) -> Iterator[Span]:

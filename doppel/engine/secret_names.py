@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from doppel.engine.secret_forms import SCHEME, Span, is_placeholder
+from doppel.engine.secret_forms import MASK, SCHEME, Span, is_placeholder
 
 _PASSWORDS = (
     "password|passwd|passphrase|passcode|pass|pwd|pswd|pw|psw|passwort|kennwort|contraseña|contrasena|senha|parola|"
@@ -106,7 +106,7 @@ def opens(text: str) -> str | None:
 
 def is_secret(name: str, value: str, quoted: bool) -> bool:
     """Whether `value` is a secret that `name` names, and no placeholder, no code and no word of a sentence."""
-    kind, value = _tells(name), value[:_JUDGED]
+    kind, value = _tells(name), value[:_JUDGED].removesuffix(MASK).removesuffix(MASK.split()[0])
     if kind is None or len(value) < 4 or is_placeholder(value) or _ADDRESS.fullmatch(value):
         return False
     if _CODE.fullmatch(value.rstrip(".,;)")):

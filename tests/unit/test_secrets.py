@@ -8,7 +8,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doppel.engine import secret_rules
@@ -223,6 +223,9 @@ FRAGMENTS = (
 
 
 @given(st.lists(FRAGMENTS, max_size=6).map("".join))
+@example(f"Private-Lines: 1\nabc/def+ghi=\nPrivate-MAC: 56d43ad8{TOKENS['Slack bot']}, and on")
+@example(f"secret = None{PRIVATE_KEY}")
+@example(f"data:image/png;base64,iVBORw0KGgo=){TOKENS['GitHub']}{TOKENS['Slack bot']}")
 def test_masking_twice_hides_no_more(text: str) -> None:
     assert mask(mask(text)) == mask(text)
 
@@ -253,3 +256,12 @@ def test_harmless_text_is_not_held_back() -> None:
     assert stream.feed("The release is on Monday. So") == "The release is on Monday. "
     assert stream.feed("on 密码在哪里") == "Soon 密码在哪里"
     assert stream.close() == ""
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+def test_a_token_beside_the_data_of_an_image_is_masked_and_the_data_stays(token: str) -> None:
+    image = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    for between in ("==)", "=,", ";", "|"):
+        assert mask(f"![logo]({image}{between}{token}") == f"![logo]({image}{between}{MASK}"
+    assert mask(f"{token},{image}") == f"{MASK},{image}"
+    assert token not in mask(f"{image}=={token}")
