@@ -134,6 +134,19 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Where a conversation stands: the thread of `thread_ts`, or what was said outside of threads from `first_ts` to
+    `last_ts`.
+    """
+
+    team: str
+    channel: str
+    thread_ts: str | None
+    first_ts: str
+    last_ts: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """At most 1000 characters of one conversation, as it is embedded.
 

@@ -34,7 +34,7 @@ from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.syncing import SyncStore
 from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
 from doppel.errors import BadInputError, BusyError
-from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, User
+from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, Span, User
 from doppel.slack.export import Export, Progress
 
 FORGET_SECONDS = 600.0
@@ -160,10 +160,7 @@ class Archive:
 
     def conversations_for(self, snapshot: Snapshot, chunks: Sequence[Chunk]) -> list[Conversation]:
         """The conversation of each chunk as it stands now, with the names of the snapshot."""
-        spans = [
-            reading.Span(c.team, c.channel, c.thread_ts, c.conversation_first_ts, c.conversation_last_ts)
-            for c in chunks
-        ]
+        spans = [Span(c.team, c.channel, c.thread_ts, c.conversation_first_ts, c.conversation_last_ts) for c in chunks]
         with reads(self._engine, self.place) as connection:
             certain = snapshot.limits | self._waiting.heard(connection)
             found = reading.conversations_at(connection, spans, snapshot.all_names)

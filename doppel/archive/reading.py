@@ -15,7 +15,7 @@ from doppel.access import ChannelKey
 from doppel.archive import tables
 from doppel.engine.conversation import GAP_SECONDS, conversations
 from doppel.ids import is_id, is_team
-from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, User, ts_key
+from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, Span, User, ts_key
 from doppel.timestamps import micros
 
 SLACK = "https://slack.com"
@@ -129,17 +129,6 @@ def message_counts(connection: Connection, team: str, user_id: str) -> dict[str,
     t = tables.messages
     query = select(t.c.channel, func.count().label("number")).where(*_said_by(team, user_id)).group_by(t.c.channel)
     return {row.channel: row.number for row in connection.execute(query)}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Where a conversation stands: the thread of `thread_ts`, or what was said outside of threads in between."""
-
-    team: str
-    channel: str
-    thread_ts: str | None
-    first_ts: str
-    last_ts: str
 
 
 def conversation(
