@@ -25,7 +25,7 @@ from doppel.app_context import AppContext
 from doppel.bot.bolt_app import EVENTS_PATH
 from doppel.config import load_settings
 from doppel.console import Console, quiet_libraries
-from doppel.records import Persona, TextDelta, Turn
+from doppel.records import Dialogue, Persona, TextDelta, Turn
 from doppel.serving.slack import hear_slack
 from doppel.web.chat_session import Reader
 from doppel.web.http_server import reserve_port, serve
@@ -106,8 +106,8 @@ async def plain_bolt_bot(
 
     @app.event("app_mention")
     async def mentioned(event: dict[str, Any]) -> None:
-        turns, place = [Turn("Question", event["text"])], ReadPolicy(public=True)
-        said = [part async for part in engine.reply(script.persona, turns, place) if isinstance(part, TextDelta)]
+        asked, place = Dialogue((Turn("Colleague", event["text"]),)), ReadPolicy(public=True)
+        said = [part async for part in engine.reply(script.persona, asked, place) if isinstance(part, TextDelta)]
         text = "".join(part.text for part in said)
         await client.chat_postMessage(channel=event["channel"], thread_ts=event["ts"], text=text)
 

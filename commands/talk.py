@@ -49,9 +49,10 @@ def chat_(
 
 
 async def _chat(context: AppContext, archive: Archive, person: User, message: str | None) -> Result:
-    from doppel.records import Turn
+    from doppel.labels import ASKER
+    from doppel.records import Dialogue, Turn
     from doppel.services.ask import answering
-    from doppel.terminal import ASKER, ask, converse
+    from doppel.terminal import ask, converse
 
     async with answering(context, archive) as (engine, server):
         persona = await engine.persona(person.id, person.team)
@@ -60,7 +61,7 @@ async def _chat(context: AppContext, archive: Archive, person: User, message: st
             context.console.say(f"You talk to an AI in the manner of {persona.name}. exit or Ctrl-C ends.")
             await converse(engine, persona, lambda: input("\nYou: "), context.console.write)
             return Result({})
-        reply = await ask(engine, persona, [Turn(ASKER, message)], context.console.write)
+        reply = await ask(engine, persona, Dialogue((Turn(ASKER, message),)), context.console.write)
     return Result(
         {
             "persona": reply.persona.name,

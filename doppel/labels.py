@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-ASKER = "Question"
-"""Who speaks, in a prompt, where Slack is asked and it doesn't matter who asks."""
+ASKER = "Colleague"
+"""Who asks, in a prompt, where their name is not known."""
 NO_SOURCES = "No earlier messages were found for this question: the answer rests on the model alone."
 
 INDENT = "  "

@@ -93,7 +93,8 @@ class Message:
     """One message; (team, channel, ts) is its key.
 
     `text` is all that it says, rendered: real names, plain links, intact code; what was forwarded or attached stands
-    below its source. `said` is what of it the author typed, None where that is all.
+    below its source. `said` is what of it the author typed, None where that is all. `by_ai` says that a model wrote it
+    in the manner of `user`.
     """
 
     team: str
@@ -105,6 +106,7 @@ class Message:
     user: str | None = None
     thread_ts: str | None = None
     said: str | None = None
+    by_ai: bool = False
 
     @property
     def own_text(self) -> str:
@@ -196,11 +198,36 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something said to or by the persona in the conversation that is to be answered."""
+    """Something said to or by the persona in the conversation that is to be answered; `by_ai` if a model wrote it."""
 
     author: str
     text: str
     by_persona: bool = False
+    by_ai: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What is to be answered: what was said in the order of time, the question last, and where.
+
+    `channel` is the channel's name and `topic` its topic; both are "" where it is none that has members: in a direct
+    conversation, the web chat, the terminal. `span` tells where the conversation stands in the archive, None where it
+    doesn't.
+    """
+
+    turns: tuple[Turn, ...]
+    channel: str = ""
+    topic: str = ""
+    span: Span | None = None
+
+    @property
+    def question(self) -> str:
+        return self.turns[-1].text
+
+    @property
+    def is_thread(self) -> bool:
+        """Whether the first turn is a thread's root."""
+        return self.span is not None and self.span.thread_ts is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from doppel.access import OPERATOR, ReadPolicy
 from doppel.errors import DoppelError, InferenceError
+from doppel.labels import ASKER
 from doppel.plain_text import line, lines, plain
-from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
 
-ASKER = "Colleague"
 GOODBYES = {"exit", "quit"}
 
 Write = Callable[[str], None]
@@ -20,12 +20,12 @@ Write = Callable[[str], None]
 class ReplyEngine(Protocol):
     """What the chat needs of the engine."""
 
-    def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
+    def reply(self, persona: Persona, dialogue: Dialogue, place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
 
 
-async def ask(engine: ReplyEngine, persona: Persona, turns: Sequence[Turn], write: Write) -> Reply:
+async def ask(engine: ReplyEngine, persona: Persona, dialogue: Dialogue, write: Write) -> Reply:
     """One answer, written as it comes, with its sources behind it."""
-    async for event in engine.reply(persona, turns, OPERATOR):
+    async for event in engine.reply(persona, dialogue, OPERATOR):
         match event:
             case SourcesFound(notes=notes):
                 for note in notes:
@@ -56,11 +56,11 @@ async def converse(engine: ReplyEngine, persona: Persona, read: Callable[[], str
             continue
         question = Turn(ASKER, text)
         try:
-            reply = await ask(engine, persona, [*turns, question], write)
+            reply = await ask(engine, persona, Dialogue((*turns, question)), write)
         except DoppelError as error:
             write(f"\n{line(str(error))}\n")
             continue
-        turns += [question, Turn(persona.name, reply.text, by_persona=True)]
+        turns += [question, Turn(persona.name, reply.text, by_persona=True, by_ai=True)]
 
 
 def _sources(sources: Sequence[Passage]) -> str:

@@ -14,6 +14,11 @@ def micros(ts: str) -> int:
     return seconds * 1_000_000 + rest
 
 
+def ts_of(at: int) -> str:
+    """The Slack timestamp of a moment."""
+    return f"{at // 1_000_000}.{at % 1_000_000:06d}"
+
+
 def now_micros() -> int:
     """This moment."""
     return round(time.time() * 1e6)

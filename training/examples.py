@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
+from doppel.access import ChannelKey
+from doppel.engine.conversation import dialogue, turns
 from doppel.engine.prompt import ChatMessage, Prompt, Tokenizer, render
 from doppel.labels import ASKER
-from doppel.records import Conversation, KeptEdit, Message, Turn, ts_key
+from doppel.records import Channel, Conversation, Dialogue, KeptEdit, Message, Turn, ts_key
 
 HELD_OUT_SHARE = 0.15
 FOLLOWING = 2
@@ -24,16 +26,21 @@ class TrainingTokenizer(Tokenizer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One answer of the person and the turns before it; `conversation` is (team, channel, first ts).
+    """One answer of the person and what it answers; `conversation` is (team, channel, first ts).
 
     What was said `after` it stands in no prompt of this answer; it is for quotes.
     """
 
     conversation: tuple[str, str, str]
     last_ts: str
-    turns: tuple[Turn, ...]
+    dialogue: Dialogue
     answer: str
     after: tuple[Turn, ...] = ()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What was said before the answer."""
+        return self.dialogue.turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,59 +52,75 @@ class EncodedExample:
 
 
 def build_examples(
-    found: Iterable[Conversation], user_id: str, min_chars: int, edits: Sequence[KeptEdit] = ()
+    found: Iterable[Conversation],
+    user_id: str,
+    min_chars: int,
+    edits: Sequence[KeptEdit] = (),
+    channels: Mapping[ChannelKey, Channel] | None = None,
 ) -> list[Example]:
     """Every run of messages by one person that follows somebody else's, of at least `min_chars` characters they typed.
 
     What they forwarded, attached or quoted is no part of an answer; prompts show it. An example is also each of their
     `edits` of that length, if the message that it answers is among those found, or if it answers what they gave
-    themselves.
+    themselves. `channels` tell where it was said.
     """
+    places = channels or {}
     long = [edit for edit in edits if len(edit.text.strip()) >= min_chars]
     examples = [_of_question(edit) for edit in long if not edit.answered_ts]
     answers = {(edit.team, edit.channel, edit.answered_ts): edit for edit in long}
+    sent = {(edit.team, edit.channel, edit.sent_ts) for edit in edits}
     for conversation in found:
-        examples += _of_conversation(conversation, user_id, min_chars)
-        examples += _of_edits(conversation, user_id, answers)
+        channel = places.get((conversation.team, conversation.channel))
+        examples += _of_conversation(conversation, user_id, min_chars, channel, sent)
+        examples += _of_edits(conversation, user_id, answers, channel)
     return examples
 
 
 def _of_edits(
-    conversation: Conversation, user_id: str, answers: Mapping[tuple[str, str, str], KeptEdit]
+    conversation: Conversation,
+    user_id: str,
+    answers: Mapping[tuple[str, str, str], KeptEdit],
+    channel: Channel | None,
 ) -> Iterable[Example]:
     """An example for each message that was answered; of several answers to one, the last."""
-    before: list[Turn] = []
-    for message in conversation.messages:
-        before.append(_turn(message, message.user == user_id))
+    said = turns(conversation.messages, user_id)
+    for end, message in enumerate(conversation.messages, 1):
         if edit := answers.get((message.team, message.channel, message.ts)):
-            yield Example(_key(conversation), conversation.last_ts, tuple(before), edit.text.strip())
+            asked = dialogue(said[:end], conversation, channel)
+            yield Example(_key(conversation), conversation.last_ts, asked, edit.text.strip())
 
 
 def _of_question(edit: KeptEdit) -> Example:
     """An example that is a conversation of its own."""
     key = (edit.team, edit.channel, edit.sent_ts)
-    return Example(key, edit.sent_ts, (Turn(ASKER, edit.question),), edit.text.strip())
+    return Example(key, edit.sent_ts, Dialogue((Turn(ASKER, edit.question),)), edit.text.strip())
 
 
-def _of_conversation(conversation: Conversation, user_id: str, min_chars: int) -> Iterable[Example]:
-    before: list[Turn] = []
-    for own, run in groupby(conversation.messages, key=lambda m: m.user == user_id):
+def _of_conversation(
+    conversation: Conversation,
+    user_id: str,
+    min_chars: int,
+    channel: Channel | None,
+    sent: Set[tuple[str, str, str]],
+) -> Iterable[Example]:
+    def is_answer(message: Message) -> bool:
+        """What their doppelganger answered is theirs in a prompt and nothing to learn; edits are examples already."""
+        theirs = message.user == user_id and not message.by_ai
+        return theirs and (message.team, message.channel, message.ts) not in sent
+
+    said, start = turns(conversation.messages, user_id), 0
+    for own, run in groupby(conversation.messages, key=is_answer):
         messages = list(run)
-        turns = [_turn(message, own) for message in messages]
+        end = start + len(messages)
         answer = "\n".join(message.own_text for message in messages if message.own_text).strip()
-        if own and before and len(answer) >= min_chars:
-            end = len(before) + len(turns)
-            after = tuple(_turn(m, m.user == user_id) for m in conversation.messages[end : end + FOLLOWING])
-            yield Example(_key(conversation), conversation.last_ts, tuple(before), answer, after)
-        before += turns
+        if own and start and len(answer) >= min_chars:
+            asked = dialogue(said[:start], conversation, channel)
+            yield Example(_key(conversation), conversation.last_ts, asked, answer, said[end : end + FOLLOWING])
+        start = end
 
 
 def _key(conversation: Conversation) -> tuple[str, str, str]:
     return conversation.team, conversation.channel, conversation.first_ts
-
-
-def _turn(message: Message, by_persona: bool) -> Turn:
-    return Turn(message.author, message.text, by_persona)
 
 
 def split_by_time(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
@@ -115,7 +138,7 @@ def encode(
     example: Example, name: str, tokenizer: TrainingTokenizer, prompt_tokens: int, answer_tokens: int
 ) -> EncodedExample:
     """Token ids of an example, through the prompt that answering uses; an answer that is too long loses its end."""
-    prompt = render(name, example.turns, tokenizer, prompt_tokens)
+    prompt = render(name, example.dialogue, tokenizer, prompt_tokens)
     return answered(prompt, example.answer, tokenizer, answer_tokens)
 
 

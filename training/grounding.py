@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from doppel.access import ChannelKey
 from doppel.engine.prompt import line, render
 from doppel.labels import ASKER
-from doppel.records import Passage, Turn
+from doppel.records import Dialogue, Passage, Turn
 from training.examples import EncodedExample, Example, TrainingTokenizer, answered
 
 EVERY = 2
@@ -66,7 +66,7 @@ def encode_grounded(
     """Token ids, through the prompt that answering uses; None where the answer finds no room among the quotes."""
     prompt = render(
         name,
-        [example.question],
+        Dialogue((example.question,)),
         tokenizer,
         prompt_tokens + context_tokens,
         passages=example.quotes,

@@ -8,7 +8,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +18,11 @@ from doppel.access import ChannelKey, ConsentRecord, ReadPolicy, require_consent
 from doppel.adapters import AdapterStore
 from doppel.artifacts import Writer, write_atomic
 from doppel.config import Settings
-from doppel.engine.conversation import conversations
+from doppel.engine.conversation import conversations, with_posts
 from doppel.errors import ConsentError, TrainingError
 from doppel.inference.lora import check_adapter_config
 from doppel.models.base_model import ChatTokenizer
-from doppel.records import Channel, KeptEdit, Message, User
+from doppel.records import Channel, Conversation, KeptEdit, Message, User
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
 from training.finetune import LATELY, FineTuned, Progress, choose_device, finetune, load_base, lora_config
@@ -50,6 +51,8 @@ class Source(Protocol):
     def channels(self) -> list[Channel]: ...
 
     def messages(self, channels: Collection[ChannelKey] | None = None) -> Iterable[Message]: ...
+
+    def posts(self, team: str) -> list[Message]: ...
 
     def kept_edits(self, user: User) -> list[KeptEdit]: ...
 
@@ -170,10 +173,11 @@ def check_loadable(settings: Settings) -> None:
 def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatTokenizer) -> Material:
     """One person's examples from the channels that may be learned from. Raises TrainingError where they are too few."""
     there = archive.channels()
+    places = {(channel.team, channel.id): channel for channel in there}
     readable = ReadPolicy.parse(settings.train_channels).readable(there)
-    found = conversations(m for m in archive.messages(readable) if m.team == user.team)
+    found = _spoken(user, archive, readable)
     edits = [edit for edit in archive.kept_edits(user) if (edit.team, edit.channel) in readable]
-    examples = build_examples(found, user.id, settings.min_answer_chars, edits)
+    examples = build_examples(found, user.id, settings.min_answer_chars, edits, places)
     missing = settings.min_examples - len(examples)
     if missing > 0:
         raise TrainingError(
@@ -193,6 +197,15 @@ def gather(user: User, archive: Source, settings: Settings, tokenizer: ChatToken
         _encode(held_out, user, tokenizer, settings),
         tuple(channels),
     )
+
+
+def _spoken(user: User, archive: Source, readable: Collection[ChannelKey]) -> Iterator[Conversation]:
+    """The conversations of channels, with what was said in them through Doppel."""
+    posts = defaultdict[str, list[Message]](list)
+    for post in archive.posts(user.team):
+        posts[post.channel].append(post)
+    for conversation in conversations(m for m in archive.messages(readable) if m.team == user.team):
+        yield with_posts(conversation, posts[conversation.channel])
 
 
 def _ground(

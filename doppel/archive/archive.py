@@ -27,12 +27,14 @@ from doppel.archive.forgotten import clean_revision
 from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.installations import Installations
 from doppel.archive.place import Place
+from doppel.archive.posts import posts
 from doppel.archive.reading import Counts
 from doppel.archive.rendering import render_outdated
 from doppel.archive.restrictions import Restrictions
 from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.syncing import SyncStore
 from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
+from doppel.engine.conversation import with_posts
 from doppel.errors import BadInputError, BusyError
 from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, Span, User
 from doppel.slack.export import Export, Progress
@@ -215,6 +217,32 @@ class Archive:
         with self._certain() as (connection, certain):
             found = reading.conversation(connection, team, channel, thread_ts, first_ts, last_ts)
             return certain.conversation(found)
+
+    def up_to(
+        self, snapshot: Snapshot, channel: ChannelKey, ts: str, thread_ts: str | None, reader: str = ""
+    ) -> Conversation:
+        """What was said up to `ts` in the thread of `thread_ts`, or in the window of the channel that reaches to it.
+
+        It is as it may be shown now, with what was said there through Doppel; of what one person alone saw, that of
+        the `reader`.
+        """
+        team, channel_id = channel
+        with reads(self._engine, self.place) as connection:
+            certain = snapshot.limits | self._waiting.heard(connection)
+            found = certain.conversation(reading.up_to(connection, team, channel_id, ts, thread_ts, snapshot.all_names))
+            return with_posts(found, posts(connection, team, snapshot.all_names, channel_id, thread_ts, reader))
+
+    def posts(self, team: str) -> list[Message]:
+        """What was said through Doppel in a workspace, where all could see it."""
+        with reads(self._engine, self.place) as connection:
+            return posts(connection, team, reading.user_names(connection))
+
+    def posts_in(self, snapshot: Snapshot, channel: ChannelKey, thread_ts: str | None, reader: str) -> list[Message]:
+        """The same of one thread, or of a channel outside of its threads; of what one person alone saw, that of the
+        `reader`.
+        """
+        with reads(self._engine, self.place) as connection:
+            return posts(connection, channel[0], snapshot.all_names, channel[1], thread_ts, reader)
 
     def last_said(self, team: str, channel: str, but_by: str) -> Message | None:
         """The newest message in a channel itself, outside of its threads, that a person other than `but_by` wrote.

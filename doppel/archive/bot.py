@@ -158,10 +158,11 @@ class BotStore:
         found = self._answers(tables.answers.c.id == answer_id)
         return found[0] if found else None
 
-    def answers(self, channel: str, thread_ts: str) -> list[Answer]:
-        """What was answered in a thread, in order."""
+    def answers(self, channel: str, thread_ts: str | None = None, last: int | None = None) -> list[Answer]:
+        """What was answered in a thread or in a whole channel, in order; all of it or the `last` so many."""
         t = tables.answers
-        return self._answers(and_(t.c.channel == channel, t.c.thread_ts == thread_ts))
+        here = t.c.channel == channel
+        return self._answers(here if thread_ts is None else and_(here, t.c.thread_ts == thread_ts), last)
 
     def add_request(self, request: Request) -> None:
         """Keep a question to somebody."""
@@ -206,12 +207,12 @@ class BotStore:
         with writing(self._engine, self._place) as connection:
             connection.execute(delete(t).where(*here))
 
-    def _answers(self, condition: Any) -> list[Answer]:
+    def _answers(self, condition: Any, last: int | None = None) -> list[Answer]:
         t = tables.answers
+        query = select(t).where(t.c.team == self.team, condition).order_by(t.c.at.desc(), t.c.id.desc()).limit(last)
         with reading(self._engine, self._place) as connection:
-            rows = connection.execute(select(t).where(t.c.team == self.team, condition).order_by(t.c.at, t.c.id))
-            found = [{name: getattr(row, name) for name in Answer.__slots__} for row in rows]
-        return [Answer(**{**values, "sources": tuple(values["sources"])}) for values in found]
+            found = [{name: getattr(row, name) for name in Answer.__slots__} for row in connection.execute(query)]
+        return [Answer(**{**values, "sources": tuple(values["sources"])}) for values in reversed(found)]
 
     def _update_question(self, event_id: str, **values: Any) -> None:
         t = tables.questions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
-from doppel.engine.conversation import GAP_SECONDS, conversations
+from doppel.engine.conversation import MAX_WINDOW, conversations
 from doppel.ids import is_id, is_team
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, Span, User, ts_key
 from doppel.timestamps import micros
@@ -22,6 +22,8 @@ SLACK = "https://slack.com"
 _PAGE = 1000
 _TERMS = 100
 """Selects of one statement; SQLite takes 500."""
+LOOK_BACK = 5 * MAX_WINDOW
+"""Messages of a channel that are read for its last window."""
 _BROADCASTS = ("thread_broadcast", "reply_broadcast")
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -141,13 +143,16 @@ def conversation(
     return conversations_at(connection, [Span(team, channel, thread_ts, first_ts, last_ts)])[0]
 
 
-def conversations_at(connection: Connection, spans: Sequence[Span], names: Names | None = None) -> list[Conversation]:
-    """The conversation of each span, without messages where the archive has none any more.
+def conversations_at(
+    connection: Connection, spans: Sequence[Span], names: Names | None = None, last: int | None = None
+) -> list[Conversation]:
+    """The conversation of each span, without messages where the archive has none any more; of a window the `last` so
+    many messages where that is given, threads among them included.
 
     It takes one statement for fifty of them, and without the `names` of people one more for those.
     """
     rows = defaultdict[int, dict[str, MessageRow]](dict)
-    parts = [part for number, span in enumerate(spans) for part in _parts(number, span)]
+    parts = [part for number, span in enumerate(spans) for part in _parts(number, span, last)]
     for start in range(0, len(parts), _TERMS):
         for number, *values in connection.execute(union_all(*parts[start : start + _TERMS])):
             row = MessageRow(*values)
@@ -157,7 +162,7 @@ def conversations_at(connection: Connection, spans: Sequence[Span], names: Names
     return [_conversation(span, rows[number].values(), names) for number, span in enumerate(spans)]
 
 
-def _parts(number: int, span: Span) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+def _parts(number: int, span: Span, last: int | None) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
     """The messages of a span that begin threads, or belong to none, and the replies to them.
 
     One OR over both, or an order, would make SQLite read the whole channel.
@@ -167,7 +172,10 @@ def _parts(number: int, span: Span) -> tuple[Select[*tuple[Any, ...]], Select[*t
     query = select(literal(number).label("number"), *_MESSAGE).where(*here)
     if span.thread_ts is not None:
         return query.where(t.c.ts == span.thread_ts), query.where(t.c.thread_ts == span.thread_ts)
-    within = t.c.at.between(micros(span.first_ts), micros(span.last_ts))
+    within: ColumnElement[bool] = t.c.at.between(micros(span.first_ts), micros(span.last_ts))
+    if last is not None:
+        newest = select(t.c.at).where(*here, within).order_by(t.c.at.desc()).offset(last).limit(1).scalar_subquery()
+        within = and_(within, t.c.at > func.coalesce(newest, -1))
     roots = select(t.c.ts).where(*here, within)
     return query.where(within), query.where(t.c.thread_ts.in_(roots))
 
@@ -199,12 +207,30 @@ def leading_to(connection: Connection, team: str, channel: str, ts: str) -> list
     if row is None:
         return []
     (asked,) = _records([row], user_names(connection, {row.user}))
-    root = asked.thread_ts or ts
-    said = conversation(connection, team, channel, root, root, ts).messages
+    said = up_to(connection, team, channel, ts, asked.thread_ts or ts).messages
     if not said:
-        said = conversation(connection, team, channel, None, _earlier(ts, GAP_SECONDS), ts).messages
-    before = [message for message in said if micros(message.ts) < micros(ts)]
-    return [*before, asked]
+        said = up_to(connection, team, channel, ts, None).messages
+    return [*(message for message in said if message.ts != ts), asked]
+
+
+def up_to(
+    connection: Connection, team: str, channel: str, ts: str, thread_ts: str | None, names: Names | None = None
+) -> Conversation:
+    """What was said up to `ts` in the thread of `thread_ts`, or else in the window of the channel that reaches to it.
+
+    It takes one statement, and without the `names` of people one more for those. Windows are those of the whole
+    channel where it paused within its last LOOK_BACK messages.
+    """
+    if thread_ts is not None:
+        span = Span(team, channel, thread_ts, thread_ts, ts)
+    else:
+        span = Span(team, channel, None, "0", ts)
+    (found,) = conversations_at(connection, [span], names, LOOK_BACK)
+    until = micros(ts)
+    said = tuple(message for message in found.messages if micros(message.ts) <= until)
+    if thread_ts is None:
+        *_, said = ((), *(window.messages for window in conversations(said)))
+    return replace(found, messages=said)
 
 
 def permalink(url: str, channel: str, ts: str, thread_ts: str | None) -> str:
@@ -239,12 +265,6 @@ def _said_by(team: str, user_id: str) -> list[ColumnElement[bool]]:
     t = tables.messages
     own = func.coalesce(t.c.said, t.c.text)
     return [t.c.team == team, t.c.user == user_id, t.c.kind == MessageKind.HUMAN, own != ""]
-
-
-def _earlier(ts: str, seconds: int) -> str:
-    """The timestamp so many seconds before another."""
-    whole, rest = ts_key(ts)
-    return f"{max(whole - seconds, 0)}.{rest:06d}"
 
 
 def _of_channel(team: str, channel: str) -> Select[*tuple[Any, ...]]:

@@ -137,6 +137,10 @@ class Snapshot:
         """Everybody in a channel, and who asks there: see `Readership`."""
         return Readership.together(self.channel(channel), channel[0], self._roster(channel[0]), asker)
 
+    def bots(self, team: str) -> frozenset[str]:
+        """Ids of the users of a workspace that are bots."""
+        return frozenset(self._roster(team).bots)
+
     def conversations(self, chunks: Sequence[Chunk]) -> list[Conversation]:
         """The conversation of each chunk as it stands now; without messages where they are gone."""
         return self.messages.conversations_for(self, chunks)

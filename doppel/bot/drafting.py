@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -30,12 +31,13 @@ from doppel.bot.draft_troubles import (
     was_not_sent,
 )
 from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
+from doppel.engine.conversation import dialogue, turns
 from doppel.engine.redaction import mask
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
 from doppel.labels import ASKER
 from doppel.limits import require_length
-from doppel.records import Finished, Message, Persona, Reply, Turn
+from doppel.records import Conversation, Dialogue, Finished, Message, Persona, Reply, Turn
 from doppel.slack.blocks import EPHEMERAL_CHARS, Block
 from doppel.slack.draft_blocks import (
     EDIT,
@@ -58,9 +60,6 @@ from doppel.slack.outgoing import Audience, outgoing
 from doppel.slack.posting import post_for_asker, respond
 from doppel.slack.splitting import split
 from doppel.timestamps import now_micros
-
-TURNS = 20
-"""Messages before the one that is answered that go into the prompt."""
 
 DRAFTING = "I am drafting your reply; only you will see it."
 FALLBACK = "A draft of your reply, for you alone."
@@ -207,8 +206,8 @@ class Drafting:
         async with self._queue.place((self._team, wanted.user_id)):
             scene = await self._scene(wanted.user_id, wanted.channel)
             said = await self._said(wanted)
-            turns = [self._turn(message, wanted) for message in said] or [Turn(ASKER, wanted.question)]
-            reply = await self._reply(wanted.user_id, turns, scene)
+            dialogue = self._dialogue(said, wanted, scene)
+            reply = await self._reply(wanted.user_id, dialogue, scene)
         text = split(reply.text, FIELD_CHARS)[0]
         shown = _visible(text, scene).strip()
         if not shown:
@@ -220,16 +219,24 @@ class Drafting:
         about = await self._about(said[-1]) if said else ""
         return draft_message(shown, draft.id, reply.persona, about, reply)
 
-    async def _reply(self, user_id: str, turns: Sequence[Turn], scene: Scene) -> Reply:
+    async def _reply(self, user_id: str, dialogue: Dialogue, scene: Scene) -> Reply:
         persona = await self._engine.persona(user_id)
-        async for event in self._engine.reply(persona, turns, scene.everybody):
+        async for event in self._engine.reply(persona, dialogue, scene.everybody):
             if isinstance(event, Finished) and event.reply.text.strip():
                 return event.reply
         raise SilentError(SILENT)
 
-    def _turn(self, message: Message, wanted: Wanted) -> Turn:
-        """A message in the prompt, of which a very long one's end is enough."""
-        return Turn(message.author, message.text[-self._question_chars :], message.user == wanted.user_id)
+    def _dialogue(self, said: Sequence[Message], wanted: Wanted, scene: Scene) -> Dialogue:
+        """What leads to what is answered, of which a very long one's end is enough."""
+        if not said:
+            return Dialogue((Turn(ASKER, wanted.question),))
+        *before, asked = turns(said, wanted.user_id)
+        asked = replace(asked, text=asked.text[-self._question_chars :])
+        channel = scene.snapshot.channel((self._team, wanted.channel))
+        root = said[-1].thread_ts or said[-1].ts
+        in_thread = any(message.thread_ts == root and message.ts != root for message in said)
+        conversation = Conversation(self._team, wanted.channel, root if in_thread else None, tuple(said))
+        return dialogue((*before, asked), conversation, channel)
 
     async def _said(self, wanted: Wanted) -> list[Message]:
         """What is answered, and what was said before it; nothing where the caller gave the words."""
@@ -241,7 +248,7 @@ class Drafting:
             raise DraftError(NOT_THERE)
         if said[-1].user == wanted.user_id:
             raise DraftError(OWN)
-        return said[-TURNS:]
+        return said
 
     async def _about(self, answered: Message) -> str:
         place = ((self._team, answered.channel), answered.ts, answered.thread_ts)

@@ -17,12 +17,12 @@ from doppel.access import Place
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer
 from doppel.archive.snapshots import Snapshot
+from doppel.bot.hearing import Hearing
 from doppel.bot.question_parser import Question
 from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError, NotReadableError
-from doppel.labels import ASKER
 from doppel.logs import log_failure
-from doppel.records import Finished, Persona, Reply, ReplyEvent, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Persona, Reply, ReplyEvent, TextDelta
 from doppel.services.ask import Found
 from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
 from doppel.slack.markup import Names
@@ -32,8 +32,6 @@ from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
 from doppel.slack.posting import GrowingMessage, post, post_for_asker
 from doppel.timestamps import micros, now_micros
 
-TURNS = 6
-"""Earlier questions of a thread that go into the prompt."""
 MARGIN = 0.05
 """By how much a source that only the asker may read must be nearer to the question than all that others may read."""
 
@@ -57,10 +55,10 @@ class Engine(Protocol):
 
     async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona: ...
 
-    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]: ...
+    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]: ...
 
     def reply(
-        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
     ) -> AsyncIterator[ReplyEvent]: ...
 
 
@@ -100,6 +98,7 @@ class Writer:
     def __init__(self, engine: Engine, archive: Archive, client: AsyncWebClient, team: str) -> None:
         self._engine, self._archive, self._client, self._team = engine, archive, client, team
         self._store = archive.bot(team)
+        self._hearing = Hearing(archive, client, team)
         self._icons: dict[str, str] = {}
 
     async def write(self, event_id: str, question: Question, persona: Persona, scene: Scene | None) -> None:
@@ -134,9 +133,9 @@ class Writer:
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
 
     async def _write(self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene) -> None:
-        text = _words(question, scene.names(scene.everybody))
+        dialogue = await self._dialogue(question, persona, scene, private=False)
         places = [scene.everybody] if question.direct else [scene.everybody, scene.asker]
-        everybodys, *askers = await self._engine.look_up(text, places, scene.snapshot)
+        everybodys, *askers = await self._engine.look_up(dialogue, places, scene.snapshot)
         # The best source may be one that the asker may read, but not everybody here.
         if not any(found.similarity > everybodys.similarity + MARGIN for found in askers):
             try:
@@ -151,11 +150,9 @@ class Writer:
         self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene, found: Found
     ) -> None:
         names = scene.names(scene.everybody)
-        text = _words(question, names)
-        turns = await self._turns(question, persona, text, private=False)
         pieces = OutgoingPieces(Audience(frozenset({question.asker}), frozenset(), names))
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, turns, scene.everybody, found):
+        async for event in self._engine.reply(persona, found.dialogue, scene.everybody, found):
             if isinstance(event, TextDelta):
                 await message.append(pieces.feed(event.text))
             elif isinstance(event, Finished):
@@ -171,10 +168,9 @@ class Writer:
     ) -> None:
         """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
         names = scene.names(scene.asker)
-        text = _words(question, names)
-        turns = await self._turns(question, persona, text, private=True)
+        dialogue = await self._dialogue(question, persona, scene, private=True)
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, turns, scene.asker, found):
+        async for event in self._engine.reply(persona, dialogue, scene.asker, found):
             if isinstance(event, Finished):
                 reply = event.reply
         if reply is None or not reply.text:
@@ -190,15 +186,11 @@ class Writer:
         snapshot = await asyncio.to_thread(self._archive.snapshot, self._team)
         return Scene.of(snapshot, self._team, channel, asker, direct)
 
-    async def _turns(self, question: Question, persona: Persona, text: str, private: bool) -> list[Turn]:
-        """What was asked and answered in this thread before, and now; what one alone saw is for them alone."""
-        answers = await asyncio.to_thread(self._store.answers, question.channel, question.thread_ts)
-        seen = [a for a in answers if not a.private or (private and a.asker == question.asker)]
-        turns: list[Turn] = []
-        for answer in seen[-TURNS:]:
-            by_persona = answer.user_id == persona.user_id
-            turns += [Turn(ASKER, answer.question), Turn(persona.name, answer.reply, by_persona)]
-        return [*turns, Turn(ASKER, text)]
+    async def _dialogue(self, question: Question, persona: Persona, scene: Scene, private: bool) -> Dialogue:
+        """What led to a question, and it; what one alone saw is for them alone."""
+        names = scene.names(scene.asker if private else scene.everybody)
+        text = _words(question, names)
+        return await self._hearing.dialogue(question, text, persona.user_id, scene.snapshot, names, private)
 
     async def _keep(self, question: Question, text: str, reply: Reply, private: bool) -> Answer:
         return await asyncio.to_thread(

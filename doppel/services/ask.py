@@ -28,6 +28,7 @@ from doppel.errors import ConsentError, NotReadableError, UnknownUserError
 from doppel.inference.client import Adapter, InferenceClient, Sampling
 from doppel.limits import require_length
 from doppel.records import (
+    Dialogue,
     Finished,
     Passage,
     Persona,
@@ -35,7 +36,6 @@ from doppel.records import (
     ReplyEvent,
     SourcesFound,
     TextDelta,
-    Turn,
     User,
 )
 
@@ -72,16 +72,16 @@ class Archive(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found for a `text` that may be read in a `place`, best first, as of `snapshot`."""
+    """What was found for a `dialogue` that may be read in a `place`, best first, as of `snapshot`."""
 
-    text: str
+    dialogue: Dialogue
     place: Place
     passages: tuple[Passage, ...]
     snapshot: Snapshot
 
     @property
     def similarity(self) -> float:
-        """The largest cosine of the text and a passage; 0 where nothing was found."""
+        """The largest cosine of the question and a passage; 0 where nothing was found."""
         return max((passage.score for passage in self.passages), default=0.0)
 
 
@@ -136,35 +136,37 @@ class Engine:
         seen = await asyncio.to_thread(self._archive.snapshot, team) if snapshot is None else snapshot
         return self._persona(seen, seen.get_user(team, user_id))
 
-    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
-        """What is found for `text` in each of `places`; it is embedded once. Raises TooLongError, ArtifactError."""
-        require_length(text, self._settings.question_chars)
+    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+        """What is found for `dialogue` in each of `places`; it is embedded once. Raises TooLongError, ArtifactError."""
+        require_length(dialogue.question, self._settings.question_chars)
         scopes = [snapshot.readable(place) for place in places]
-        found = await asyncio.to_thread(self._retriever.look_up, text, scopes, self._settings.top_k, snapshot)
-        return [Found(text, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
+        found = await asyncio.to_thread(
+            self._retriever.look_up, dialogue.question, scopes, self._settings.top_k, snapshot
+        )
+        return [Found(dialogue, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
 
     async def reply(
-        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
     ) -> AsyncIterator[ReplyEvent]:
-        """Answer the last of `turns` as `persona`, from what may be read in `place`.
+        """Answer the question of `dialogue` as `persona`, from what may be read in `place`.
 
-        It isn't looked up again where it is what was looked up in `found`. Yields SourcesFound, then TextDelta after
-        TextDelta, then Finished, their secrets masked. Raises ConsentError, also in mid-answer, NotReadableError,
-        ArtifactError, InferenceError, or TooLongError for the last of `turns`.
+        It isn't looked up again where `found` is what there is for that question there. Yields SourcesFound, then
+        TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError, also in mid-answer,
+        NotReadableError, ArtifactError, InferenceError, or TooLongError for the question.
         """
-        require_length(turns[-1].text, self._settings.question_chars)
+        require_length(dialogue.question, self._settings.question_chars)
         started = time.monotonic()
         self._require_within(persona.team)
-        is_found = found is not None and (found.text, found.place) == (turns[-1].text, place)
+        is_found = found is not None and (found.dialogue.question, found.place) == (dialogue.question, place)
         seen = found.snapshot if found and is_found else await asyncio.to_thread(self._archive.snapshot, self._team)
         user = seen.get_user(persona.team, persona.user_id)
         persona, watch = self._persona(seen, user), _Watch(self._archive, user, seen)
         readable = seen.readable(place)
         adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
         if found is None or not is_found:
-            (found,) = await self.look_up(turns[-1].text, [place], seen)
+            (found,) = await self.look_up(dialogue, [place], seen)
         examples = [] if adapter else await asyncio.to_thread(self._style, seen, user, readable)
-        prompt = await asyncio.to_thread(self._prompt, persona, turns, found.passages, examples)
+        prompt = await asyncio.to_thread(self._prompt, persona, dialogue, found.passages, examples)
         if watch.is_due:
             await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
@@ -228,12 +230,12 @@ class Engine:
         return [m.own_text for m in recent if len(m.own_text) >= MIN_STYLE_CHARS][:STYLE_EXAMPLES]
 
     def _prompt(
-        self, persona: Persona, turns: Sequence[Turn], passages: Sequence[Passage], examples: Sequence[str]
+        self, persona: Persona, dialogue: Dialogue, passages: Sequence[Passage], examples: Sequence[str]
     ) -> Prompt:
         settings = self._settings
         return render(
             persona.name,
-            turns,
+            dialogue,
             self._tokenizer,
             settings.prompt_tokens,
             passages=passages,

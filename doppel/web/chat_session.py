@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from doppel.access import Place
 from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
+from doppel.labels import ASKER
 from doppel.logs import log_failure
-from doppel.records import Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
-from doppel.terminal import ASKER
+from doppel.records import Dialogue, Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class ReplyEngine(Protocol):
 
     async def persona(self, user_id: str, team: str | None = None) -> Persona: ...
 
-    def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]: ...
+    def reply(self, persona: Persona, dialogue: Dialogue, place: Place) -> AsyncIterator[ReplyEvent]: ...
 
 
 class Engines(ReplyEngine, Protocol):
@@ -55,10 +55,10 @@ class InTurn:
         """As the engine."""
         return await self.engine.persona(user_id, team)
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: Place) -> AsyncIterator[ReplyEvent]:
+    async def reply(self, persona: Persona, dialogue: Dialogue, place: Place) -> AsyncIterator[ReplyEvent]:
         """As the engine; raises CrowdedError too."""
         async with self.queue.place(self.asker):
-            async for event in self.engine.reply(persona, turns, place):
+            async for event in self.engine.reply(persona, dialogue, place):
                 yield event
 
 
@@ -81,6 +81,7 @@ class Exchange:
 
     question: str
     persona: Persona
+    asker: str = ""
     sources: tuple[Passage, ...] | None = None
     notes: tuple[str, ...] = ()
     text: str = ""
@@ -155,26 +156,30 @@ class ChatSession:
         self.stop()
         self.persona, self.exchanges, self.trouble = persona, [], ""
 
-    def turns(self) -> list[Turn]:
+    def dialogue(self) -> Dialogue:
         """What was said and answered, for the engine; a question without an answer is left out, but for the last."""
         turns: list[Turn] = []
         for exchange in self.exchanges:
             if exchange.text or exchange.open:
-                turns.append(Turn(ASKER, exchange.question))
+                turns.append(Turn(exchange.asker or ASKER, exchange.question))
             if exchange.text:
-                turns.append(Turn(exchange.persona.name, exchange.text, by_persona=True))
-        return turns
+                turns.append(Turn(exchange.persona.name, exchange.text, by_persona=True, by_ai=True))
+        return Dialogue(tuple(turns))
 
-    async def ask(self, engine: ReplyEngine, question: str, place: Place) -> AsyncGenerator[Exchange, None]:
+    async def ask(
+        self, engine: ReplyEngine, question: str, place: Place, asker: str = ""
+    ) -> AsyncGenerator[Exchange, None]:
         """Ask, and yield the exchange once at the start and then whenever it has changed, until it is closed.
+
+        `asker` is the reader's name, "" where it is not known.
 
         Every error becomes the exchange's trouble. Closing the iterator stops the answer.
         """
         assert self.persona is not None
-        exchange = Exchange(question, self.persona)
+        exchange = Exchange(question, self.persona, asker)
         self.exchanges.append(exchange)
         changed = asyncio.Event()
-        self._writing = task = asyncio.create_task(_write(engine, exchange, self.turns(), place, changed))
+        self._writing = task = asyncio.create_task(_write(engine, exchange, self.dialogue(), place, changed))
         # A task that is stopped before its first step runs no line of its own.
         task.add_done_callback(lambda _: exchange.close())
         task.add_done_callback(lambda _: changed.set())
@@ -191,11 +196,11 @@ class ChatSession:
 
 
 async def _write(
-    engine: ReplyEngine, exchange: Exchange, turns: Sequence[Turn], place: Place, changed: asyncio.Event
+    engine: ReplyEngine, exchange: Exchange, dialogue: Dialogue, place: Place, changed: asyncio.Event
 ) -> None:
     try:
         persona = await engine.persona(exchange.persona.user_id, exchange.persona.team)
-        async for event in engine.reply(persona, turns, place):
+        async for event in engine.reply(persona, dialogue, place):
             exchange.take(event)
             changed.set()
     except DoppelError as error:

@@ -292,7 +292,7 @@ class _Page:
         listed: object = None
         self._answering.add(talk)
         try:
-            async with aclosing(talk.ask(engine, question, reader.place)) as states:
+            async with aclosing(talk.ask(engine, question, reader.place, reader.name)) as states:
                 async for exchange in states:
                     updates = self._shown(talk)
                     if exchange.sources is not listed:

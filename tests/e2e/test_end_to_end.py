@@ -25,7 +25,7 @@ from doppel.errors import ConsentError, InferenceError, NotReadableError
 from doppel.inference.client import InferenceClient, Sampling
 from doppel.models.base_model import ChatTokenizer, base_model_path
 from doppel.private import is_private_folder
-from doppel.records import Finished, SourcesFound, TextDelta, Turn
+from doppel.records import Dialogue, Finished, SourcesFound, TextDelta, Turn
 from doppel.services.ask import Engine
 from indexing.embed import SentenceEmbedder
 from indexing.retrieve import IndexRetriever
@@ -120,14 +120,14 @@ async def test_serving_sends_the_token_ids_that_training_rendered(
 ) -> None:
     user = archive.find_user(PERSONA)
     turns = [Turn("jun", "is the outbox enough? :thinking_face:\n```select 1```")]
-    messages = render(user.name, turns, tokenizer, 256).messages
+    messages = render(user.name, Dialogue(tuple(turns)), tokenizer, 256).messages
     answer = await client._openai.chat.completions.create(
         model=client.endpoint.model,
         messages=list(messages),  # type: ignore[arg-type]
         max_tokens=1,
         extra_body={"return_token_ids": True},
     )
-    assert answer.prompt_token_ids == render(user.name, turns, tokenizer, 256).ids  # type: ignore[attr-defined]
+    assert answer.prompt_token_ids == render(user.name, Dialogue(tuple(turns)), tokenizer, 256).ids  # type: ignore[attr-defined]
 
 
 def key(archive: Archive) -> tuple[str, str]:
@@ -138,7 +138,7 @@ def key(archive: Archive) -> tuple[str, str]:
 
 async def test_an_answer_streams_with_sources_that_exist(engine: Engine, archive: Archive) -> None:
     persona = await engine.persona(*key(archive))
-    events = [event async for event in engine.reply(persona, [Turn("Jun", QUESTION)], PUBLIC)]
+    events = [event async for event in engine.reply(persona, Dialogue((Turn("Jun", QUESTION),)), PUBLIC)]
     assert isinstance(events[0], SourcesFound)
     deltas = [event.text for event in events if isinstance(event, TextDelta)]
     finished = events[-1]
@@ -160,7 +160,7 @@ async def test_an_answer_that_is_too_long_is_seen_to_be_cut_off(
     settings = deployment.settings.model_copy(update={"answer_tokens": 4})
     short = engine_with(settings, archive, client, tokenizer)
     persona = await short.persona(*key(archive))
-    finished = [event async for event in short.reply(persona, [Turn("Jun", QUESTION)], PUBLIC)][-1]
+    finished = [event async for event in short.reply(persona, Dialogue((Turn("Jun", QUESTION),)), PUBLIC)][-1]
     assert isinstance(finished, Finished)
     assert finished.reply.completion_tokens == 4
     assert finished.reply.text.endswith("…")
@@ -215,7 +215,7 @@ async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(
 
 async def test_private_words_never_reach_a_public_place(engine: Engine, archive: Archive) -> None:
     persona = await engine.persona(*key(archive))
-    question = [Turn("Jun", "what is our runway and how much does Castellane pay?")]
+    question = Dialogue((Turn("Jun", "what is our runway and how much does Castellane pay?"),))
 
     async def found(place: ReadPolicy) -> set[str]:
         async for event in engine.reply(persona, question, place):
@@ -237,7 +237,7 @@ async def test_an_adapter_answers_only_where_all_it_learned_from_may_be_read(
     assert kinds == {"public"}
     with pytest.raises(NotReadableError, match="learned from channels"):
         async for _ in engine.reply(
-            await engine.persona(*key(archive)), [Turn("Jun", "?")], ReadPolicy.parse("general")
+            await engine.persona(*key(archive)), Dialogue((Turn("Jun", "?"),)), ReadPolicy.parse("general")
         ):
             pass
 
@@ -353,7 +353,7 @@ def test_an_adapter_is_exported_as_peft_and_as_a_full_model(deployment: Deployme
 async def test_vllm_that_dies_in_mid_answer_is_a_sentence_and_comes_back(
     deployment: Deployment, client: InferenceClient, tokenizer: ChatTokenizer
 ) -> None:
-    prompt = render("ines", [Turn("Jun", "tell me a long story")], tokenizer, 256).ids
+    prompt = render("ines", Dialogue((Turn("Jun", "tell me a long story"),)), tokenizer, 256).ids
 
     async def kill_at_the_third_token() -> None:
         is_killed = False
@@ -392,7 +392,7 @@ async def test_withdrawing_consent_stops_the_persona_at_once_and_deletes_the_ada
     user = archive.find_user(PERSONA)
     withdrawn = deployment.run("consent", "revoke", PERSONA, "--by", "tests")
     with pytest.raises(ConsentError):
-        async for _ in engine.reply(persona, [Turn("Jun", "still there?")], PUBLIC):
+        async for _ in engine.reply(persona, Dialogue((Turn("Jun", "still there?"),)), PUBLIC):
             pass
     assert persona.name not in {p.name for p in await engine.personas()}
     left = list((deployment.settings.adapters_dir / user.team / user.id).rglob("*.safetensors"))

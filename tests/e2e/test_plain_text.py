@@ -7,7 +7,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from doppel.access import ReadPolicy
 from doppel.console import Console, Result
 from doppel.errors import InferenceError
 from doppel.plain_text import json_text, line, lines, plain
-from doppel.records import Persona, ReplyEvent, Turn
+from doppel.records import Dialogue, Persona, ReplyEvent, Turn
 from doppel.terminal import ask, converse
 from tests.end_to_end import ROOT, doppel, environment
 from tests.fakes.engine import answer, passage
@@ -75,7 +75,7 @@ class Scripted:
     def __init__(self, text: str, fault: str = "") -> None:
         self._text, self._fault = text, fault
 
-    async def reply(self, persona: Persona, turns: Sequence[Turn], place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
+    async def reply(self, persona: Persona, dialogue: Dialogue, place: ReadPolicy) -> AsyncIterator[ReplyEvent]:
         for step in answer(persona, self._text, [passage(channel=f"{HOSTILE}\nforged")], [HOSTILE]):
             if isinstance(step, ReplyEvent):
                 yield step
@@ -88,7 +88,7 @@ PERSONA = Persona("T1", "U1", f"Ines{HOSTILE}\nforged", "ines")
 
 async def test_a_chat_writes_plain_text_alone() -> None:
     written: list[str] = []
-    await ask(Scripted(f"one\n{HOSTILE}"), PERSONA, [Turn("Jun", "?")], written.append)
+    await ask(Scripted(f"one\n{HOSTILE}"), PERSONA, Dialogue((Turn("Jun", "?"),)), written.append)
     text = "".join(written)
     assert commands(text) == set()
     assert "[red]x[/red]" in text

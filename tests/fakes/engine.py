@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from doppel.access import Place
 from doppel.archive.snapshots import Snapshot
 from doppel.errors import UnknownUserError
-from doppel.records import Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
 from doppel.services.ask import Found
 
 
@@ -50,7 +50,10 @@ def answer(
 
 
 class FakeEngine:
-    """Answers by `script`; `asked` remembers each question's persona, turns and place, `stopped` each broken answer."""
+    """Answers by `script`; `asked` remembers each question's persona, turns and place, `stopped` each broken answer.
+
+    `dialogues` are the same questions with where they were asked.
+    """
 
     def __init__(self, people: Sequence[Persona], script: Script | None = None) -> None:
         self.reset(people, script)
@@ -60,6 +63,7 @@ class FakeEngine:
         self.people = list(people)
         self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
         self.asked: list[tuple[Persona, tuple[Turn, ...], Place]] = []
+        self.dialogues: list[Dialogue] = []
         self.stopped = 0
         self.near: Callable[[Place], float] = lambda place: 0.0
 
@@ -73,15 +77,17 @@ class FakeEngine:
     async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona:
         return _with_id([p for p in self.people if team in (None, p.team)], user_id)
 
-    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
         """As similar as `near` says, which tests may set."""
         found = [replace(passage(), score=self.near(place)) for place in places]
-        return [Found(text, place, (each,), snapshot) for place, each in zip(places, found, strict=True)]
+        return [Found(dialogue, place, (each,), snapshot) for place, each in zip(places, found, strict=True)]
 
     async def reply(
-        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
     ) -> AsyncIterator[ReplyEvent]:
-        self.asked.append((persona, tuple(turns), place))
+        turns = dialogue.turns
+        self.asked.append((persona, turns, place))
+        self.dialogues.append(dialogue)
         try:
             for step in self.script(persona, turns):
                 if isinstance(step, Exception):
@@ -109,14 +115,14 @@ class _Within:
         assert team in (None, self.team)
         return _with_id(await self.personas(), user_id)
 
-    async def look_up(self, text: str, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
-        return await self.engine.look_up(text, places, snapshot)
+    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+        return await self.engine.look_up(dialogue, places, snapshot)
 
     def reply(
-        self, persona: Persona, turns: Sequence[Turn], place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
     ) -> AsyncIterator[ReplyEvent]:
         assert persona.team == self.team
-        return self.engine.reply(persona, turns, place, found)
+        return self.engine.reply(persona, dialogue, place, found)
 
 
 def _with_id(people: Sequence[Persona], user_id: str) -> Persona:

@@ -249,6 +249,6 @@ def test_training_learns_from_kept_edits_of_channels_that_it_may_read(archive: A
     assert learned(archive, tmp_path, "general").keys() == own | {"Every night."}
     for said, stands in (("zebrafish", True), ("It woke us.", True), ("At night?", True), ("Lunch", False)):
         assert (said in found["Every night."]) == stands
-    assert "Question: And where?" in found["Over there."]
+    assert "Colleague: And where?" in found["Over there."]
     archive.record_consent(ADA, ConsentAction.REVOKE, "ada")
     assert learned(archive, tmp_path).keys() == own

@@ -15,7 +15,7 @@ from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.errors import ConsentError
 from doppel.inference.client import InferenceClient, Piece
-from doppel.records import Finished, Persona, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Persona, TextDelta, Turn
 from doppel.services import ask as engine
 from doppel.services import consent
 from doppel.services.ask import Engine
@@ -54,7 +54,7 @@ async def answer(archive: Archive, adapters: AdapterStore, model: Model, tmp_pat
     client = cast(InferenceClient, model)
     made = Engine(settings, archive, NothingFound(), adapters, WordTokenizer(), client)
     told: list[Any] = []
-    replying = made.reply(Persona("T1", "U1", "Ada", "ada"), [Turn("Grace", "Why?")], OPERATOR)
+    replying = made.reply(Persona("T1", "U1", "Ada", "ada"), Dialogue((Turn("Grace", "Why?"),)), OPERATOR)
     while not told or not isinstance(told[-1], Finished | ConsentError):
         try:
             told.append(await anext(replying))

@@ -92,6 +92,7 @@ async def test_a_mention_costs_a_few_statements(
 ) -> None:
     # Once a second it is looked whether an answer may still be given; this one takes no second.
     monkeypatch.setattr("doppel.services.ask.LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("doppel.bot.writing.FRESH_SECONDS", 60.0)
     settings = load_settings(environment(tmp_path))
     with FakeSlack(workspace(people, channels=people // 2)) as slack:
         sync(slack, archive)

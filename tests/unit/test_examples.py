@@ -83,7 +83,7 @@ def test_a_kept_edit_of_a_message_that_is_not_there_or_too_short_teaches_nothing
 
 def test_a_kept_edit_of_what_the_person_gave_is_a_conversation_of_its_own() -> None:
     (example,) = build_examples([], "ines", 5, [edit("", " Tuesday at ten. ", question="When do we meet?")])
-    assert [(t.author, t.text, t.by_persona) for t in example.turns] == [("Question", "When do we meet?", False)]
+    assert [(t.author, t.text, t.by_persona) for t in example.turns] == [("Colleague", "When do we meet?", False)]
     assert (example.conversation, example.answer) == (("T1", "C1", "2000.000000"), "Tuesday at ten.")
 
 
@@ -106,7 +106,7 @@ def test_an_encoded_example_is_the_prompt_of_answering_and_the_answer() -> None:
     tokenizer = WordTokenizer()
     example = build_examples([TALK], "ines", 5)[1]
     encoded = encode(example, "Ines", tokenizer, 200, 100)
-    assert list(encoded.prompt_ids) == render("Ines", example.turns, tokenizer, 200).ids
+    assert list(encoded.prompt_ids) == render("Ines", example.dialogue, tokenizer, 200).ids
     assert tokenizer.decode(encoded.completion_ids) == example.answer + " <end>"
 
 

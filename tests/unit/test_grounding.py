@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from doppel.engine.prompt import render
-from doppel.records import Passage
+from doppel.records import Dialogue, Passage
 from tests.fakes.tokenizer import WordTokenizer
 from tests.unit.test_examples import conversation
 from training.examples import Example, build_examples, split_by_time
@@ -80,7 +80,7 @@ def test_a_few_examples_are_enough(count: int) -> None:
 def test_it_is_encoded_as_the_prompt_of_answering_and_the_answer() -> None:
     tokenizer, grounded = WordTokenizer(), asked(examples(20))[3]
     encoded = encode_grounded(grounded, "Ines", tokenizer, 100, 60, 50)
-    prompt = render("Ines", [grounded.question], tokenizer, 160, passages=grounded.quotes, context_tokens=60)
+    prompt = render("Ines", Dialogue((grounded.question,)), tokenizer, 160, passages=grounded.quotes, context_tokens=60)
     assert encoded is not None
     assert list(encoded.prompt_ids) == prompt.ids
     assert "November 2023:" in tokenizer.decode(encoded.prompt_ids)

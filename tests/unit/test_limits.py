@@ -13,7 +13,7 @@ from doppel.config import load_settings
 from doppel.engine.prompt import CHARS_A_TOKEN, ChatMessage, render
 from doppel.errors import BadInputError, ConfigError, DoppelError
 from doppel.limits import TooLongError, require_length
-from doppel.records import Persona, Turn
+from doppel.records import Dialogue, Persona, Turn
 from doppel.services.ask import Engine
 from doppel.terminal import converse
 from tests.end_to_end import doppel
@@ -44,11 +44,11 @@ def test_what_is_allowed(length: int, most: int) -> None:
 async def test_the_engine_refuses_it_first_of_all(length: int) -> None:
     sentence = f"A question may have 10 characters, and this one has {length:,}; shorten it and ask again."
     with pytest.raises(TooLongError) as raised:
-        await anext(aiter(engine(10).reply(ADA, [Turn("Bob", "hi"), Turn("Bob", "x" * length)], OPERATOR)))
+        await anext(aiter(engine(10).reply(ADA, Dialogue((Turn("Bob", "hi"), Turn("Bob", "x" * length))), OPERATOR)))
     assert (str(raised.value), isinstance(raised.value, BadInputError)) == (sentence, True)
     nothing: Any = Untouched()
     with pytest.raises(TooLongError):
-        await engine(10).look_up("x" * length, [OPERATOR], nothing)
+        await engine(10).look_up(Dialogue((Turn("Bob", "x" * length),)), [OPERATOR], nothing)
 
 
 async def test_the_terminal_says_so_and_the_conversation_goes_on() -> None:
@@ -80,7 +80,7 @@ class CountingTokenizer(WordTokenizer):
 def test_of_a_conversation_that_goes_on_for_ever_only_the_end_is_tokenised() -> None:
     turns = [Turn("Bob", f"{number} " + "why then? " * 100) for number in range(5_000)]
     tokenizer = CountingTokenizer()
-    prompt = render("Ada", turns, tokenizer, 300)
+    prompt = render("Ada", Dialogue(tuple(turns)), tokenizer, 300)
     assert tokenizer.chars < 10 * 300 * CHARS_A_TOKEN
     assert "4999 why" in last(prompt.messages)["content"]
 
@@ -91,12 +91,12 @@ def last(messages: tuple[ChatMessage, ...]) -> ChatMessage:
 
 def test_the_prompt_of_a_short_conversation_is_what_it_was() -> None:
     turns = [Turn("Bob", f"{number} why then?") for number in range(60)]
-    whole = render("Ada", turns, WordTokenizer(), 150)
+    whole = render("Ada", Dialogue(tuple(turns)), WordTokenizer(), 150)
     kept = [number for number in range(60) if f"Bob: {number} why" in str(whole.messages)]
     assert len(whole.ids) <= 150
     assert kept == list(range(kept[0], 60))
     assert len(kept) > 10
-    assert render("Ada", [], WordTokenizer(), 150).ids
+    assert render("Ada", Dialogue(()), WordTokenizer(), 150).ids
 
 
 def test_limits_are_settings() -> None:

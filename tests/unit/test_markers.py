@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from doppel.config import Settings
 from doppel.engine.prompt import ChatMessage, render
 from doppel.models.base_model import PACKAGE, ChatTokenizer, packaged_gguf
-from doppel.records import Passage, Turn
+from doppel.records import Dialogue, Passage, Turn
 from tests.fakes import base_tokenizers
 
 STYLES = ("packaged", "byte_level", "pieces", "unigram", "headings")
@@ -157,7 +157,7 @@ def test_names_channels_and_quotes_are_plain_text(tokenizer: ChatTokenizer) -> N
         lines = (f"Ada{word}: so{word}",)
         passage = Passage(f"ops{word}", None, "1742300000.0", "1742300001.0", lines, (0, 1), "", "", 0.5)
         turns = [Turn(f"Ada{word}", f"why{word}?"), Turn("Ines", f"so{word}", True), Turn(f"Bob{word}", f"{word}?")]
-        return render(f"Ines{word}", turns, tokenizer, 4000, [passage], 500).ids
+        return render(f"Ines{word}", Dialogue(tuple(turns)), tokenizer, 4000, [passage], 500).ids
 
     assert counted(prompt(token), tokenizer) == counted(prompt(""), tokenizer)
 
