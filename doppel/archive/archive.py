@@ -232,6 +232,16 @@ class Archive:
             found = certain.conversation(reading.up_to(connection, team, channel_id, ts, thread_ts, snapshot.all_names))
             return with_posts(found, posts(connection, team, snapshot.all_names, channel_id, thread_ts, reader))
 
+    def lacks(self, channel: ChannelKey, ts: str, thread_ts: str | None) -> bool:
+        """Whether what was said before `ts` may be missing: a thread whose root isn't here, or a channel that was not
+        read up to then.
+        """
+        with reads(self._engine, self.place) as connection:
+            if thread_ts is not None:
+                return not reading.has_message(connection, channel, thread_ts)
+            current = listening(connection, channel[0])
+            return not reading.is_read(connection, channel, ts, current.since if current else None)
+
     def posts(self, team: str) -> list[Message]:
         """What was said through Doppel in a workspace, where all could see it."""
         with reads(self._engine, self.place) as connection:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from doppel.access import ChannelKey
 from doppel.archive import tables
-from doppel.engine.conversation import MAX_WINDOW, conversations
+from doppel.engine.conversation import GAP_SECONDS, MAX_WINDOW, conversations
 from doppel.ids import is_id, is_team
 from doppel.records import Channel, ChannelKind, Conversation, Message, MessageKind, Span, User, ts_key
 from doppel.timestamps import micros
@@ -231,6 +231,21 @@ def up_to(
     if thread_ts is None:
         *_, said = ((), *(window.messages for window in conversations(said)))
     return replace(found, messages=said)
+
+
+def has_message(connection: Connection, channel: ChannelKey, ts: str) -> bool:
+    """Whether a message of whatever kind is here, or was and is deleted."""
+    t = tables.messages
+    query = select(t.c.ts).where(t.c.team == channel[0], t.c.channel == channel[1], t.c.ts == ts)
+    return connection.scalar(query) is not None
+
+
+def is_read(connection: Connection, channel: ChannelKey, ts: str, heard_since: int | None) -> bool:
+    """Whether a channel was read through Slack's API, up to two hours before `ts` or to when events were heard."""
+    t = tables.sync_channels
+    high = connection.scalar(select(t.c.high).where(t.c.team == channel[0], t.c.channel == channel[1]))
+    needed = micros(ts) - GAP_SECONDS * 1_000_000
+    return high is not None and (high >= needed or (heard_since is not None and heard_since <= max(high, needed)))
 
 
 def permalink(url: str, channel: str, ts: str, thread_ts: str | None) -> str:

@@ -53,10 +53,14 @@ class Hearing:
         return dialogue((*turns(before, user_id), asked), said, channel, question.ts)
 
     async def _said(self, question: Question, snapshot: Snapshot, names: Names, reader: str) -> Conversation:
-        """The conversation up to the question, by the archive if the question has arrived there."""
+        """The conversation up to the question, by the archive if it has all of it."""
         place, thread_ts = (self._team, question.channel), _thread(question)
         found = await asyncio.to_thread(self._archive.up_to, snapshot, place, question.ts, thread_ts, reader)
-        if any(message.ts == question.ts for message in found.messages):
+        there = {message.ts for message in found.messages}
+        # Only where something may be missing is it asked whether it is.
+        if question.ts in there and (thread_ts in there if thread_ts else len(there) > 1):
+            return found
+        if question.ts in there and not await asyncio.to_thread(self._archive.lacks, place, question.ts, thread_ts):
             return found
         said = await self._from_slack(question, snapshot, names)
         if said is None:
