@@ -173,7 +173,7 @@ async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
     assert [[turn.text for turn in turns] for _, turns, _ in engine.asked] == [
         ["Anything new?"],
         ["first"],
-        ["first", "About first", "second"],
+        ["@Doppel first", "About first", "second"],
     ]
     assert replies(slack, "C1", other) == []
 
@@ -238,7 +238,7 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
 
         slack.workspace.post("C1", "U2", "and now?", thread_ts=root)
         await answered(doppel, "C1", root)
-        assert [turn.text for turn in engine.asked[-1][1]] == ["and now?"]
+        assert [turn.text for turn in engine.asked[-1][1]] == ["@Doppel how much?", "and now?"]
 
         blocks = [b for b in shown_to_one["blocks"] if b["type"] == "actions"]
         value = blocks[0]["elements"][0]["value"]
