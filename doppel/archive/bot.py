@@ -77,6 +77,11 @@ class Notice:
     user_id: str
 
 
+def new_answer_id() -> str:
+    """An id that tells nothing."""
+    return secrets.token_hex(8)
+
+
 class BotStore:
     """One workspace's part of it. Safe from several threads; every method is one transaction."""
 
@@ -136,12 +141,12 @@ class BotStore:
         with writing(self._engine, self._place) as connection:
             put_row(connection, tables.voices, key, {"user_id": user_id})
 
-    def add_answer(self, at: int, asked_at: int | None = None, **values: Any) -> Answer:
-        """Keep what was answered; `values` are the fields of Answer but for its id. Returns it.
+    def add_answer(self, at: int, asked_at: int | None = None, id: str = "", **values: Any) -> Answer:
+        """Keep what was answered; `values` are the fields of Answer, which gets an id where it has none. Returns it.
 
         It isn't kept where who asked, or who answered, was forgotten since `asked_at`.
         """
-        answer = Answer(secrets.token_hex(8), at, **values)
+        answer = Answer(id or new_answer_id(), at, **values)
         row = {name: getattr(answer, name) for name in Answer.__slots__}
         row |= {"question": clean(answer.question), "reply": clean(answer.reply), "sources": list(answer.sources)}
         with writing(self._engine, self._place) as connection:

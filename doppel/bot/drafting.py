@@ -189,7 +189,7 @@ class Drafting:
         person = _name(wanted.user_id, scene)
         icon = await self._writer.icon(wanted.user_id)
         where = ReplyTarget(
-            self._team, wanted.channel, wanted.thread_ts, wanted.answered_ts, wanted.user_id, person, icon
+            self._team, wanted.channel, wanted.thread_ts, wanted.answered_ts, wanted.user_id, person, icon, draft.id
         )
         message, mark = Updates(self._client, where), sent_mark(person, draft.version, draft.edited)
         try:

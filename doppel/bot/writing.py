@@ -15,7 +15,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.access import Place
 from doppel.archive.archive import Archive
-from doppel.archive.bot import Answer
+from doppel.archive.bot import Answer, new_answer_id
 from doppel.archive.snapshots import Snapshot
 from doppel.bot.hearing import Hearing
 from doppel.bot.question_parser import Question
@@ -106,7 +106,7 @@ class Writer:
         thread.
         """
         where = where_of(self._team, question)
-        masked = changed(where, name=persona.name, icon_url=await self.icon(persona.user_id))
+        masked = changed(where, name=persona.name, icon_url=await self.icon(persona.user_id), answer_id=new_answer_id())
         message = GrowingMessage(
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
         )
@@ -127,7 +127,7 @@ class Writer:
             return
         persona = await self._engine.persona(answer.user_id)
         thread, icon = answer.thread_ts, await self.icon(answer.user_id)
-        where = ReplyTarget(self._team, answer.channel, thread, thread, user, persona.name, icon)
+        where = ReplyTarget(self._team, answer.channel, thread, thread, user, persona.name, icon, answer_id)
         message = GrowingMessage(self._client, where, _nothing)
         await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
@@ -160,7 +160,8 @@ class Writer:
         await message.append(pieces.close())
         if reply is None or not reply.text:
             raise SilentError(SILENT)
-        answer = await self._keep(question, _typed(question, names), reply, private=False)
+        typed = _typed(question, names)
+        answer = await self._keep(message.where.answer_id, question, typed, reply, private=False)
         await message.finish(closing_blocks(reply, answer.id))
 
     async def _write_for_asker(
@@ -175,7 +176,7 @@ class Writer:
                 reply = event.reply
         if reply is None or not reply.text:
             raise SilentError(SILENT)
-        answer = await self._keep(question, _typed(question, names), reply, private=True)
+        answer = await self._keep(where.answer_id, question, _typed(question, names), reply, private=True)
         written = outgoing(reply.text, Audience(frozenset({question.asker}), frozenset(), names))
         for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
@@ -192,11 +193,12 @@ class Writer:
         text = _words(question, names)
         return await self._hearing.dialogue(question, text, persona.user_id, scene.snapshot, names, private)
 
-    async def _keep(self, question: Question, text: str, reply: Reply, private: bool) -> Answer:
+    async def _keep(self, id_: str, question: Question, text: str, reply: Reply, private: bool) -> Answer:
         return await asyncio.to_thread(
             self._store.add_answer,
             now_micros(),
             asked_at=micros(question.ts),
+            id=id_,
             channel=question.channel,
             thread_ts=question.thread_ts,
             asker=question.asker,

@@ -26,13 +26,13 @@ STREAM_LIFE_SECONDS = 230.0
 FALLBACK_CHARS = 150
 
 _NO_MASKS = {"missing_scope", "reserved_username", "invalid_arguments"}
-_EVENT = "doppel_answer"
-"""The type of the metadata that a post carries."""
+AI_EVENT = "doppel_answer"
+"""The type of the metadata that tells machines that an AI wrote a message; every app of the workspace can read them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTarget:
-    """The thread that is answered in, what was asked there and by whom, and the answer's name and picture.
+    """The thread that is answered in, what was asked there and by whom, and the answer's id, name and picture.
 
     Where `thread_ts` is "" that is the channel itself.
     """
@@ -44,6 +44,7 @@ class ReplyTarget:
     asker: str
     name: str = ""
     icon_url: str = ""
+    answer_id: str = ""
 
     @property
     def thread(self) -> dict[str, Any]:
@@ -78,6 +79,7 @@ class Stream:
 
     def __init__(self, client: AsyncWebClient, where: ReplyTarget) -> None:
         self._ends, self._beginning = time.monotonic() + STREAM_LIFE_SECONDS, ""
+        self._metadata = _metadata(answer=where.answer_id)
         self._stream = AsyncChatStream(
             asking_once(client),
             channel=where.channel,
@@ -100,7 +102,8 @@ class Stream:
     async def send(self, whole: str, piece: str, blocks: Sequence[Block], last: bool) -> None:
         self._beginning = self._beginning or whole
         if last:
-            await self._stream.stop(markdown_text=piece or None, blocks=list(blocks) or None)
+            stop = self._stream.stop
+            await stop(markdown_text=piece or None, blocks=list(blocks) or None, metadata=self._metadata)
         elif piece:
             await self._stream.append(markdown_text=piece)
 
@@ -116,10 +119,12 @@ class Updates:
     def __init__(self, client: AsyncWebClient, where: ReplyTarget, ts: str = "", streams: bool = False) -> None:
         self.ts, self._client, self._where, self._streams = ts, client, where, streams
         self._mark = secrets.token_hex(8)
+        self._metadata = _metadata(answer=where.answer_id, mark=self._mark)
 
     async def send(self, whole: str, piece: str, blocks: Sequence[Block], last: bool) -> None:
         text = " ".join(whole.split())[:FALLBACK_CHARS] or "…"
-        content: dict[str, Any] = {"text": text, "blocks": [*([markdown(whole)] if whole.strip() else []), *blocks]}
+        shown = [*([markdown(whole)] if whole.strip() else []), *blocks]
+        content: dict[str, Any] = {"text": text, "blocks": shown, "metadata": self._metadata}
         if self._streams:
             await end_stream(self._client, self._where.channel, self.ts)
             self._streams = False
@@ -130,7 +135,6 @@ class Updates:
 
     async def _post(self, content: dict[str, Any]) -> str:
         client, place = asking_once(self._client), self._where.thread
-        content = content | {"metadata": {"event_type": _EVENT, "event_payload": {"mark": self._mark}}}
         try:
             answer = await client.chat_postMessage(**place, **self._where.masks, **content)
         except SlackApiError as error:
@@ -143,9 +147,14 @@ class Updates:
         return _mark_of(raw) == self._mark
 
 
+def _metadata(**ids: str) -> dict[str, Any]:
+    """What says of a message that an AI wrote it: opaque ids, and no word of the persona."""
+    return {"event_type": AI_EVENT, "event_payload": {key: value for key, value in ids.items() if value}}
+
+
 def _mark_of(raw: Raw) -> str:
     metadata = raw.get("metadata") or {}
-    return str(metadata["event_payload"].get("mark", "")) if metadata.get("event_type") == _EVENT else ""
+    return str(metadata["event_payload"].get("mark", "")) if metadata.get("event_type") == AI_EVENT else ""
 
 
 def _words(text: str) -> list[str]:
