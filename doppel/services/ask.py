@@ -31,9 +31,11 @@ from doppel.records import (
     Finished,
     Passage,
     Persona,
+    Query,
     Reply,
     ReplyEvent,
     SourcesFound,
+    Span,
     TextDelta,
     Turn,
     User,
@@ -56,9 +58,14 @@ class Retriever(Protocol):
     """Finds conversations within the channels that may be read."""
 
     def look_up(
-        self, query: str, scopes: Sequence[frozenset[ChannelKey]], k: int, source: Snapshot
+        self,
+        queries: Sequence[Query],
+        scopes: Sequence[frozenset[ChannelKey]],
+        k: int,
+        source: Snapshot,
+        exclude: Span | None = None,
     ) -> list[list[Passage]]:
-        """For each scope the best conversations of its channels, best first, as they stand in `source`."""
+        """For each scope the best conversations of its channels but for `exclude`, as they stand in `source`."""
         ...
 
 
@@ -140,7 +147,7 @@ class Engine:
         """What is found for `text` in each of `places`; it is embedded once. Raises TooLongError, ArtifactError."""
         require_length(text, self._settings.question_chars)
         scopes = [snapshot.readable(place) for place in places]
-        found = await asyncio.to_thread(self._retriever.look_up, text, scopes, self._settings.top_k, snapshot)
+        found = await asyncio.to_thread(self._retriever.look_up, [Query(text)], scopes, self._settings.top_k, snapshot)
         return [Found(text, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
 
     async def reply(
