@@ -170,11 +170,25 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A text to search for, and how much its hits count beside those of the other queries of one question."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk found by a search; `score` is the cosine similarity of the two texts' embeddings."""
+    """A chunk found by a search.
+
+    `score` is the cosine similarity of its embedding and the first query's, `best_score` the largest of all queries';
+    `word_rank` is its place, from 1, in the order by the words of the first query, None where it doesn't stand there.
+    """
 
     chunk: Chunk
     score: float
+    best_score: float | None = None
+    word_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,7 @@ class Passage:
     """One conversation around the best chunk found in it.
 
     `lines` are "Name: text", one a message; `focus` is the range [start, stop) of those the chunk covers; `quote` is
-    the chunk's text; `permalink` leads to the chunk's first message.
+    the chunk's text; `permalink` leads to the chunk's first message; scores and rank are those of the chunk's Hit.
     """
 
     channel_name: str
@@ -194,6 +208,8 @@ class Passage:
     quote: str
     permalink: str
     score: float
+    best_score: float | None = None
+    word_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

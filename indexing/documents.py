@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doppel.access import ChannelKey
-from doppel.records import Chunk
+from doppel.records import Chunk, Span
 from doppel.timestamps import day
 from indexing import lexical
 from indexing.chunk import text_hash
@@ -30,6 +30,13 @@ CREATE TABLE documents (
 CREATE INDEX documents_hash ON documents (hash);
 """
 _LISTED = "(SELECT value FROM json_each(?))"
+_OF_THREAD = f"SELECT row FROM documents WHERE row IN {_LISTED} AND json_extract(metadata, '$.thread_ts') = ?"
+# A Slack timestamp as a double is exact to the microsecond, and compared as a number whatever its digits.
+_OF_TIME = f"""
+SELECT row FROM documents WHERE row IN {_LISTED} AND json_extract(metadata, '$.thread_ts') IS NULL
+AND CAST(json_extract(metadata, '$.conversation_last_ts') AS REAL) >= CAST(? AS REAL)
+AND CAST(json_extract(metadata, '$.conversation_first_ts') AS REAL) <= CAST(? AS REAL)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,27 @@ class Documents:
         which, values = ("", ()) if ids is None else (f"WHERE id IN {_LISTED}", (_json(ids),))
         return [row for (row,) in self._all(f"DELETE FROM documents {which} RETURNING row", *values)]
 
-    def matching(self, query: str, channels: Collection[ChannelKey], k: int) -> list[int]:
-        """The rows of `channels` that the words of `query` fit best, best first, at most `k`; also rows of one word."""
-        words = lexical.match(query)
-        return [row for (row,) in self._all(lexical.BEST, words, _json(channels), k)] if words else []
+    def matching(
+        self, query: str, channels: Collection[ChannelKey], k: int, without: Collection[int] = ()
+    ) -> list[int]:
+        """The rows of `channels` that the words of `query` fit best, best first, at most `k`; also rows of one word.
+
+        Rows in `without` are passed over.
+        """
+        if not (words := lexical.match(query)):
+            return []
+        return [row for (row,) in self._all(lexical.BEST, words, _json(channels), _json(without), k)]
+
+    def rows_of(self, span: Span, rows: Iterable[int]) -> list[int]:
+        """Those of `rows`, which are of the span's channel, that hold chunks of its conversation.
+
+        They are the thread's or, where that is None, those without a thread whose conversation overlaps the span.
+        """
+        if span.thread_ts is not None:
+            found = self._all(_OF_THREAD, _json(rows), span.thread_ts)
+        else:
+            found = self._all(_OF_TIME, _json(rows), span.first_ts, span.last_ts)
+        return [row for (row,) in found]
 
     def entries(self, rows: Iterable[int]) -> dict[int, Entry]:
         """Entries by row, those that are there."""

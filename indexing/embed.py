@@ -43,8 +43,13 @@ class Embedder(Embeddings):
         """Unit vectors of texts to be found, shape (len(texts), dimensions); `progress` gets the number done so far."""
 
     @abstractmethod
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of texts to search for, in one batch, shape (len(texts), dimensions)."""
+
     def encode_query(self, text: str) -> Vectors:
         """Unit vector of a text to search for, shape (dimensions,)."""
+        vector: Vectors = self.encode_queries([text])[0]
+        return vector
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """`encode_documents` as LangChain wants it."""
@@ -103,11 +108,10 @@ class SentenceEmbedder(Embedder):
                 progress(start + len(batch))
         return vectors
 
-    def encode_query(self, text: str) -> Vectors:
-        """Unit vector, shape (dimensions,)."""
-        encoded = self._transformer().encode_query([_clean(text)], show_progress_bar=False)
-        vector: Vectors = unit(np.asarray(encoded, dtype=np.float32))[0]
-        return vector
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, shape (len(texts), dimensions)."""
+        encoded = self._transformer().encode_query([_clean(text) for text in texts], show_progress_bar=False)
+        return unit(np.asarray(encoded, dtype=np.float32))
 
     def _transformer(self) -> Any:
         with self._lock:

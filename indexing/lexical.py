@@ -33,9 +33,10 @@ BEST = """
 SELECT documents.row FROM words JOIN documents ON documents.row = words.rowid
 WHERE words MATCH ? AND (documents.team, documents.channel) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
-) ORDER BY bm25(words), documents.row LIMIT ?
+) AND documents.row NOT IN (SELECT value FROM json_each(?)) ORDER BY bm25(words), documents.row LIMIT ?
 """
-"""Rows by their words; the values are a `match`, (team, channel) pairs as JSON, and a number of rows."""
+"""Rows by their words; the values are a `match`, (team, channel) pairs and rows to leave out as JSON, and a number of
+rows."""
 
 MOST_WORDS = 64
 _COMMON = """

@@ -11,7 +11,7 @@ from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
 from doppel.engine.prompt import line
 from doppel.errors import ArtifactError
-from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, ts_key
+from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, Query, Span, ts_key
 from indexing import FORMAT
 from indexing.chunk import chunk
 from indexing.embed import Embedder
@@ -89,23 +89,31 @@ class IndexRetriever:
 
     def search(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Hit]:
         """The best `k` chunks of `channels`, best first. Raises ArtifactError without a sound index."""
-        return self._store().best(self._embedder.encode_query(query), query, channels, k)
+        return self._store().best(self._embedder.encode_queries([query]), [Query(query)], channels, k)
 
     def retrieve(self, query: str, channels: frozenset[ChannelKey], k: int) -> list[Passage]:
-        """As `look_up` for one scope, in the archive as of now."""
-        return self.look_up(query, [channels], k, self._archive.snapshot())[0]
+        """As `look_up` for one query and one scope, in the archive as of now."""
+        return self.look_up([Query(query)], [channels], k, self._archive.snapshot())[0]
 
     def look_up(
-        self, query: str, scopes: Sequence[frozenset[ChannelKey]], k: int, source: ConversationSource
+        self,
+        queries: Sequence[Query],
+        scopes: Sequence[frozenset[ChannelKey]],
+        k: int,
+        source: ConversationSource,
+        exclude: Span | None = None,
     ) -> list[list[Passage]]:
         """For each scope the conversations around the best `k` chunks of its channels, best first, each once.
 
-        `query` is embedded once; each scope is searched by itself, so that nothing outside of it moves what is found.
-        Conversations are read as they stand: what was deleted after the index was built is not in them. Raises
-        ArtifactError without a sound index.
+        All `queries` of the question, at least one, are embedded in one batch, and their hits fused. Each scope is
+        searched by itself, so that nothing outside of it moves what is found. The conversation at `exclude`, which is
+        being answered, is left out before the ranking. Conversations are read as they stand: what was deleted after
+        the index was built is not in them. Raises ArtifactError without a sound index.
         """
-        store, vector = self._store(), self._embedder.encode_query(query)
-        found = {scope: _each_once(store.best(vector, query, scope, k)) for scope in dict.fromkeys(scopes)}
+        store, vectors = self._store(), self._embedder.encode_queries([query.text for query in queries])
+        without = store.rows_of(exclude) if exclude else []
+        hits = {scope: store.best(vectors, queries, scope, k, without) for scope in dict.fromkeys(scopes)}
+        found = {scope: _each_once(best) for scope, best in hits.items()}
         chunks = list(dict.fromkeys(hit.chunk for hits in found.values() for hit in hits))
         read = dict(zip(chunks, excerpts(source, chunks), strict=True))
         shown = {scope: [_passage(hit, read[hit.chunk], source) for hit in hits] for scope, hits in found.items()}
@@ -164,6 +172,8 @@ def _passage(hit: Hit, found: Excerpt | None, source: ConversationSource) -> Pas
         quote=found.quote,
         permalink=source.permalink(place, found.messages[0].ts, cut.thread_ts),
         score=hit.score,
+        best_score=hit.best_score,
+        word_rank=hit.word_rank,
     )
 
 

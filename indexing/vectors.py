@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from doppel.access import ChannelKey
 from doppel.artifacts import Version, VersionedFolder, storage_error
 from doppel.errors import ArtifactError, NotReadableError
-from doppel.records import Hit
+from doppel.records import Hit, Query, Span
 from indexing.documents import Documents, Entry
 from indexing.embed import Vectors, unit
 
@@ -113,18 +113,33 @@ class FaissVectorStore(VectorStore):
         """
         return [Hit(entry.chunk(), score) for entry, score, _ in self._nearest(query, channels, k)]
 
-    def best(self, query: Vectors, words: str, channels: Channels, k: int) -> list[Hit]:
+    def best(
+        self, vectors: Vectors, queries: Sequence[Query], channels: Channels, k: int, without: Sequence[int] = ()
+    ) -> list[Hit]:
         """The best `k` chunks of `channels` by their vectors and by the words in them, best first.
 
-        Whatever stands high in either order stands high (reciprocal rank fusion, Cormack et al., SIGIR 2009); scores
-        are cosines nevertheless. `query` is as in `nearest`, of the same text as `words`.
+        Each query ranks them in both ways, and whatever stands high in any order stands high (reciprocal rank fusion,
+        Cormack et al., SIGIR 2009, by the queries' weights); scores are cosines nevertheless. `vectors` has shape
+        (len(queries), dimensions), of the same texts. Rows in `without` stand in no order.
         """
-        near = [row for row, _ in self._rows(query, channels, max(k, DEPTH))]
-        said = self._documents.matching(words, channels, max(k, DEPTH))
-        rows = _fused(near, said)[:k]
+        depth = max(k, DEPTH)
+        near = [[row for row, _ in found] for found in self._rows(vectors, channels, depth, without)]
+        said = [self._documents.matching(query.text, channels, depth, without) for query in queries]
+        weights = [query.weight for query in queries]
+        rows = _fused([*zip(weights, near, strict=True), *zip(weights, said, strict=True)])[:k]
         entries = self._documents.entries(rows)
-        cosines = self._reconstruct(rows) @ unit(query[np.newaxis])[0] if rows else []
-        return [Hit(entries[row].chunk(), float(cosine)) for row, cosine in zip(rows, cosines, strict=True)]
+        cosines: Vectors = self._reconstruct(rows) @ unit(vectors).T if rows else np.zeros((0, len(queries)), "f")
+        places = {row: place for place, row in enumerate(said[0], start=1)}
+        return [
+            Hit(entries[row].chunk(), float(scores[0]), float(scores.max()), places.get(row))
+            for row, scores in zip(rows, cosines, strict=True)
+        ]
+
+    def rows_of(self, span: Span) -> list[int]:
+        """The rows that hold chunks of the conversation at `span`."""
+        if (code := self._codes.get((span.team, span.channel))) is None:
+            return []
+        return self._documents.rows_of(span, np.flatnonzero(self._code_of_row == code).tolist())
 
     def vectors_by_hash(self, hashes: Iterable[str]) -> dict[str, Vectors]:
         """The vectors of those texts that are there, by the hash of the text."""
@@ -229,22 +244,25 @@ class FaissVectorStore(VectorStore):
     def _nearest(self, query: Vectors, channels: Channels, k: int) -> list[tuple[Entry, float, int]]:
         """(entry, cosine, row), best first."""
         with self._lock:
-            found = self._rows(query, channels, k)
+            (found,) = self._rows(query[np.newaxis], channels, k)
             entries = self._documents.entries(row for row, _ in found)
         return [(entries[row], score, row) for row, score in found]
 
-    def _rows(self, query: Vectors, channels: Channels, k: int) -> list[tuple[int, float]]:
-        """(row, cosine), best first."""
+    def _rows(
+        self, vectors: Vectors, channels: Channels, k: int, without: Sequence[int] = ()
+    ) -> list[list[tuple[int, float]]]:
+        """(row, cosine), best first, for each of the vectors; rows in `without` are passed over."""
         with self._lock:
             # One more for the code -1 of rows that are gone.
             readable = np.array([*(channel in channels for channel in self._codes), False])[self._code_of_row]
+            readable[list(without)] = False
             k = min(k, int(np.count_nonzero(readable)))
             if k < 1:
-                return []
-            scores, rows = self._index.search(unit(query[np.newaxis]), k, params=_only(readable))
+                return [[] for _ in vectors]
+            scores, rows = self._index.search(unit(vectors), k, params=_only(readable))
         # float16 lets a cosine of 1 come out a little larger; among equals FAISS's order is its heap's.
-        found = zip(rows[0].tolist(), scores[0].clip(-1, 1).tolist(), strict=True)
-        return sorted(found, key=lambda hit: (-hit[1], hit[0]))
+        found = zip(rows.tolist(), scores.clip(-1, 1).tolist(), strict=True)
+        return [sorted(zip(*each, strict=True), key=lambda hit: (-hit[1], hit[0])) for each in found]
 
     def _add(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         self._must_be_writable()
@@ -298,12 +316,14 @@ def _only(readable: NDArray[np.bool_]) -> Any:
     return _faiss.SearchParameters(sel=_faiss.IDSelectorBitmap(np.packbits(readable, bitorder="little")))
 
 
-def _fused(*orders: Sequence[int]) -> list[int]:
-    """One order of several: the sum of 1 / (RANK_OFFSET + rank) decides, and among equals the first order."""
+def _fused(orders: Iterable[tuple[float, Sequence[int]]]) -> list[int]:
+    """One order of several with their weights: the sum of weight / (RANK_OFFSET + rank) decides, and among equals the
+    first order.
+    """
     scores: dict[int, float] = {}
-    for order in orders:
+    for weight, order in orders:
         for rank, row in enumerate(order, start=1):
-            scores[row] = scores.get(row, 0.0) + 1 / (RANK_OFFSET + rank)
+            scores[row] = scores.get(row, 0.0) + weight / (RANK_OFFSET + rank)
     return sorted(scores, key=lambda row: -scores[row])
 
 

@@ -23,6 +23,7 @@ from doppel.archive.snapshots import Snapshot
 from doppel.artifacts import Version
 from doppel.config import Settings
 from doppel.engine.prompt import Prompt, Tokenizer, render
+from doppel.engine.queries import queries
 from doppel.engine.redaction import masked_pieces
 from doppel.errors import ConsentError, NotReadableError, UnknownUserError
 from doppel.inference.client import Adapter, InferenceClient, Sampling
@@ -32,9 +33,11 @@ from doppel.records import (
     Finished,
     Passage,
     Persona,
+    Query,
     Reply,
     ReplyEvent,
     SourcesFound,
+    Span,
     TextDelta,
     User,
 )
@@ -56,9 +59,14 @@ class Retriever(Protocol):
     """Finds conversations within the channels that may be read."""
 
     def look_up(
-        self, query: str, scopes: Sequence[frozenset[ChannelKey]], k: int, source: Snapshot
+        self,
+        queries: Sequence[Query],
+        scopes: Sequence[frozenset[ChannelKey]],
+        k: int,
+        source: Snapshot,
+        exclude: Span | None = None,
     ) -> list[list[Passage]]:
-        """For each scope the best conversations of its channels, best first, as they stand in `source`."""
+        """For each scope the best conversations of its channels but for `exclude`, as they stand in `source`."""
         ...
 
 
@@ -141,7 +149,12 @@ class Engine:
         require_length(dialogue.question, self._settings.question_chars)
         scopes = [snapshot.readable(place) for place in places]
         found = await asyncio.to_thread(
-            self._retriever.look_up, dialogue.question, scopes, self._settings.top_k, snapshot
+            self._retriever.look_up,
+            queries(dialogue.turns),
+            scopes,
+            self._settings.top_k,
+            snapshot,
+            dialogue.span,
         )
         return [Found(dialogue, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
 

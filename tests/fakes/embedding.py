@@ -38,8 +38,8 @@ class FakeEmbedder(Embedder):
             progress(len(texts))
         return vectors
 
-    def encode_query(self, text: str) -> Vectors:
-        return self._vector(text)
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return np.stack([self._vector(text) for text in texts])
 
     def _vector(self, text: str) -> Vectors:
         words = [word.strip(".,:;!?").lower() for word in text.split()]

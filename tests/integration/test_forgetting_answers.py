@@ -44,7 +44,7 @@ class Model:
 
 
 class NothingFound:
-    def look_up(self, _: str, scopes: Sequence[Any], *__: Any) -> list[list[Any]]:
+    def look_up(self, queries: Any, scopes: Sequence[Any], *_: Any, **__: Any) -> list[list[Any]]:
         return [[] for _ in scopes]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -35,13 +35,13 @@ TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
 
 
 class CountingEmbedder(FakeEmbedder):
-    """Counts the questions that it embeds."""
+    """Counts the batches of queries that it embeds, one a question."""
 
     questions = 0
 
-    def encode_query(self, text: str) -> Any:
+    def encode_queries(self, texts: Sequence[str]) -> Any:
         type(self).questions += 1
-        return super().encode_query(text)
+        return super().encode_queries(texts)
 
 
 NOT_COUNTED = {"doppel.archive.events", "doppel.bot.job_notices", __name__}
