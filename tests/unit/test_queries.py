@@ -33,7 +33,7 @@ def test_a_long_question_needs_nothing_else() -> None:
 
 
 def test_what_the_model_wrote_and_names_are_left_out() -> None:
-    turns = [Turn("Ada", "Do we use Kafka?"), Turn("Bo", "Zebras do.", by_persona=True), Turn("Ada", "and why not?")]
+    turns = [Turn("Ada", "Do we use Kafka?"), Turn("Bo", "Zebras do.", by_ai=True), Turn("Ada", "and why not?")]
     found = " ".join(query.text for query in queries(turns))
     assert "Zebras" not in found
     assert not {"Ada", "Bo"} & set(found.split())
