@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from doppel.engine.words import COMMON
+
 VERSION = 2
 """Raised when texts are split otherwise: an index of before answers until the next reindex, which builds it anew."""
 
@@ -39,14 +41,6 @@ WHERE words MATCH ? AND (documents.team, documents.channel) IN (
 rows."""
 
 MOST_WORDS = 64
-_COMMON = """
-a about am an and any are as at be been being but by can could did do does doing done for from had has have
-having he her here him his how i if in into is it its just me might must my no nor not of off on or our
-out over shall she should so some than that the their them then there these they this those to too up us
-very was we were what when where which who whom whose why will with would you your
-"""
-COMMON = frozenset(_COMMON.split())
-"""English words that stand everywhere and tell nothing; looking for them costs most of the time."""
 
 
 # Thai, Lao, Burmese, Khmer, Tai Tham and Javanese's neighbours; Han, Kana, Bopomofo, Hangul, Yi; Han beyond 16 bits.

@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
-from doppel.bot.question_parser import Question, question_of
+from doppel.bot.question_parser import Question, question_from
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, alone, say, where_of
 from doppel.errors import DoppelError
@@ -93,7 +93,7 @@ class Answering:
 
     async def _remove_beginnings(self, questions: Sequence[Open]) -> None:
         """Remove what was begun in the moment of a crash, so that nobody noted its timestamp: it is answered anew."""
-        asked = [(left, question_of(left.event, self._bot_user)) for left in questions]
+        asked = [(left, question_from(left.event, self._bot_user)) for left in questions]
         begun = {(q.channel, q.thread_ts) for left, q in asked if q and left.posted_ts}
         lost = {(q.channel, q.thread_ts): q.ts for left, q in reversed(asked) if q and not left.posted_ts}
         for (channel, thread_ts), ts in lost.items():
@@ -104,7 +104,7 @@ class Answering:
                     await remove_strays(self._client, channel, thread_ts, ts, is_beginning)
 
     async def _take_up(self, left: Open) -> None:
-        question = question_of(left.event, self._bot_user)
+        question = question_from(left.event, self._bot_user)
         if question is None:
             await asyncio.to_thread(self._store.finish, left.event_id)
         elif left.posted_ts:

@@ -17,7 +17,7 @@ from doppel.bot.answering import Answering
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
 from doppel.bot.job_notices import Desk, Notices, Trainings
-from doppel.bot.question_parser import PERSON, asked_of, question_of
+from doppel.bot.question_parser import PERSON, Question, asked_of, kept
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
 from doppel.errors import DoppelError
@@ -82,7 +82,6 @@ class Commands:
         engine: Engine,
         client: AsyncWebClient,
         team: str,
-        bot_user: str,
         answering: Answering,
         consenting: Consenting,
         drafting: Drafting,
@@ -92,7 +91,6 @@ class Commands:
         question_chars: int,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
-        self._bot_user = bot_user
         self._answering, self._consenting, self._drafting = answering, consenting, drafting
         self._desk, self._notices, self._trainings, self._question_chars = desk, notices, trainings, question_chars
         self._store = archive.bot(team)
@@ -127,20 +125,16 @@ class Commands:
         return HELP
 
     async def _ask(self, command: Command) -> str:
-        _, text = asked_of(command.rest)
+        people, text = asked_of(command.rest)
         if not text:
             raise RefusedError("Write your question after it, such as /doppel ask why did we drop Kafka?")
         posted = await self._client.chat_postMessage(
             channel=command.channel, text=f"<@{command.user}> asks: {plain(text)}"
         )
         ts, channel = str(posted["ts"]), str(posted["channel"])
-        asked = f"<@{self._bot_user}> {command.rest}"
-        event = {"type": "app_mention", "channel": channel, "user": command.user, "ts": ts, "text": asked}
-        question = question_of(event, self._bot_user)
-        if question is None:
-            raise RefusedError("That is no question.")
+        question = Question(channel, ts, ts, command.user, text, people, direct=False, addressed=True)
         event_id = f"command-{channel}-{ts}"
-        await asyncio.to_thread(self._store.accept, [(event_id, event)], now_micros())
+        await asyncio.to_thread(self._store.accept, [(event_id, kept(question))], now_micros())
         self._answering.begin(event_id, question)
         return "Asked; the answer comes in the thread."
 

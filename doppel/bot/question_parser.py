@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from doppel.slack.block_text import dicts
 from doppel.slack.markup import Raw
@@ -36,6 +37,38 @@ class Question:
     direct: bool
     addressed: bool
     shown: Raw = field(default_factory=dict)
+
+
+def kept(question: Question) -> dict[str, Any]:
+    """A question as it is kept until it is answered, in Slack's words where there are any."""
+    return {
+        **question.shown,
+        "channel": question.channel,
+        "ts": question.ts,
+        "thread_ts": question.thread_ts,
+        "user": question.asker,
+        "text": question.text,
+        "people": list(question.people),
+        "direct": question.direct,
+        "addressed": question.addressed,
+    }
+
+
+def question_from(raw: Raw, bot_user: str) -> Question | None:
+    """The question that was kept; before there was `kept`, that was its event."""
+    if "people" not in raw:
+        return question_of(raw, bot_user)
+    return Question(
+        channel=raw["channel"],
+        ts=raw["ts"],
+        thread_ts=raw["thread_ts"],
+        asker=raw["user"],
+        text=raw["text"],
+        people=tuple(raw["people"]),
+        direct=raw["direct"],
+        addressed=raw["addressed"],
+        shown=_shown(raw),
+    )
 
 
 def question_of(event: Raw, bot_user: str) -> Question | None:

@@ -14,7 +14,7 @@ from doppel.bot.commands import Command, Commands
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
 from doppel.bot.inbox import Inbox
-from doppel.bot.question_parser import Question, question_of
+from doppel.bot.question_parser import Question, kept, question_of
 from doppel.bot.sentences import in_slack
 from doppel.bot.voting import Voting
 from doppel.errors import DoppelError
@@ -70,7 +70,7 @@ class Receiver:
             if await self._inbox.accept(event_id, {}):
                 self._answering.refuse(question, str(error))
             return
-        if await self._inbox.accept(event_id, event):
+        if await self._inbox.accept(event_id, kept(question)):
             self._answering.begin(event_id, question)
 
     def missed(self, until: int = 0) -> None:

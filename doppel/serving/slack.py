@@ -140,7 +140,7 @@ class _Slack:
         consenting = Consenting(archive, context.adapters(), client, team, trainings.begin, withdraw, forget)
         drafting = Drafting(engine, archive, client, team, self.queue, chars)
         commands = Commands(
-            archive, engine, client, team, bot_user, answering, consenting, drafting, desk, notices, trainings, chars
+            archive, engine, client, team, answering, consenting, drafting, desk, notices, trainings, chars
         )
         voting = Voting(archive, team, _vote_secret(context.settings))
         receiver = Receiver(

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from doppel.access import ChannelKey
 from doppel.artifacts import VersionedFolder
+from doppel.engine.words import COMMON
 from doppel.errors import ArtifactError
 from indexing.documents import Documents, Entry
-from indexing.lexical import COMMON, VERSION, match, words_of
+from indexing.lexical import VERSION, match, words_of
 from indexing.reindex import is_due, reindex
 from indexing.retrieve import IndexRetriever
 from indexing.vectors import DEPTH, DOCUMENTS_FILE
