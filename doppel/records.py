@@ -171,7 +171,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text to search for, and how much its hits count beside those of the other queries of one question."""
+    """A text to search for, and how much, above 0, its hits count beside those of the question's other queries."""
 
     text: str
     weight: float = 1.0
@@ -183,12 +183,14 @@ class Hit:
 
     `score` is the cosine similarity of its embedding and the first query's, `best_score` the largest of all queries';
     `word_rank` is its place, from 1, in the order by the words of the first query, None where it doesn't stand there.
+    `fused_score` is above 0 and at most 1, which it is where the chunk leads every order of every query.
     """
 
     chunk: Chunk
     score: float
     best_score: float | None = None
     word_rank: int | None = None
+    fused_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ class Passage:
     score: float
     best_score: float | None = None
     word_rank: int | None = None
+    fused_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

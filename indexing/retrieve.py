@@ -174,6 +174,7 @@ def _passage(hit: Hit, found: Excerpt | None, source: ConversationSource) -> Pas
         score=hit.score,
         best_score=hit.best_score,
         word_rank=hit.word_rank,
+        fused_score=hit.fused_score,
     )
 
 

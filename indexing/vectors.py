@@ -126,12 +126,13 @@ class FaissVectorStore(VectorStore):
         near = [[row for row, _ in found] for found in self._rows(vectors, channels, depth, without)]
         said = [self._documents.matching(query.text, channels, depth, without) for query in queries]
         weights = [query.weight for query in queries]
-        rows = _fused([*zip(weights, near, strict=True), *zip(weights, said, strict=True)])[:k]
+        fused = _fused([*zip(weights, near, strict=True), *zip(weights, said, strict=True)])
+        rows = list(fused)[:k]
         entries = self._documents.entries(rows)
         cosines: Vectors = self._reconstruct(rows) @ unit(vectors).T if rows else np.zeros((0, len(queries)), "f")
         places = {row: place for place, row in enumerate(said[0], start=1)}
         return [
-            Hit(entries[row].chunk(), float(scores[0]), float(scores.max()), places.get(row))
+            Hit(entries[row].chunk(), float(scores[0]), float(scores.max()), places.get(row), fused[row])
             for row, scores in zip(rows, cosines, strict=True)
         ]
 
@@ -316,15 +317,16 @@ def _only(readable: NDArray[np.bool_]) -> Any:
     return _faiss.SearchParameters(sel=_faiss.IDSelectorBitmap(np.packbits(readable, bitorder="little")))
 
 
-def _fused(orders: Iterable[tuple[float, Sequence[int]]]) -> list[int]:
+def _fused(orders: Sequence[tuple[float, Sequence[int]]]) -> dict[int, float]:
     """One order of several with their weights: the sum of weight / (RANK_OFFSET + rank) decides, and among equals the
-    first order.
+    first order. Rows, best first, with that sum as a share of the largest there can be.
     """
+    largest = sum(weight for weight, _ in orders) / (RANK_OFFSET + 1)
     scores: dict[int, float] = {}
     for weight, order in orders:
         for rank, row in enumerate(order, start=1):
             scores[row] = scores.get(row, 0.0) + weight / (RANK_OFFSET + rank)
-    return sorted(scores, key=lambda row: -scores[row])
+    return {row: scores[row] / largest for row in sorted(scores, key=lambda row: -scores[row])}
 
 
 def _document(entry: Entry) -> Document:

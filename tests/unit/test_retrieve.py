@@ -327,6 +327,9 @@ def test_what_any_query_finds_is_found_by_its_weight(retriever: IndexRetriever, 
     assert found.best_score > found.score
     assert found.word_rank is None
     assert best(Query("soup")).word_rank == 1
+    assert best(Query("Soup again.")).fused_score == pytest.approx(1)
+    assert found.fused_score is not None
+    assert 0 < found.fused_score < 1
 
 
 def test_a_follow_up_finds_what_the_conversation_is_about(retriever: IndexRetriever, archive: FakeArchive) -> None:
