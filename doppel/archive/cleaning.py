@@ -13,7 +13,7 @@ from doppel.archive.forgotten import DELETED, Unwanted
 from doppel.archive.merging import replace_rows, row_of
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import rows_where
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.slack.nesting import stored_raw
 
 _FRAME = ("ts", "user", "thread_ts", "subtype")

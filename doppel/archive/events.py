@@ -26,7 +26,7 @@ from doppel.archive.rendering import render_again
 from doppel.archive.restrictions import Restriction, restrictions_of
 from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting, exclusive_or
-from doppel.records import ChannelKind
+from doppel.records import ChannelKind, Raw
 from doppel.slack.block_text import dicts
 from doppel.slack.events import (
     Change,
@@ -42,7 +42,6 @@ from doppel.slack.events import (
     Said,
     missing_of,
 )
-from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.nesting import stored_raw

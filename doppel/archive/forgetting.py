@@ -20,8 +20,7 @@ from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name
 from doppel.archive.merging import erase
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
-from doppel.records import MessageKind, User
-from doppel.slack.markup import Raw
+from doppel.records import MessageKind, Raw, User
 from doppel.slack.nesting import stored_raw
 from doppel.timestamps import now_micros
 

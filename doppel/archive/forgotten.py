@@ -13,9 +13,9 @@ from doppel.access import ConsentAction
 from doppel.archive import tables
 from doppel.ids import UNKNOWN_TEAM
 from doppel.logs import pattern_of
-from doppel.records import Channel, User
-from doppel.slack.copies import Origin, name_key, without_copies
-from doppel.slack.markup import Names, Raw
+from doppel.records import Channel, Raw, User, name_key
+from doppel.slack.copies import Origin, without_copies
+from doppel.slack.markup import Names
 
 GROUP = "mpdm-"
 """Begins the name of a group conversation."""

@@ -20,8 +20,8 @@ from doppel.archive.directory import merge_directory
 from doppel.archive.merging import Merger, merge_authors, take_back
 from doppel.archive.reading import counts
 from doppel.archive.rendering import render_again
+from doppel.plain_text import storable
 from doppel.slack.export import Export, Progress
-from doppel.slack.markup import clean
 from doppel.timestamps import micros
 
 
@@ -82,5 +82,5 @@ def _merge_url(connection: Connection, team: str, export: Export) -> None:
 
 
 def _log(connection: Connection, team: str, name: str, as_of: int, report: ImportReport) -> None:
-    entry = {"at": now(), "team": team, "name": clean(name), "as_of": as_of}
+    entry = {"at": now(), "team": team, "name": storable(name), "as_of": as_of}
     connection.execute(insert(tables.imports).values(**entry, counts=asdict(report)))

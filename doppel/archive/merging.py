@@ -18,9 +18,9 @@ from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.ids import is_id
-from doppel.records import MessageKind, User
+from doppel.plain_text import storable
+from doppel.records import MessageKind, Raw, User
 from doppel.slack.json_stream import MAX_ELEMENT_CHARS, Unread
-from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
 from doppel.slack.nesting import is_too_deep
 from doppel.timestamps import micros
@@ -214,7 +214,7 @@ def row_of(raw: Raw, directory: Directory, channel: str) -> Values | None:
         "at": micros(message.record.ts),
         "subtype": message.subtype,
         "edited": DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(text),
+        "raw": storable(text),
     }
 
 

@@ -41,8 +41,7 @@ from doppel.archive.reading import AnyRow
 from doppel.archive.rendering import render_again
 from doppel.archive.upsert import put_row
 from doppel.archive.waiting import Waiting
-from doppel.records import Channel, User
-from doppel.slack.markup import Raw
+from doppel.records import Channel, Raw, User
 from doppel.slack.messages import timestamp
 from doppel.timestamps import micros
 

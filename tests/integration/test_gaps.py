@@ -16,7 +16,7 @@ from doppel.archive import Archive
 from doppel.bot.bolt_app import EVENTS_PATH, Teams, build_bot, mount_events
 from doppel.ingest import event_ingester as feeds
 from doppel.ingest.event_ingester import EventIngester
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.web.body_limit import BODY_BYTES, LimitedBody
 
 TEAM, BOT = "T1", "U0FAKEBOT1"
