@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from doppel.errors import BadInputError
-from doppel.ids import UNKNOWN_TEAM
+from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.plain_text import storable
 from doppel.records import Channel, ChannelKind, Raw, User, ts_key
 from doppel.slack.block_text import dicts
@@ -53,8 +53,6 @@ from doppel.slack.source import Parts, Source, open_source
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are."""
 
-PLACEHOLDER = "name:"
-"""Begins the id of a channel that no list of the export gives an id for."""
 SEVERAL = PLACEHOLDER + "?"
 """Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 

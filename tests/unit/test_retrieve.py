@@ -13,6 +13,7 @@ from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import PACKAGED_EMBEDDING_MODEL
 from doppel.errors import ArtifactError
+from doppel.ingest import import_export, open_archive
 from doppel.slack.export import open_export
 from indexing.embed import SentenceEmbedder
 from indexing.reindex import reindex
@@ -178,8 +179,8 @@ def real_archive(tmp_path: Path) -> Iterator[Archive]:
     (export / "users.json").write_text(json.dumps(users))
     (export / "channels.json").write_text(json.dumps([{"id": "C000000001", "name": "general"}]))
     (export / "groups.json").write_text(json.dumps([{"id": "G000000002", "name": "board"}]))
-    with Archive.open(tmp_path / "archive.db", "https://acme.slack.com") as archive, open_export(export) as opened:
-        archive.import_export(opened)
+    with open_archive(tmp_path / "archive.db", "https://acme.slack.com") as archive, open_export(export) as opened:
+        import_export(archive, opened)
         yield archive
 
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, Engine, Update, bindparam, select, tuple_, update
+from sqlalchemy import Connection, Update, bindparam, select, update
 
-from doppel.archive import tables
+from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
-from doppel.archive.database import exclusive, reading, writing
-from doppel.archive.directory import Directory, read_directory
-from doppel.archive.place import Place
+from doppel.archive.messages import Position, rows_after, rows_where
 from doppel.archive.reading import AnyRow
+from doppel.ingest.names import Directory, read_directory
 from doppel.slack.messages import translate
 from doppel.slack.nesting import stored_raw
 
 WAIT_SECONDS = 60.0
 """How long it is waited for an import that is under way."""
-_PAGE = 1000
 _READ = ("author", "text", "said", "kind")
 """What is read out of a message as Slack wrote it, and depends on what ids read as."""
-_AT_ONCE = 50
-_PAGE_CHARS = 2 * 2**20
-_Place = tuple[str, str]
-"""A channel and a timestamp."""
 _ID = re.compile(r'[@#"^]([A-Z][A-Z0-9]+)[>|"]')
 
 
@@ -39,55 +33,22 @@ def render_again(connection: Connection, directory: Directory, changed: Collecti
         _render(connection, directory, found)
 
 
-def render_outdated(engine: Engine, place: Place) -> None:
+def render_outdated(archive: Archive) -> None:
     """Read the messages again that an earlier Doppel read otherwise, page by page; killed, it goes on the next time."""
-    if not _outdated(engine, place):
+    if not _outdated(archive):
         return
-    with exclusive(place, WAIT_SECONDS):
-        for team in _outdated(engine, place):
-            _render_team(engine, place, team)
+    with archive.exclusive(WAIT_SECONDS):
+        for team in _outdated(archive):
+            _render_team(archive, team)
 
 
-def rows_where(connection: Connection, team: str, chosen: Callable[[AnyRow], bool]) -> Iterator[list[AnyRow]]:
-    """The chosen messages of a workspace, group by group; a group may be written to before the next is read.
-
-    Of what isn't chosen little is in memory at once, however large the messages are.
-    """
-    found, last = _group(connection, team, chosen, None)
-    while last is not None:
-        if found:
-            yield found
-        found, last = _group(connection, team, chosen, last)
-
-
-def _group(
-    connection: Connection, team: str, chosen: Callable[[AnyRow], bool], after: _Place | None
-) -> tuple[list[AnyRow], _Place | None]:
-    """The next chosen messages, and where the last was that was read; None where there were none."""
-    t = tables.messages
-    query = select(t).where(t.c.team == team).order_by(t.c.channel, t.c.ts).limit(_PAGE)
-    if after is not None:
-        query = query.where(tuple_(t.c.channel, t.c.ts) > after)
-    found: list[AnyRow] = []
-    size, last = 0, None
-    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
-        for row in rows:
-            last = row.channel, row.ts
-            if chosen(row):
-                found.append(row)
-                size += len(row.raw)
-            if size >= _PAGE_CHARS:
-                break
-    return found, last
-
-
-def _render_team(engine: Engine, place: Place, team: str) -> None:
-    with reading(engine, place) as connection:
+def _render_team(archive: Archive, team: str) -> None:
+    with archive.reading() as connection:
         directory = read_directory(connection, team, {})
-    after: _Place | None = None
+    after: Position | None = None
     while True:
-        with writing(engine, place) as connection:
-            found, after = _group(connection, team, lambda _row: True, after)
+        with archive.writing() as connection:
+            found, after = rows_after(connection, team, lambda _row: True, after)
             _render(connection, directory, found)
             if after is None:
                 w = tables.workspaces
@@ -96,9 +57,9 @@ def _render_team(engine: Engine, place: Place, team: str) -> None:
                 return
 
 
-def _outdated(engine: Engine, place: Place) -> Sequence[str]:
+def _outdated(archive: Archive) -> Sequence[str]:
     w = tables.workspaces
-    with reading(engine, place) as connection:
+    with archive.reading() as connection:
         return connection.scalars(select(w.c.team).where(w.c.rendering < tables.RENDERING).order_by(w.c.team)).all()
 
 

@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
-from doppel.archive import tables
+from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
-from doppel.archive.cleaning import clean_messages
-from doppel.archive.database import writing
-from doppel.archive.directory import Directory, merge_people, read_directory
-from doppel.archive.merging import Merger, mark_deleted, tombstone
-from doppel.archive.place import Place
-from doppel.archive.rendering import render_again
-from doppel.archive.restrictions import Restriction, restrictions_of
+from doppel.archive.directory import merge_people
+from doppel.archive.messages import mark_deleted, tombstone
+from doppel.archive.restrictions import Limit, Restriction
 from doppel.archive.upsert import put_row
-from doppel.archive.waiting import Waiting, exclusive_or
+from doppel.archive.waiting import exclusive_or
+from doppel.ingest.forgetting import clean_messages
+from doppel.ingest.merge import Merger
+from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.render import render_again
 from doppel.records import ChannelKind, Raw
 from doppel.slack.block_text import dicts
 from doppel.slack.events import (
@@ -71,8 +71,8 @@ class _Outcome:
 class EventStore:
     """One workspace's archive as events write it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place, team: str, waiting: Waiting) -> None:
-        self._engine, self._place, self.team, self._waiting = engine, place, team, waiting
+    def __init__(self, archive: Archive, team: str) -> None:
+        self._archive, self.team, self._waiting = archive, team, archive.waiting
         self._lock = threading.Lock()
         self._directory: Directory | None = None
         self._read_at = 0.0
@@ -90,7 +90,7 @@ class EventStore:
             kept.extend(self._waiting.keep(limits))
 
         with self._heard(limits), self._lock:
-            with exclusive_or(self._place, WAIT_SECONDS, keep), writing(self._engine, self._place) as connection:
+            with exclusive_or(self._archive.place, WAIT_SECONDS, keep), self._archive.writing() as connection:
                 unread = self._take(connection, changes)
             if kept:
                 self._waiting.drop(kept)
@@ -106,13 +106,13 @@ class EventStore:
 
     def listen(self, since: int, until: int) -> None:
         """Record that no event was missed from `since` to `until`."""
-        with writing(self._engine, self._place) as connection:
+        with self._archive.writing() as connection:
             put_row(connection, tables.listening, {"team": self.team}, {"since": since, "until": until})
 
     def stop_listening(self) -> None:
         """From now on events are missed."""
         t = tables.listening
-        with writing(self._engine, self._place) as connection:
+        with self._archive.writing() as connection:
             connection.execute(delete(t).where(t.c.team == self.team))
 
     def _limits(self, changes: Sequence[tuple[Change, int]]) -> list[Restriction]:
@@ -287,6 +287,27 @@ def listening(connection: Connection, team: str) -> Listening | None:
     t = tables.listening
     row = connection.execute(select(t.c.since, t.c.until).where(t.c.team == team)).one_or_none()
     return Listening(row.since, row.until) if row else None
+
+
+def restrictions_of(team: str, change: Change) -> list[Restriction]:
+    """What a change forbids; nothing where it only adds."""
+    match change:
+        case Membership(channel, user):
+            return [Restriction(team, Limit.MEMBERSHIP, channel, user)]
+        case ChannelPrivate(channel):
+            return [Restriction(team, Limit.PRIVATE, channel)]
+        case ChannelLost(channel) | ChannelMoved(channel):
+            # Who leaves one that is to be moved leaves it under its other id.
+            return [Restriction(team, Limit.LOST, channel)]
+        case Deleted(channel, ts):
+            return [Restriction(team, Limit.MESSAGE, channel, ts)]
+        case Said(channel, raw, changed) if changed:
+            return [Restriction(team, Limit.MESSAGE, channel, timestamp(raw.get("ts")) or "")]
+        case PersonChanged(raw):
+            person = user_of(raw, team)
+            limits = ((Limit.GUEST, person.is_guest), (Limit.DEACTIVATED, person.deleted))
+            return [Restriction(team, limit, subject=person.id) for limit, holds in limits if holds]
+    return []
 
 
 def with_reaction(raw: Raw, change: Reacted) -> Raw:
