@@ -19,6 +19,8 @@ from doppel.records import Channel, User
 
 _DOUBTS = ("is_guest", "deleted")
 """Of two that differ and are of one time, the one that has it counts: it takes rights away."""
+_FEW = 100
+"""So many rows are read by their ids; for more, all are."""
 
 
 def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:
@@ -34,10 +36,13 @@ def merge_groups(connection: Connection, team: str, handles: Mapping[str, str], 
     return merge_rows(connection, tables.user_groups, team, rows, as_of)
 
 
-def group_names(connection: Connection, team: str) -> dict[str, str]:
-    """What the user groups of a workspace are called, by id."""
+def group_names(connection: Connection, team: str, ids: Collection[str] | None = None) -> dict[str, str]:
+    """What the user groups of a workspace, or those with one of `ids`, are called, by id."""
     t = tables.user_groups
-    return {row.id: row.handle for row in connection.execute(select(t.c.id, t.c.handle).where(t.c.team == team))}
+    query = select(t.c.id, t.c.handle).where(t.c.team == team)
+    if ids is not None:
+        query = query.where(t.c.id.in_(ids))
+    return {row.id: row.handle for row in connection.execute(query)}
 
 
 def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> None:
@@ -54,8 +59,11 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
 
     Where both are of one time the narrower holds: see `_DOUBTS`.
     """
-    stored = {row.id: row._asdict() for row in connection.execute(select(table).where(table.c.team == team))}
     incoming = {row["id"]: row | {"as_of": as_of} for row in rows}
+    query = select(table).where(table.c.team == team)
+    if len(incoming) <= _FEW:
+        query = query.where(table.c.id.in_(incoming))
+    stored = {row.id: row._asdict() for row in connection.execute(query)}
     added = [row for id_, row in incoming.items() if id_ not in stored]
     told = [(row, stored[id_]) for id_, row in incoming.items() if id_ in stored]
     newer = [row for row, old in told if as_of > old["as_of"]]

@@ -6,10 +6,10 @@ Every function is to be called in a transaction in which nobody else writes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
 
 from doppel.archive import tables
 from doppel.archive.forgotten import DELETED, FORGOTTEN
@@ -90,34 +90,45 @@ def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int)
     return len(values)
 
 
-def rows_where(connection: Connection, team: str, chosen: Callable[[AnyRow], bool]) -> Iterator[list[AnyRow]]:
+def rows_where(
+    connection: Connection, team: str, chosen: Callable[[AnyRow], bool], holding: Collection[str] = ()
+) -> Iterator[list[AnyRow]]:
     """The chosen messages of a workspace, group by group; a group may be written to before the next is read.
 
-    Of what isn't chosen little is in memory at once, however large the messages are.
+    Of what isn't chosen little is in memory at once, however large the messages are; and where they are to be `holding`
+    one of a few texts, in whatever case, the database hands out only those that do.
     """
-    found, last = rows_after(connection, team, chosen, None)
-    while last is not None:
+    after: Position | None = None
+    while True:
+        found, after = rows_after(connection, team, chosen, after, holding)
         if found:
             yield found
-        found, last = rows_after(connection, team, chosen, last)
+        if after is None:
+            return
 
 
 def rows_after(
-    connection: Connection, team: str, chosen: Callable[[AnyRow], bool], after: Position | None
+    connection: Connection,
+    team: str,
+    chosen: Callable[[AnyRow], bool],
+    after: Position | None,
+    holding: Collection[str] = (),
 ) -> tuple[list[AnyRow], Position | None]:
-    """The next chosen messages, and where the last was that was read; None where there were none."""
+    """The next chosen messages, and where the last was that was read; None where there are no more."""
     t = tables.messages
     query = select(t).where(t.c.team == team).order_by(t.c.channel, t.c.ts).limit(_PAGE)
     if after is not None:
         query = query.where(tuple_(t.c.channel, t.c.ts) > after)
+    if holding:
+        query = query.where(or_(*(t.c.raw.contains(text, autoescape=True) for text in holding)))
     found: list[AnyRow] = []
-    size, last = 0, None
+    read, size, last = 0, 0, None
     with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
         for row in rows:
-            last = row.channel, row.ts
+            read, last = read + 1, (row.channel, row.ts)
             if chosen(row):
                 found.append(row)
                 size += len(row.raw)
             if size >= _PAGE_CHARS:
-                break
-    return found, last
+                return found, last
+    return found, last if read == _PAGE else None

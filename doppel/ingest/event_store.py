@@ -6,7 +6,6 @@ Times are microseconds since the epoch, as Slack's timestamps are.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,13 +17,13 @@ from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
 from doppel.archive.directory import merge_people
-from doppel.archive.messages import mark_deleted, tombstone
+from doppel.archive.messages import encoded, mark_deleted, tombstone
 from doppel.archive.restrictions import Limit, Restriction
 from doppel.archive.upsert import put_row
 from doppel.archive.waiting import exclusive_or
 from doppel.ingest.forgetting import clean_messages
 from doppel.ingest.merge import Merger
-from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.names import directory_for, read_directory
 from doppel.ingest.render import render_again
 from doppel.records import ChannelKind, Raw
 from doppel.slack.block_text import dicts
@@ -49,8 +48,6 @@ from doppel.timestamps import micros
 
 WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
-NAMES_SECONDS = 30.0
-"""How long names that a sync changed may be missed."""
 _KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.MPIM)
 
 
@@ -74,8 +71,6 @@ class EventStore:
     def __init__(self, archive: Archive, team: str) -> None:
         self._archive, self.team, self._waiting = archive, team, archive.waiting
         self._lock = threading.Lock()
-        self._directory: Directory | None = None
-        self._read_at = 0.0
 
     def take(self, changes: Sequence[tuple[Change, int]]) -> bool:
         """Take in changes, each with when it was; whether a sync must read what no event told of.
@@ -140,10 +135,10 @@ class EventStore:
         """The change, of the channel under the id that it has now: Slack's events may overtake each other."""
         if isinstance(change, PersonChanged):
             return change
-        moved = moved_channels(connection, self.team)
         if isinstance(change, ChannelMoved):
-            now = moved.get(change.now, change.now)
+            now = moved_channels(connection, self.team, [change.now]).get(change.now, change.now)
             return change if now == change.channel else replace(change, now=now)
+        moved = moved_channels(connection, self.team, [change.channel])
         return replace(change, channel=moved[change.channel]) if change.channel in moved else change
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
@@ -197,10 +192,9 @@ class EventStore:
             outcome.unread = outcome.changed = True
         if changed:
             raw = self._attributed(connection, channel, raw)
-        merger = Merger(connection, self._names(connection), at)
-        merger.take(channel, [raw])
+        merger = self._merged(connection, channel, raw, at)
         if merger.erased:
-            clean_messages(connection, merger.directory, merger.unwanted)
+            clean_messages(connection, read_directory(connection, self.team), merger.unwanted)
         outcome.changed |= merger.changed
         thread = timestamp(raw.get("thread_ts"))
         if merger.added and thread not in (None, timestamp(raw.get("ts"))):
@@ -222,7 +216,7 @@ class EventStore:
         if mark_deleted(connection, self.team, channel, [ts], at):
             outcome.changed = True
             return
-        Merger(connection, self._names(connection), at).take(channel, [tombstone(ts)])
+        self._merged(connection, channel, tombstone(ts), at)
 
     def _note_reply(self, connection: Connection, channel: str, thread_ts: str, at: int) -> None:
         """A thread has a later reply; it counts as read to there if no event of it can have been missed."""
@@ -242,9 +236,13 @@ class EventStore:
         stored = self._stored(connection, change.channel, change.ts)
         if stored is None:
             return
-        merger = Merger(connection, self._names(connection), at)
-        merger.take(change.channel, [with_reaction(stored, change)])
-        outcome.changed |= merger.changed
+        outcome.changed |= self._merged(connection, change.channel, with_reaction(stored, change), at).changed
+
+    def _merged(self, connection: Connection, channel: str, raw: Raw, at: int) -> Merger:
+        """A message taken in, with the names that it needs."""
+        merger = Merger(connection, directory_for(connection, self.team, _encoded(raw)), at)
+        merger.take(channel, [raw])
+        return merger
 
     def _change_channel(
         self, connection: Connection, channel: str, values: dict[str, Any], at: int, outcome: _Outcome
@@ -268,14 +266,8 @@ class EventStore:
 
     def _read_again(self, connection: Connection, changed: Iterable[str], outcome: _Outcome) -> None:
         if found := set(changed):
-            self._directory = None
-            render_again(connection, self._names(connection), found)
+            render_again(connection, self.team, found)
             outcome.changed = True
-
-    def _names(self, connection: Connection) -> Directory:
-        if self._directory is None or time.monotonic() - self._read_at > NAMES_SECONDS:
-            self._directory, self._read_at = read_directory(connection, self.team, {}), time.monotonic()
-        return self._directory
 
     def _is_known(self, connection: Connection) -> bool:
         t = tables.workspaces
@@ -318,6 +310,14 @@ def with_reaction(raw: Raw, change: Reacted) -> Raw:
     reactions = [{"name": name, "users": who, "count": len(who)} for name, who in users.items() if who]
     rest = {key: value for key, value in raw.items() if key != "reactions"}
     return {**rest, "reactions": reactions} if reactions else rest
+
+
+def _encoded(raw: Raw) -> list[str]:
+    """The message as it is stored; nothing of one that is nested too deep to be."""
+    try:
+        return [encoded(raw)]
+    except RecursionError:
+        return []
 
 
 def _reactions(raw: Raw) -> list[dict[str, Any]]:

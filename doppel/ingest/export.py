@@ -27,7 +27,7 @@ from doppel.errors import BusyError
 from doppel.ids import PLACEHOLDER
 from doppel.ingest.forgetting import clean_messages
 from doppel.ingest.merge import Merger, merge_authors
-from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.names import read_directory
 from doppel.ingest.render import render_again
 from doppel.plain_text import storable
 from doppel.records import Channel, ChannelKind
@@ -67,11 +67,12 @@ def import_export(archive: Archive, export: Export, progress: Progress | None = 
 
 def _import(connection: Connection, export: Export, progress: Progress | None) -> ImportReport:
     started, cleaned = monotonic(), 0
-    directory, changed = _merge_directory(connection, export)
-    render_again(connection, directory, changed)
+    channel_ids, changed = _merge_directory(connection, export)
+    render_again(connection, export.team, changed)
+    directory = read_directory(connection, export.team)
     merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users)
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
-        merger.take(directory.channel_ids[channel], (raw for _, raw in of_channel))
+        merger.take(channel_ids[channel], (raw for _, raw in of_channel))
     if not (merger.added or merger.updated or merger.unchanged):
         export.require_sound()
     for stand_in, channels in export.of_several.items():
@@ -96,8 +97,10 @@ def _import(connection: Connection, export: Export, progress: Progress | None) -
     return report
 
 
-def _merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
-    """Take in people and channels; returns them and the ids that read differently now."""
+def _merge_directory(connection: Connection, export: Export) -> tuple[dict[str, str], set[str]]:
+    """Take in people and channels; returns the channels' ids in the archive by those in the export, and the ids that
+    read differently now.
+    """
     as_of = micros(export.as_of)
     export.team = team = merge_team(connection, export.teams, export.channels)
     people, unwanted = export.users, read_unwanted(connection, team)
@@ -107,7 +110,7 @@ def _merge_directory(connection: Connection, export: Export) -> tuple[Directory,
     now = [replace(channel, id=moved.get(channel.id, channel.id)) for channel in channels]
     ids, places = _merge_channels(connection, team, now, as_of)
     channel_ids = {channel.id: ids[moved.get(channel.id, channel.id)] for channel in channels}
-    return read_directory(connection, team, channel_ids), changed | places
+    return channel_ids, changed | places
 
 
 def _merge_channels(

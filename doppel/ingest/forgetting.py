@@ -53,11 +53,11 @@ def forget_person(archive: Archive, user: User, messages: bool, by: str) -> Forg
 def _without_messages(connection: Connection, user: User, forgotten: Forgotten) -> Forgotten:
     called = [User(user.team, user.id, name) for name in _names_of(connection, user)]
     gone = drop_messages(connection, user, forgotten.at)
-    unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team, {})
+    unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team)
     clear_file_names(connection, user.team, unwanted)
     copies = clean_messages(connection, directory, unwanted)
     _clean_questions(connection, user.team, Copies(unwanted))
-    render_again(connection, directory, {user.id})
+    render_again(connection, user.team, {user.id})
     return replace(forgotten, messages=gone, copies=copies)
 
 

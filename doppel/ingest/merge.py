@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, bindparam, insert, select
 
 from doppel.archive import tables
-from doppel.archive.channels import UNSEEN, moved_channels
+from doppel.archive.channels import UNSEEN
 from doppel.archive.directory import merge_people
 from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
 from doppel.archive.messages import Values, blank, encoded, mark_seen, replace_rows
 from doppel.archive.reading import AnyRow
 from doppel.ids import is_id
 from doppel.ingest.copies import Copies
-from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.names import Directory
 from doppel.ingest.render import render_again
 from doppel.plain_text import storable
 from doppel.records import MessageKind, Raw, User
@@ -53,19 +53,17 @@ class Merger:
     unchanged: int = 0
     erased: int = 0
     unwanted: Unwanted = field(init=False)
-    moved: dict[str, str] = field(init=False)
     _copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
         self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
-        self.moved = moved_channels(self.connection, self.directory.team)
         self._copies = Copies(self.unwanted)
         self.directory = replace(self.directory, names=self._copies.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
-        """Messages of one channel, as Slack wrote them."""
-        for batch in _batches(self._rows(self.moved.get(channel, channel), raws)):
+        """Messages of one channel, under the id that it has now, as Slack wrote them."""
+        for batch in _batches(self._rows(channel, raws)):
             self._merge(batch)
 
     @property
@@ -133,7 +131,7 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     people = [User(directory.team, user, "", display_name=name, is_guest=True) for user, name in found.items()]
     merge_people(connection, directory.team, people, UNSEEN)
     named = {user for user, name in found.items() if name != user}
-    render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
+    render_again(connection, directory.team, named)
 
 
 def _goes_before(row: Values, old: AnyRow) -> bool:

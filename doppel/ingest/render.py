@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Update, bindparam, select, update
 
 from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
+from doppel.archive.channels import former_ids
 from doppel.archive.messages import Position, rows_after, rows_where
 from doppel.archive.reading import AnyRow
-from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.names import Directory, directory_for, ids_in, read_directory
 from doppel.slack.messages import translate
 from doppel.slack.nesting import stored_raw
 
@@ -19,18 +19,21 @@ WAIT_SECONDS = 60.0
 """How long it is waited for an import that is under way."""
 _READ = ("author", "text", "said", "kind")
 """What is read out of a message as Slack wrote it, and depends on what ids read as."""
-_ID = re.compile(r'[@#"^]([A-Z][A-Z0-9]+)[>|"]')
+_FEW = 20
+"""So many ids the database looks for; for more, every message is read."""
 
 
-def render_again(connection: Connection, directory: Directory, changed: Collection[str]) -> None:
+def render_again(connection: Connection, team: str, changed: Collection[str]) -> None:
     """Render those messages anew that name one of the `changed` ids, or one that such a channel had before."""
-    changed = {*changed, *(old for old, now in directory.moved.items() if now in changed)}
+    if not changed:
+        return
+    changed = {*changed, *former_ids(connection, team, changed)}
 
     def is_concerned(row: AnyRow) -> bool:
-        return not set(_ID.findall(row.raw)).isdisjoint(changed)
+        return not ids_in(row.raw).isdisjoint(changed)
 
-    for found in rows_where(connection, directory.team, is_concerned) if changed else ():
-        _render(connection, directory, found)
+    for found in rows_where(connection, team, is_concerned, changed if len(changed) <= _FEW else ()):
+        _render(connection, directory_for(connection, team, (row.raw for row in found)), found)
 
 
 def render_outdated(archive: Archive) -> None:
@@ -44,7 +47,7 @@ def render_outdated(archive: Archive) -> None:
 
 def _render_team(archive: Archive, team: str) -> None:
     with archive.reading() as connection:
-        directory = read_directory(connection, team, {})
+        directory = read_directory(connection, team)
     after: Position | None = None
     while True:
         with archive.writing() as connection:

@@ -19,6 +19,7 @@ from doppel.archive.channels import (
     has_news_since,
     hide_channels,
     merge_channels,
+    moved_channels,
     settle_moves,
     take_members,
 )
@@ -130,8 +131,8 @@ class SyncStore:
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             changed |= merge_groups(connection, team, groups, as_of)
             take_url(connection, team, url.rstrip("/"), as_of)
-            self._directory, self._people = read_directory(connection, team, {}), users
-            render_again(connection, self._directory, changed)
+            self._directory, self._people = read_directory(connection, team), users
+            render_again(connection, team, changed)
             if changed:
                 note_change(connection, team)
 
@@ -238,7 +239,8 @@ class SyncStore:
 
     def _take(self, connection: Connection, channel: str, raws: Iterable[Raw], as_of: int) -> Taken:
         merger = Merger(connection, self._names, as_of, people=self._people)
-        merger.take(channel, raws)
+        # It may have moved since it was listed.
+        merger.take(moved_channels(connection, self.team, [channel]).get(channel, channel), raws)
         return Taken(merger.added, merger.updated)
 
     def _delete(
