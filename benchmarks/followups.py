@@ -21,11 +21,11 @@ from benchmarks.command import main, say
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.workspace import import_into, public_name, settings_for
 from doppel.access import ChannelKey
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.engine.conversation import conversations
 from doppel.engine.queries import queries
 from doppel.errors import BadInputError
+from doppel.ingest import open_archive
 from doppel.records import Channel, Chunk, Conversation, Message, Query, Span, Turn
 from indexing.cache import VectorCache
 from indexing.chunk import chunk, text_hash
@@ -234,7 +234,7 @@ def prepare(given: Namespace, work: Path) -> Benchmark:
 def _corpora(name: str, export: Path, labels: Path | None, work: Path, embedder: Embedder) -> Iterator[Corpus]:
     archive_path = work / f"{name}.db"
     import_into(archive_path, export)
-    with Archive.open(archive_path) as archive:
+    with open_archive(archive_path) as archive:
         said = list(archive.messages())
         names = {(channel.team, channel.id): channel.name for channel in archive.channels()}
     tellings = {"windows": said}

@@ -5,9 +5,14 @@ A Slack timestamp (`ts`) is a string of seconds and six decimals, unique within 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
+
+Raw = Mapping[str, Any]
+"""JSON as Slack gave it: it is kept as it came, and `doppel.slack` alone knows what it means."""
 
 
 class ChannelKind(StrEnum):
@@ -40,6 +45,11 @@ def ts_seconds(ts: str) -> float:
     """Seconds since the epoch of a Slack timestamp."""
     seconds, micros = ts_key(ts)
     return seconds + micros / 1e6
+
+
+def name_key(name: str) -> str:
+    """A person's name as names are compared."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().removeprefix("@").split())
 
 
 @dataclass(frozen=True, slots=True)

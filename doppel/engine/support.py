@@ -26,12 +26,11 @@ _NO = re.compile(
     r"didn't|didnt|isn't|isnt|aren't|arent|wasn't|wasnt|shouldn't|shouldnt|mustn't|wouldn't|haven't|hasn't|hadn't)\b",
     re.IGNORECASE,
 )
-_WORDS_OF_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
-    )
-}
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_WORDS_OF_NUMBERS = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.errors import ConsentError
 from doppel.inference.client import InferenceClient, Piece
+from doppel.ingest import forget_person
 from doppel.records import Dialogue, Finished, Persona, TextDelta, Turn
 from doppel.services import ask as engine
 from doppel.services import consent
@@ -108,6 +109,6 @@ async def test_an_answer_that_may_quote_somebody_who_is_forgotten_stops(
     take_in(archive, team())
     consent.grant(archive, user(archive), "ada")
     grace = replace(user(archive, "U2"))
-    model = Model(lambda number: number == 0 and archive.forget(grace, True, "grace"))
+    model = Model(lambda number: number == 0 and forget_person(archive, grace, True, "grace"))
     told = await answer(archive, adapters, model, tmp_path)
     assert "ask again" in str(told[-1])
