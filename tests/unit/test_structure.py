@@ -47,6 +47,7 @@ OWNERS = {
             "bot/job_notices",
             "bot/draft_troubles",
             "bot/drafting",
+            "bot/hearing",
             "bot/writing",
             "slack/api",
             "slack/message_transport",
