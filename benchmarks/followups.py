@@ -239,13 +239,13 @@ def _corpora(name: str, export: Path, labels: Path | None, work: Path, embedder:
         names = {(channel.team, channel.id): channel.name for channel in archive.channels()}
     tellings = {"windows": said}
     if labels:
-        tellings = {"labelled": _threaded(said, names, labels), **tellings}
+        tellings = {"labelled": threaded(said, names, labels), **tellings}
     for kind, messages in tellings.items():
         folder = VersionedFolder(work / f"{name}, {kind}", "index", "build it again")
         yield Corpus(f"{name}, {kind}", list(conversations(messages)), folder, embedder)
 
 
-def _threaded(said: Iterable[Message], names: dict[ChannelKey, str], labels: Path) -> list[Message]:
+def threaded(said: Iterable[Message], names: dict[ChannelKey, str], labels: Path) -> list[Message]:
     """The messages with each labelled conversation as a thread. Raises BadInputError."""
     roots: dict[tuple[str, str], str] = {}
     try:
