@@ -87,6 +87,12 @@ class Settings(BaseModel):
         default="public", description='Channels that an adapter may learn from: "public", "all", or names with commas.'
     )
     top_k: int = Field(default=6, ge=1, le=100, description="Chunks looked up for one answer.")
+    min_confidence: float = Field(
+        default=0.06,
+        ge=0,
+        le=1,
+        description="How sure it must be, from 0 to 1, that what was found answers a question; 0 answers every one.",
+    )
     context_tokens: int = Field(
         default=700, ge=0, description="Tokens of retrieved threads that a prompt may hold, at most."
     )
@@ -103,6 +109,12 @@ class Settings(BaseModel):
         default=20, ge=1, description="Questions that one person may have waiting; more are refused."
     )
     answer_tokens: int = Field(default=256, ge=1, description="Tokens of an answer, at most.")
+    answer_check: Literal["auto", "quote", "mark"] = Field(
+        default="auto",
+        description="What becomes of a sentence that nothing found carries: quote leaves it out, and quotes the person "
+        "where nothing is left; mark shows it all and tells which source carries what; auto: quote for the packaged "
+        "model, else mark.",
+    )
     temperature: float = Field(
         default=0.3, ge=0, le=2, description="Sampling temperature of answers: low keeps to the quotes, 0 is greedy."
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from doppel.engine.words import stem, telling
-from doppel.records import Passage, Turn
+from doppel.records import Passage, Sentence, Turn
+from doppel.timestamps import day
 
 LEAST_COVERED = 0.6
 """Share of a sentence's telling words that stand in what carries it, at least."""
@@ -58,6 +60,18 @@ def _evidence(source: int | None, lines: Sequence[str]) -> Iterable[Evidence]:
         yield Evidence(source, number, author, said, "\n".join(lines[max(0, number - 1) : number + 2]))
 
 
+_PLEASANTRIES = (
+    "hi hello hey yo thanks thank thx cheers bye goodbye morning evening night good great nice ok okay cool welcome "
+    "please sorry congrats congratulations happy weekend lol haha"
+)
+_SMALL_TALK = {stem(word) for word in _PLEASANTRIES.split()}
+
+
+def is_small_talk(question: str) -> bool:
+    """Whether a text asks nothing: a greeting, thanks, a good wish."""
+    return "?" not in question and {*telling(question)} <= _SMALL_TALK
+
+
 def sentences(text: str) -> list[str]:
     """A text's sentences, each on one line or as it stands, without white space around it."""
     return [part.strip() for part in _END.split(text) if part.strip()]
@@ -100,11 +114,6 @@ def _numbers(text: str) -> set[str]:
     return {*_NUMBER.findall(text), *(number for number in words if number and number not in ("0", "1"))}
 
 
-def without_repeats(parts: Iterable[str]) -> list[str]:
-    """Sentences, each once, whatever its marks and case."""
-    return list({tuple(telling(part)) or (part,): part for part in reversed(list(parts))}.values())[::-1]
-
-
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """How near each message is to the question, by itself and with those beside it: cosines."""
@@ -113,25 +122,85 @@ class Likeness:
     around: Sequence[float]
 
 
-def quotable(question: str, name: str, evidence: Sequence[Evidence], likeness: Likeness) -> Evidence | None:
-    """The message of a passage that answers a question best: near to it, no question, and rather `name`'s own."""
+def best_first(question: str, name: str, evidence: Sequence[Evidence], likeness: Likeness) -> list[Evidence]:
+    """The messages of passages, those first that answer the question: near to it, no question, rather `name`'s own."""
     asked = {*telling(question)}
 
     def score(number: int) -> float:
         found = evidence[number]
-        shared = len(asked & {*telling(found.text)}) / len(asked) if asked else 0.0
-        rank = 1 / (1 + (found.source or 0))
+        own, around = {*telling(found.text)}, {*telling(found.around)}
         return (
-            0.5 * likeness.alone[number]
-            + likeness.around[number]
-            + 0.2 * rank
-            + 0.3 * shared
-            + (0.5 if found.author == name else 0.0)
-            - (0.5 if found.text.rstrip().endswith("?") else 0.0)
-            - (1.0 if len(found.text) > MOST_QUOTED else 0.0)
-            - (0.3 if len(telling(found.text)) < 3 else 0.0)
+            2.2 * likeness.alone[number]
+            + 2.3 * likeness.around[number]
+            + 2.5 / (1 + (found.source or 0))
+            + (0.8 * len(asked & own) + 1.3 * len(asked & around)) / max(len(asked), 1)
+            + 3.2 * (found.author == name)
+            - 0.6 * found.text.rstrip().endswith("?")
+            - 1.1 * (len(found.text) > MOST_QUOTED)
+            + min(len(own), 20) / 20
         )
 
     numbers = [number for number, found in enumerate(evidence) if found.source is not None and found.text.strip()]
-    best = max(numbers, key=score, default=None)
-    return None if best is None or len(evidence[best].text) > 2 * MOST_QUOTED else evidence[best]
+    return [evidence[number] for number in sorted(numbers, key=score, reverse=True)]
+
+
+def quote(question: str, found: Evidence, name: str, passage: Passage) -> str:
+    """A message as an answer: who said it, on which day, and at most MOST_QUOTED characters of it."""
+    stamp = passage.stamps[found.number] if found.number < len(passage.stamps) else passage.first_ts
+    said = "I said" if found.author == name else f"{found.author} wrote"
+    return f"On {day(stamp)} {said}: {excerpt(question, found.text)}"
+
+
+def excerpt(question: str, text: str) -> str:
+    """At most MOST_QUOTED characters of a text on one line: what it says of the question, and what follows."""
+    whole = " ".join(text.split())
+    if len(whole) <= MOST_QUOTED:
+        return whole
+    asked, parts = {*telling(question)}, [" ".join(part.split()) for part in sentences(text)]
+    first = max(range(len(parts)), key=lambda number: len(asked & {*telling(parts[number])}))
+    found = parts[first]
+    for part in parts[first + 1 :]:
+        if len(found) + 1 + len(part) > MOST_QUOTED:
+            break
+        found += " " + part
+    return found if len(found) <= MOST_QUOTED else found[: MOST_QUOTED - 1].rstrip() + "…"
+
+
+class SentenceFilter:
+    """Lets the sentences of an answer pass that arrives in pieces: those that `evidence` carries, and each once."""
+
+    def __init__(self, evidence: Sequence[Evidence]) -> None:
+        self._evidence, self._held, self._seen = evidence, "", set[tuple[str, ...]]()
+        self.passed: list[Sentence] = []
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; returns what passed."""
+        *whole, self._held = _split(self._held + text)
+        return "".join(map(self._pass, whole))
+
+    def close(self) -> str:
+        """The rest: no piece comes after it."""
+        rest, self._held = self._held, ""
+        return self._pass(rest)
+
+    def _pass(self, text: str) -> str:
+        said = " ".join(text.split())
+        found, words = carrier(said, self._evidence), tuple(telling(said))
+        if found is None or words in self._seen:
+            return ""
+        self._seen.add(words)
+        shown = f" {said}" if self.passed else said
+        self.passed.append(Sentence(said, found.source))
+        return shown
+
+
+def _split(text: str) -> list[str]:
+    """The whole sentences of a text, and what may go on."""
+    ends = [match.end() for match in _END.finditer(text)]
+    return [text[a:b] for a, b in pairwise([0, *ends, len(text)])]
+
+
+def carried(text: str, evidence: Sequence[Evidence]) -> tuple[Sentence, ...]:
+    """The sentences of an answer, each with the source that carries it."""
+    found = [(said, carrier(said, evidence)) for said in sentences(text)]
+    return tuple(Sentence(said, by.source if by else None) for said, by in found)

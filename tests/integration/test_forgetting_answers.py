@@ -20,6 +20,7 @@ from doppel.records import Dialogue, Finished, Persona, TextDelta, Turn
 from doppel.services import ask as engine
 from doppel.services import consent
 from doppel.services.ask import Engine
+from tests.end_to_end import environment
 from tests.fakes.tokenizer import WordTokenizer
 from tests.forgetting import forget, take_in, team, user
 
@@ -45,13 +46,16 @@ class Model:
 
 
 class NothingFound:
+    def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+        return [0.0 for _ in others]
+
     def look_up(self, queries: Any, scopes: Sequence[Any], *_: Any, **__: Any) -> list[list[Any]]:
         return [[] for _ in scopes]
 
 
 async def answer(archive: Archive, adapters: AdapterStore, model: Model, tmp_path: Path) -> list[Any]:
     """The events of an answer as Ada, up to its end or its error, which is the last."""
-    settings = load_settings({"DOPPEL_DATA_DIR": str(tmp_path)})
+    settings = load_settings(environment(tmp_path))
     client = cast(InferenceClient, model)
     made = Engine(settings, archive, NothingFound(), adapters, WordTokenizer(), client)
     told: list[Any] = []
