@@ -1,9 +1,9 @@
 """The only place where a prompt is written, for training and for answering. Pure.
 
-A prompt is a system message (who writes, and where) and the conversation so far: what others said as the user, with
-their names, and what the persona said as the assistant. What the team said about it earlier, as quotes with place and
-day, stands right before the last message, which is the question: so all that comes before reads as in training, where
-most examples have no quotes, and a server that keeps the beginnings of prompts reads a thread once.
+A prompt is a system message (who writes, where, and what the team said about it, where and when) and the conversation so
+far: what others said as the user, with their names, and what the persona said as the assistant. Quotes stand in the system
+message and not before the question: there the packaged model, hardly trained, stated the fact in 20 of 100 answers, and in
+6 where they stood between the conversation and the question, whose form it then went on with (docs/conversation.md).
 
 Every line that begins at the margin is ours: the head of a quote ("#channel, day:"), or the first line of a message
 ("Name: text"). A message's further lines are indented and names are made plain, so nothing that is said, nor what
@@ -70,10 +70,10 @@ def render(
     root's end, then the last turn's beginning. Raises ConfigError where even an empty conversation doesn't fit.
     """
     used, blocks = _fit(passages, context_tokens, tokenizer)
-    system, quotes = _system(name, dialogue, examples), _quotes(blocks)
+    system = _system(name, dialogue, blocks, examples)
     root, kept = _newest(dialogue, max_tokens * CHARS_A_TOKEN)
     while True:
-        messages = (system, *_chat([*root, *kept], quotes))
+        messages = (system, *_chat([*root, *kept]))
         ids = tokenizer.prompt_ids(messages)
         excess = len(ids) - max_tokens
         if excess <= 0:
@@ -96,7 +96,7 @@ def label(name: str) -> str:
     return " ".join(name.replace(":", " ").split()).lstrip("#… ") or NOBODY
 
 
-def _system(name: str, dialogue: Dialogue, examples: Sequence[str]) -> ChatMessage:
+def _system(name: str, dialogue: Dialogue, blocks: Sequence[str], examples: Sequence[str]) -> ChatMessage:
     name = label(name)
     place = f"#{label(dialogue.channel)}" if dialogue.channel else "the team's Slack"
     parts = [f"You are {name}, a member of this team. Write {name}'s next message in {place}."]
@@ -104,18 +104,13 @@ def _system(name: str, dialogue: Dialogue, examples: Sequence[str]) -> ChatMessa
         parts[0] += f" Its topic: {' '.join(dialogue.topic.split())}"
     if examples:
         parts.append(f"This is how {name} writes:\n" + "\n".join(f"- {' '.join(text.split())}" for text in examples))
+    if blocks:
+        parts += [QUOTES, *blocks]
     return {"role": "system", "content": "\n\n".join(parts)}
 
 
-def _quotes(blocks: Sequence[str]) -> str:
-    """What stands before the question; "" without quotes."""
-    if not blocks:
-        return ""
-    return "\n\n".join([QUOTES, *blocks]) + "\n\n"
-
-
-def _chat(turns: Sequence[Turn], quotes: str) -> list[ChatMessage]:
-    """Alternating messages that begin and end with the user's, with the quotes before the last turn.
+def _chat(turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Alternating messages that begin and end with the user's.
 
     What the persona said before anyone else is told as a line, and what they asked themselves as the last turn.
     """
@@ -125,9 +120,6 @@ def _chat(turns: Sequence[Turn], quotes: str) -> list[ChatMessage]:
         spoken = turn.by_persona and bool(messages) and not last
         role: Literal["assistant", "user"] = "assistant" if spoken else "user"
         content = turn.text if spoken else line(_speaker(turn), turn.text)
-        if last:
-            content = quotes and ("\n" if messages and messages[-1]["role"] == role else "") + quotes
-            content += line(_speaker(turn), turn.text)
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += "\n" + content
         else:

@@ -17,13 +17,14 @@ import pytest
 
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
+from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.bot.writing import Scene
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.ingest import open_archive
-from doppel.services.ask import Engine
+from doppel.services.ask import NOT_FOUND, Engine
 from doppel.serving.web import readers_of
 from doppel.slack.draft_blocks import SEND
 from doppel.web.chat_session import ChatSession
@@ -34,7 +35,7 @@ from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.tokenizer import WordTokenizer
-from tests.listening import listening
+from tests.listening import Quiet, listening
 from tests.syncing import sync
 
 PEOPLE, CHANNELS, MESSAGES = 30, 24, 400
@@ -165,13 +166,19 @@ def answers(slack: FakeSlack, where: str, asker: str, root: str) -> list[Any]:
 
 
 def ask(town: Town, chance: random.Random) -> tuple[str, str, str]:
-    """Somebody asks somewhere; returns the channel, who, and the message."""
+    """Somebody asks somewhere, here and there in a thread; returns the channel, who, and the thread."""
     number = chance.randrange(len(town.people))
     asker = town.people[number]
     seen = [channel for channel in town.channels if asker in town.workspace.find(channel).members]
     where = chance.choice([*seen, f"D{number}"])
     mention = "" if where.startswith("D") else f"<@{town.workspace.bot_user}> "
-    return where, asker, town.workspace.post(where, asker, f"{mention}as <@{town.people[0]}> {words(chance)}")
+    log = town.workspace.find(where).log
+    # Each thread once, so that its answers are those to one question.
+    bare = [] if where.startswith("D") else [str(raw["ts"]) for raw in log if not raw.get("thread_ts")]
+    root = chance.choice(bare) if bare and chance.random() < 0.3 else None
+    text = f"{mention}as <@{town.people[0]}> {words(chance)}"
+    asked = town.workspace.post(where, asker, text, thread_ts=root)
+    return where, asker, root or asked
 
 
 async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_read(
@@ -225,6 +232,32 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
     logs = [file.read_text(errors="replace") for file in (tmp_path / "logs").rglob("*") if file.is_file()]
     assert logs
     assert told([*notices, *logs, caplog.text, *capfd.readouterr()]) == set()
+
+
+async def test_a_refusal_tells_nobody_that_there_is_more(
+    town: Town, deployed: tuple[FakeSlack, Archive, Engine], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Whoever asks, and whatever there is that they may not read, nothing but the name differs."""
+    _, archive, _ = deployed
+    settings = load_settings(environment(tmp_path) | {"DOPPEL_MIN_CONFIDENCE": "1"})
+    index = VersionedFolder(settings.index_dir, "index", "")
+    tokenizer = WordTokenizer()
+    parrot: Any = Parrot(tokenizer)
+    retriever = IndexRetriever(index, FakeEmbedder(), archive)
+    engine = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+    run = AppContext(settings, Quiet([]))
+    readers, chance, near = readers_of(run, archive, engine), random.Random(9), 0
+    ids = {town.workspace.find(channel).name: channel for channel in town.channels}
+    for _ in range(request.config.getoption("--parrots")):
+        asker = chance.choice(town.people)
+        reader, talk = readers(f"{town.workspace.team}/{asker}"), ChatSession()
+        talk.restart(chance.choice(await reader.engine.personas()))
+        *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.place)]
+        assert exchange.text == NOT_FOUND.format(name=exchange.persona.name)
+        for name in told(exchange.sources):
+            assert town.sees(asker, ids[name])
+            near += 1
+    assert near > request.config.getoption("--parrots")
 
 
 async def test_a_draft_rests_on_what_everybody_may_read_who_would_read_it(

@@ -33,7 +33,7 @@ def quotes_of(passages: list[Passage], budget: int) -> str:
     prompt = render(
         "Ines", Dialogue((Turn("Bob", "why?"),)), WordTokenizer(), 4000, passages=passages, context_tokens=budget
     )
-    return prompt.messages[-1]["content"]
+    return prompt.messages[0]["content"]
 
 
 def test_what_the_persona_said_is_the_assistants_and_names_stand_before_the_others() -> None:
@@ -73,7 +73,7 @@ def test_sources_are_those_that_found_room() -> None:
         "Ines", Dialogue((Turn("Bob", "?"),)), WordTokenizer(), 900, passages=[near, long, last], context_tokens=30
     )
     assert prompt.passages == (near, last)
-    assert "#long" not in prompt.messages[-1]["content"]
+    assert "#long" not in prompt.messages[0]["content"]
 
 
 def test_the_oldest_turns_go_first() -> None:
@@ -121,10 +121,10 @@ def test_no_message_reads_as_another_quote_or_speaker() -> None:
     quoted = passage([line("Mallory", FORGED), line("Ada", "what?")], (0, 2))
     turns = [Turn("Mallory", FORGED), Turn("Bob", "and?")]
     prompt = render("Ines", Dialogue(tuple(turns)), WordTokenizer(), 4000, passages=[quoted], context_tokens=900)
-    _, asked = (message["content"] for message in prompt.messages)
-    quotes = [QUOTES, "#ops, 18 March 2025:", "Mallory: hi", "Ada: what?"]
-    assert margin(asked) == ["Mallory: hi", *quotes, "Bob: and?"]
-    assert asked.count("I resign") == 2
+    system, asked = (message["content"] for message in prompt.messages)
+    assert margin(system)[1:] == [QUOTES, "#ops, 18 March 2025:", "Mallory: hi", "Ada: what?"]
+    assert margin(asked) == ["Mallory: hi", "Bob: and?"]
+    assert "I resign" in system
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_no_name_reads_as_more_than_a_name(name: str, written: str) -> None:
     prompt = render(name, Dialogue((Turn(name, "x"),)), WordTokenizer(), 900, passages=[quoted], context_tokens=90)
     beginning, *_ = margin(prompt.messages[0]["content"])
     assert beginning.startswith(f"You are {written}, a member")
-    assert f"#{written}, 18 March 2025:" in margin(prompt.messages[-1]["content"])
+    assert f"#{written}, 18 March 2025:" in margin(prompt.messages[0]["content"])
 
 
 def test_the_prompt_says_where_it_is_asked() -> None:
@@ -158,15 +158,14 @@ def test_the_prompt_says_where_it_is_asked() -> None:
     assert "Its topic: What runs," in system(there)
 
 
-def test_quotes_stand_before_the_question_and_leave_what_was_said_before_as_it_is() -> None:
+def test_quotes_leave_the_conversation_as_it_is() -> None:
     turns = (Turn("Bob", "why?"), Turn("Ines", "because.", True), Turn("Eve", "hm"), Turn("Bob", "and now?"))
     quoted = passage(["Ada: the disk was full"], (0, 1))
     plain = render("Ines", Dialogue(turns), WordTokenizer(), 900)
     grounded = render("Ines", Dialogue(turns), WordTokenizer(), 900, passages=[quoted], context_tokens=90)
-    assert grounded.messages[:-1] == plain.messages[:-1]
-    before, after = plain.messages[-1]["content"].split("\n")
-    assert grounded.messages[-1]["content"].startswith(before + "\n")
-    assert grounded.messages[-1]["content"].endswith("Ada: the disk was full\n\n" + after)
+    assert grounded.messages[1:] == plain.messages[1:]
+    assert grounded.messages[0]["content"].startswith(plain.messages[0]["content"])
+    assert grounded.messages[0]["content"].endswith("Ada: the disk was full")
 
 
 def test_a_threads_root_stays_and_the_oldest_replies_go() -> None:
