@@ -87,6 +87,12 @@ class Settings(BaseModel):
         default="public", description='Channels that an adapter may learn from: "public", "all", or names with commas.'
     )
     top_k: int = Field(default=6, ge=1, le=100, description="Chunks looked up for one answer.")
+    min_confidence: float = Field(
+        default=0.06,
+        ge=0,
+        le=1,
+        description="How sure it must be, from 0 to 1, that what was found answers a question; 0 answers every one.",
+    )
     context_tokens: int = Field(
         default=700, ge=0, description="Tokens of retrieved threads that a prompt may hold, at most."
     )
