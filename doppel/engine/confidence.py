@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from doppel.engine.words import telling
 from doppel.records import Passage
 
-BASE, COSINE, FUSED, WORDS, COVERED = -8.8, 3.9, 4.2, 1.3, 1.5
+BASE, COSINE, FUSED, WORDS, COVERED = -7.6, 4.6, 4.0, 1.2, 1.6
 """The logistic model: what it begins with, and the weight of each sign."""
 
 
@@ -31,10 +31,10 @@ class Signs:
 def confidence(question: str, passages: Sequence[Passage]) -> float:
     """The probability, from 0 to 1, that the conversation which answers `question` is among `passages`; 0 without any.
 
-    It was fitted on the opening questions of two years of a public help channel, with MiniLM's cosines: a third each
-    with the rest of their conversation in the index, without it, and asked in another workspace. So it is a probability
-    where as many have an answer as there, and elsewhere at least an order. Whether a passage that speaks of the very
-    thing also says what is asked, it can't tell: see benchmarks/README.md.
+    It was fitted on the opening questions of two years of a public help channel, with MiniLM's cosines: those of which
+    the rest of the conversation was in the index, those of which it wasn't, and those of another workspace, weighted so
+    that half are found. So it is a probability where half of what is asked can be found, and elsewhere an order.
+    Whether a passage that speaks of the very thing also says what is asked, it can't tell: see benchmarks/README.md.
     """
     if not passages:
         return 0.0
