@@ -32,12 +32,12 @@ from benchmarks.followups import (
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.workspace import import_into, public_name, settings_for
 from doppel.access import ReadPolicy
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.engine.confidence import confidence, signs
 from doppel.engine.conversation import conversations
 from doppel.engine.words import telling
 from doppel.errors import BadInputError
+from doppel.ingest import open_archive
 from doppel.records import Conversation, Message, Passage
 from indexing.chunk import text_hash
 from indexing.reindex import reindex
@@ -46,6 +46,7 @@ from indexing.retrieve import IndexRetriever
 LEAST_MESSAGES = 3
 LEAST_WORDS = 4
 BINS = 10
+QUESTIONS = SAMPLE.with_name("questions.jsonl")
 READ = Path(__file__).with_name("abstention_read.json")
 """Whether another conversation answers a question whose own was taken out, as one reader saw it; by `key`."""
 PARTS = ("found", "read")
@@ -94,8 +95,8 @@ class Opened(Corpus):
 class Cases:
     """The cases of a workspace by group, and which groups are compared.
 
-    A question's own conversation is "in" the index, and then "found" or not, or "out" of it; one that was "read" is out,
-    and one reader saw no other that answers. "foreign" are those of the other workspace; "both" are out or foreign.
+    A question's own conversation is "in" the index, and then "found" or not, or "out" of it; of those "read" it is out,
+    and one reader saw none that answers instead. "foreign" are those of the other workspace; "both" are out or foreign.
     """
 
     name: str
@@ -184,8 +185,7 @@ def prepare(given: Namespace, work: Path) -> Benchmark:
     opened = [_opened(*export, work, embedder) for export in exports]
     read = json.loads(READ.read_text(encoding="utf-8"))
     measured = [_cases(corpus, [other for other in opened if other is not corpus], read) for corpus in opened]
-    if given.questions:
-        measured.append(_written(given.questions, work, embedder))
+    measured.append(_written(given.questions, work, embedder))
     first = measured[0]
     say("Fitted anew on the first: " + ", ".join(f"{weight:.2f}" for weight in fitted(first.all)))
     least, sure = settings.min_confidence, np.array([of_confidence(case) for case in first.groups["in"]])
@@ -254,7 +254,7 @@ def _written(questions: Path, work: Path, embedder: RememberingEmbedder) -> Case
     archive_path, folder = work / "sample.db", VersionedFolder(work / "sample", "index", "build it again")
     import_into(archive_path, SAMPLE)
     groups: dict[str, list[Case]] = {"answerable": [], "near misses": [], "far": []}
-    with Archive.open(archive_path) as archive:
+    with open_archive(archive_path) as archive:
         reindex(archive, folder, embedder)
         retriever = IndexRetriever(folder, embedder, archive)
         scope = ReadPolicy(public=True).readable(archive.channels())
@@ -308,7 +308,9 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, help="its conversations, as lines of JSON with a channel's name and ts")
     parser.add_argument("--held-out", type=Path, help="another export, on which nothing was chosen")
     parser.add_argument("--held-out-labels", type=Path, help="its conversations")
-    parser.add_argument("--questions", type=Path, help="questions about the sample workspace, as lines of JSON")
+    parser.add_argument(
+        "--questions", type=Path, default=QUESTIONS, help="questions about the sample workspace, as lines of JSON"
+    )
     parser.add_argument("--vectors", type=Path, help="a file that keeps the chunks' vectors, for the next run")
 
 

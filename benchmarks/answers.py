@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from benchmarks.frame import MeasurementError
 from benchmarks.workspace import settings_for
-from doppel.archive.archive import Archive
 from doppel.config import Settings
 from doppel.errors import BadInputError, DoppelError
 from doppel.inference.client import Adapter, InferenceClient, Sampling
 from doppel.inference.vllm_process import ManagedServer
+from doppel.ingest import open_archive
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def gather_material(work: Path, prompts: int, prompt_tokens: int, answer_tokens:
     settings = settings_for(work)
     base = base_model_path(settings)
     write_random_adapter(settings, base, work / "adapter")
-    with Archive.open(settings.archive_path) as archive:
+    with open_archive(settings.archive_path) as archive:
         said = "\n".join(f"{message.author}: {message.text}" for message in archive.messages())
     tokenizer = ChatTokenizer(base).hf
     heads = [tokenizer.encode(f"Question {number}\n", add_special_tokens=False) for number in range(2 * prompts)]

@@ -21,11 +21,11 @@ from benchmarks.command import main, say
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.workspace import import_into, public_name, settings_for
 from doppel.access import ChannelKey
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.engine.conversation import conversations
 from doppel.engine.queries import queries
 from doppel.errors import BadInputError
+from doppel.ingest import open_archive
 from doppel.records import Channel, Chunk, Conversation, Message, Query, Span, Turn
 from indexing.cache import VectorCache
 from indexing.chunk import chunk, text_hash
@@ -245,7 +245,7 @@ def imported(name: str, export: Path, work: Path) -> tuple[list[Message], dict[C
     """The messages of an export, imported under `name`, and its channels' names."""
     archive_path = work / f"{name}.db"
     import_into(archive_path, export)
-    with Archive.open(archive_path) as archive:
+    with open_archive(archive_path) as archive:
         return list(archive.messages()), {(each.team, each.id): each.name for each in archive.channels()}
 
 

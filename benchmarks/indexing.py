@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from benchmarks.command import main, say
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.workspace import import_into, public_name, settings_for
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import Settings
 from doppel.engine.conversation import conversations
+from doppel.ingest import open_archive
 from indexing.chunk import chunk
 from indexing.embed import SentenceEmbedder
 from indexing.reindex import ReindexReport, reindex
@@ -62,7 +62,7 @@ def prepare(given: Namespace, work: Path) -> Benchmark:
 
 def reindex_into(folder: Path, archive_path: Path, embedder: SentenceEmbedder, *, full: bool) -> ReindexReport:
     """What `doppel reindex` does once its model is loaded."""
-    with Archive.open(archive_path) as archive:
+    with open_archive(archive_path) as archive:
         return reindex(archive, VersionedFolder(folder, "index", "build it again"), embedder, full=full)
 
 
@@ -72,7 +72,7 @@ def _precision(model: Any) -> str:
 
 def _texts(archive_path: Path) -> list[str]:
     """The texts that a full reindex embeds: every chunk's, once."""
-    with Archive.open(archive_path) as archive:
+    with open_archive(archive_path) as archive:
         found = [cut.text for conversation in conversations(archive.messages()) for cut in chunk(conversation)]
     return list(dict.fromkeys(found))
 

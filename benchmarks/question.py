@@ -22,14 +22,16 @@ from benchmarks.process import Companion, in_fresh_process, leave_terminal
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
+from doppel.archive.database import open_engine, place_of
 from doppel.archive.snapshots import Snapshot, Views
-from doppel.archive.syncing import Cursor
 from doppel.artifacts import VersionedFolder
 from doppel.bot.answering import Answering
 from doppel.bot.question_parser import Question
 from doppel.config import load_settings
 from doppel.fair_queue import FairQueue
 from doppel.inference.client import Piece
+from doppel.ingest import EventStore, SyncStore, open_archive
+from doppel.ingest.sync_store import Cursor
 from doppel.records import Channel, ChannelKind, User
 from doppel.services.ask import Engine
 from doppel.slack.events import Change, Membership, PersonChanged, Said
@@ -147,15 +149,15 @@ def build(folder: Path, people: int, channels: int) -> None:
     ]
     users = [User(TEAM, id_, f"person{id_}", is_guest=number % 50 == 49) for number, id_ in enumerate(ids)]
     folder.mkdir(parents=True)
-    with Archive.open(folder / "archive.db") as archive:
-        store = archive.syncing()
+    with open_archive(folder / "archive.db") as archive:
+        store = SyncStore(archive)
         store.take_directory(TEAM, "https://bench.slack.com", users, listed, at)
         for channel in listed:
             there = ids if channel.id == "C0" else [ASKER, *chance.sample(ids, min(MEMBERS, people))]
             store.take_members(Cursor(channel.id, members_at=1), list(dict.fromkeys(there)), at)
         for number in range(0, MESSAGES, 100):
             news = [said(chance, channels, ids, at + 1_000_000 * (number + each)) for each in range(100)]
-            archive.events(TEAM).take([(change, at) for change in news])
+            EventStore(archive, TEAM).take([(change, at) for change in news])
         archive.record_consent(archive.get_user(TEAM, PERSONA), ConsentAction.GRANT, "benchmark")
         reindex(archive, VersionedFolder(folder / "index", "index", ""), FakeEmbedder())
 
@@ -171,8 +173,8 @@ def write_events(pipe: Connection, folder: Path, people: int, channels: int) -> 
     """Events, so many a second, until this process is ended."""
     leave_terminal()
     chance, ids = random.Random(7), [f"U{number}" for number in range(people)]
-    with Archive.open(folder / "archive.db") as archive:
-        store, started, number = archive.events(TEAM), time.monotonic(), 0
+    with open_archive(folder / "archive.db") as archive:
+        store, started, number = EventStore(archive, TEAM), time.monotonic(), 0
         pipe.send("at work")
         while True:
             number += 1
@@ -212,7 +214,8 @@ async def _ask(kind: type[Archive], folder: Path, people: int, channels: int, as
     settings = load_settings({}, data_dir=folder)
     engines: Any = (WordTokenizer(), Echo(), NoSlack())
     tokenizer, model, slack = engines
-    with kind.open(folder / "archive.db") as archive:
+    place = place_of(folder / "archive.db")
+    with kind(open_engine(place), place) as archive:
         index = VersionedFolder(folder / "index", "index", "")
         retriever = IndexRetriever(index, FakeEmbedder(), archive)
         engine = Engine(settings, archive, retriever, AdapterStore(folder), tokenizer, model).within(TEAM)

@@ -15,9 +15,9 @@ from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.process import in_fresh_process
 from benchmarks.soak import soak
 from benchmarks.workspace import as_zip, import_into
-from doppel.archive.archive import Archive
 from doppel.config import Settings
 from doppel.errors import BadInputError
+from doppel.ingest import open_archive
 from doppel.records import Persona
 
 LIMIT_SECONDS = 600.0
@@ -123,7 +123,7 @@ def _ask_one(scene: Scene) -> float:
 
 def somebody(archive: Path) -> Persona:
     """The first person of the archive."""
-    with Archive.open(archive) as opened:
+    with open_archive(archive) as opened:
         person = next((user for user in opened.users() if not user.is_bot), None)
     if person is None:
         raise BadInputError("The export has no person in it.")

@@ -21,6 +21,7 @@ from benchmarks.workspace import settings_for
 from doppel.archive.archive import Archive
 from doppel.config import Settings
 from doppel.errors import BadInputError
+from doppel.ingest import open_archive
 from doppel.records import User
 
 SAME_WORK = (
@@ -75,7 +76,7 @@ def gather_material(work: Path, user: str | None) -> Material:
 
     settings = settings_for(work)
     base = base_model_path(settings)
-    with Archive.open(settings.archive_path) as archive:
+    with open_archive(settings.archive_path) as archive:
         person = archive.find_user(user) if user else _busiest(archive)
         found = gather(person, archive, settings, ChatTokenizer(base)).train
     path = work / "examples.json"

@@ -17,8 +17,8 @@ from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.process import in_fresh_process
 from benchmarks.slack_process import MINUTE, QUOTA, SlackProcess
 from benchmarks.workspace import as_zip, settings_for
-from doppel.archive.archive import Archive
 from doppel.errors import BadInputError
+from doppel.ingest import SyncStore, open_archive
 from doppel.ingest.sync import HISTORY, MEMBERS, REPLIES, Options, Sync, SyncReport
 from doppel.slack.api import SlackApi
 from doppel.slack.budget import StoppableClock
@@ -156,8 +156,8 @@ def timed_sync(archive: Path, api_url: str, token: str, horizon_days: float) -> 
     """What `doppel sync` does, and its seconds from opening the archive to closing it."""
     started, clock = time.perf_counter(), StoppableClock()
     api = SlackApi(lambda: token, api_url, clock)
-    with Archive.open(archive) as opened:
-        report = Sync(api, opened.syncing(), Options(horizon_days=horizon_days), clock, _ignore, _ignore).run()
+    with open_archive(archive) as opened:
+        report = Sync(api, SyncStore(opened), Options(horizon_days=horizon_days), clock, _ignore, _ignore).run()
     return report, time.perf_counter() - started
 
 

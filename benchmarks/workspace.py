@@ -6,10 +6,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from doppel.archive.archive import Archive
-from doppel.archive.importing import ImportReport
 from doppel.config import Settings, load_settings
 from doppel.errors import BadInputError
+from doppel.ingest import import_export, open_archive
+from doppel.ingest.export import ImportReport
 from doppel.slack.export import open_export
 
 
@@ -30,8 +30,8 @@ def json_bytes(export: Path) -> int:
 
 def import_into(archive_path: Path, export_path: Path) -> ImportReport:
     """What `doppel import` does: open both, take the export in, close both."""
-    with open_export(export_path) as export, Archive.open(archive_path) as archive:
-        return archive.import_export(export)
+    with open_export(export_path) as export, open_archive(archive_path) as archive:
+        return import_export(archive, export)
 
 
 def settings_for(work: Path) -> Settings:

@@ -25,12 +25,13 @@ def archive_copy(
     ],
 ) -> Result:
     """Copy everything into another, empty archive, whole or not at all."""
-    from doppel.archive.archive import Archive
+
+    from doppel.ingest import open_archive
 
     started = time.monotonic()
     with (
         context.archive() as source,
-        Archive.open(to if "://" in to else Path(to)) as target,
+        open_archive(to if "://" in to else Path(to)) as target,
         context.console.progress("Copying") as update,
     ):
         rows = source.copy_to(target, update)

@@ -33,10 +33,11 @@ def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A Slack export: a ZIP or a folder.")],
 ) -> Result:
     """Read a Slack export into the archive."""
+    from doppel.ingest import import_export
     from doppel.slack.export import open_export
 
     with open_export(path) as export, context.archive() as archive, context.console.progress("Importing") as update:
-        report = archive.import_export(export, update)
+        report = import_export(archive, export, update)
     rate = (report.added + report.updated + report.unchanged) / max(report.seconds, 1e-9)
     text = (
         f"{report.messages} messages in the archive: {report.added} added, {report.updated} updated, "
@@ -151,6 +152,7 @@ def _slack(context: AppContext, archive: Archive, team: str) -> tuple[SlackApi, 
 
 
 def _sync(context: AppContext, channels: tuple[str, ...], since: datetime | None, join: bool, team: str) -> Result:
+    from doppel.ingest import SyncStore
     from doppel.ingest.sync import Options, Sync, SyncProgress
 
     floor = round(since.replace(tzinfo=UTC).timestamp() * 1_000_000) if since else 0
@@ -163,7 +165,7 @@ def _sync(context: AppContext, channels: tuple[str, ...], since: datetime | None
             done = f"{now.channels_done} of {now.channels} channels, {now.messages_per_second:.0f} messages a second"
             update(now.calls_done, now.calls, note=done + left)
 
-        report = Sync(api, archive.syncing(), options, clock, context.console.say, tell).run()
+        report = Sync(api, SyncStore(archive), options, clock, context.console.say, tell).run()
     text = (
         f"{report.channels} channels, {report.messages} messages read: {report.added} added, {report.updated} updated, "
         f"{report.deleted} deleted, with {report.pages} pages in {duration(report.seconds)} "

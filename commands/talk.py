@@ -73,6 +73,11 @@ async def _chat(context: AppContext, archive: Archive, person: User, message: st
             "first_token_seconds": reply.first_token_seconds,
             "seconds": reply.seconds,
             "notes": list(reply.notes),
+            "confidence": reply.confidence,
+            "grounded": reply.grounded,
+            "sentences": [{"text": sentence.text, "source": sentence.source} for sentence in reply.sentences],
+            "answer_id": reply.id,
+            "written_by": "ai",
         }
     )
 

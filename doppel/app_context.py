@@ -42,9 +42,10 @@ class AppContext:
 
     def archive(self) -> Archive:
         """The archive, opened; use it as a context manager."""
-        from doppel.archive.archive import Archive
 
-        return Archive.open(self.settings.archive_at, self.settings.workspace_url)
+        from doppel.ingest import open_archive
+
+        return open_archive(self.settings.archive_at, self.settings.workspace_url)
 
     @contextmanager
     def exclusively(self, what: str) -> Iterator[None]:

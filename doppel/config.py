@@ -109,6 +109,12 @@ class Settings(BaseModel):
         default=20, ge=1, description="Questions that one person may have waiting; more are refused."
     )
     answer_tokens: int = Field(default=256, ge=1, description="Tokens of an answer, at most.")
+    answer_check: Literal["auto", "quote", "mark"] = Field(
+        default="auto",
+        description="What becomes of a sentence that nothing found carries: quote leaves it out, and quotes the person "
+        "where nothing is left; mark shows it all and tells which source carries what; auto: quote for the packaged "
+        "model, else mark.",
+    )
     temperature: float = Field(
         default=0.3, ge=0, le=2, description="Sampling temperature of answers: low keeps to the quotes, 0 is greedy."
     )

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import DOTENV, Settings, secret_variables
 from doppel.errors import DoppelError
+from doppel.ingest import open_archive
 from doppel.models.device import cpu_dtype, instruction_set, multiplies_bfloat16
 from doppel.models.packaged import PATHS
 from doppel.private import open_to_others, readable_secrets
@@ -151,7 +151,7 @@ def _archive(settings: Settings) -> Check:
     where = settings.archive_at
     if isinstance(where, Path) and not where.exists():
         return Check("archive", False, NO_ARCHIVE)
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         counts = archive.counts()
     found = f"{counts.messages} messages, {counts.channels} channels in {archive.place}"
     return Check("archive", counts.messages > 0, found if counts.messages else f"{NO_ARCHIVE} ({found})")

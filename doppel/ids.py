@@ -7,6 +7,9 @@ import re
 UNKNOWN_TEAM = "local"
 """Stands for the team id of an export that names no team."""
 
+PLACEHOLDER = "name:"
+"""Begins what stands for the id of a channel of which only the name is known."""
+
 _ID = re.compile(r"[A-Z][A-Z0-9]{0,63}")
 _USER_ID = re.compile(r"[UW](?=[A-Z]*[0-9])[A-Z0-9]+")
 

@@ -1,4 +1,4 @@
-"""Text from Slack or a model as a terminal may be given it: it shows, and can't command.
+"""Text from Slack or a model as others take it: a terminal, which must show it and not obey it, and every database.
 
 What a terminal acts upon instead of showing it goes: the escape that begins every sequence (ECMA-48), the other control
 characters, and what turns the direction of reading (Unicode UAX 9). As single characters go, a sequence that arrives in
@@ -18,6 +18,7 @@ _HALVES = "\ud800-\udfff"
 _GONE = re.compile(f"[{_CONTROLS}]")
 _HALF = re.compile(f"[{_HALVES}]")
 _LINE_END = re.compile(f"[{_LINE_ENDS}]")
+_UNSTORABLE = re.compile(f"[{_HALVES}\0]")
 _ESCAPED = re.compile(f"[{_CONTROLS}{_LINE_ENDS}{_HALVES}]")
 
 
@@ -39,3 +40,10 @@ def lines(texts: Iterable[str]) -> str:
 def json_text(data: Any) -> str:
     """One line of JSON, in which the same characters are escaped."""
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, ensure_ascii=False))
+
+
+def storable(text: str) -> str:
+    """`text` as every store takes it: lone surrogates and NUL become U+FFFD."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return _UNSTORABLE.sub("\ufffd", text)

@@ -5,9 +5,14 @@ A Slack timestamp (`ts`) is a string of seconds and six decimals, unique within 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
+
+Raw = Mapping[str, Any]
+"""JSON as Slack gave it: it is kept as it came, and `doppel.slack` alone knows what it means."""
 
 
 class ChannelKind(StrEnum):
@@ -40,6 +45,11 @@ def ts_seconds(ts: str) -> float:
     """Seconds since the epoch of a Slack timestamp."""
     seconds, micros = ts_key(ts)
     return seconds + micros / 1e6
+
+
+def name_key(name: str) -> str:
+    """A person's name as names are compared."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().removeprefix("@").split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,8 @@ class Passage:
     """One conversation around the best chunk found in it.
 
     `lines` are "Name: text", one a message; `focus` is the range [start, stop) of those the chunk covers; `quote` is
-    the chunk's text; `permalink` leads to the chunk's first message; scores and rank are those of the chunk's Hit.
+    the chunk's text; `permalink` leads to the chunk's first message; scores and rank are those of the chunk's Hit;
+    `stamps` are the timestamps of the lines.
     """
 
     channel_name: str
@@ -213,6 +224,7 @@ class Passage:
     best_score: float | None = None
     word_rank: int | None = None
     fused_score: float | None = None
+    stamps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +293,20 @@ class Persona:
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of an answer, and the number of the source that carries it; None where none does."""
+
+    text: str
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """One finished answer; times in seconds. `notes` are sentences for the reader (no adapter yet, and the like)."""
+    """One finished answer; times in seconds. `notes` are sentences for the reader (no adapter yet, and the like).
+
+    `confidence` is how sure it is that something was found that answers, from 0 to 1; `grounded` says that something of
+    the answer is carried by a source or by the conversation; `id` tells nothing.
+    """
 
     persona: Persona
     text: str
@@ -292,6 +316,10 @@ class Reply:
     first_token_seconds: float
     seconds: float
     notes: tuple[str, ...] = ()
+    confidence: float = 0.0
+    grounded: bool = False
+    sentences: tuple[Sentence, ...] = ()
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from doppel.errors import ArtifactError
 from doppel.records import Channel, Chunk, Conversation, Hit, Message, Passage, Query, Span, ts_key
 from indexing import FORMAT
 from indexing.chunk import chunk
-from indexing.embed import Embedder
+from indexing.embed import Embedder, unit
 from indexing.vectors import FaissVectorStore
 
 
@@ -119,6 +119,11 @@ class IndexRetriever:
         shown = {scope: [_passage(hit, read[hit.chunk], source) for hit in hits] for scope, hits in found.items()}
         return [[passage for passage in shown[scope] if passage] for scope in scopes]
 
+    def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+        """The cosine of a text and each of `others`."""
+        first, *rest = unit(self._embedder.encode_queries([text, *others]))
+        return [float(first @ other) for other in rest]
+
     def _store(self) -> FaissVectorStore:
         """The current version's store, loaded anew where CURRENT names another than before."""
         with self._lock:
@@ -174,6 +179,7 @@ def _passage(hit: Hit, found: Excerpt | None, source: ConversationSource) -> Pas
         score=hit.score,
         best_score=hit.best_score,
         word_rank=hit.word_rank,
+        stamps=tuple(message.ts for message in conversation.messages),
         fused_score=hit.fused_score,
     )
 

@@ -17,6 +17,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from doppel.archive import Archive
+from doppel.ingest import open_archive
 from tests import end_to_end
 from tests.end_to_end import Deployment
 from tests.postgres import SERVER, PostgresServer
@@ -91,7 +92,7 @@ def where(database: str, tmp_path: Path) -> Path | str:
 @pytest.fixture
 def archive(where: Path | str) -> Iterator[Archive]:
     """A new archive."""
-    with Archive.open(where) as opened:
+    with open_archive(where) as opened:
         yield opened
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive, database, tables
 from doppel.archive.forgetting import Forgotten
+from doppel.ingest import forget_person, import_export
 from doppel.records import User
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -43,7 +44,7 @@ def team() -> ExportBuilder:
 def take_in(archive: Archive, builder: ExportBuilder) -> None:
     """Import an export."""
     with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
 
 
 def user(archive: Archive, id_: str = "U1") -> User:
@@ -52,7 +53,7 @@ def user(archive: Archive, id_: str = "U1") -> User:
 
 def forget(archive: Archive, messages: bool = True) -> Forgotten:
     """Forget Ada."""
-    return archive.forget(user(archive), messages, "tests")
+    return forget_person(archive, user(archive), messages, "tests")
 
 
 def everything(archive: Archive) -> str:

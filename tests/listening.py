@@ -15,6 +15,7 @@ from doppel.archive import Archive
 from doppel.bot.bolt_app import EVENTS_PATH
 from doppel.config import load_settings
 from doppel.console import Console
+from doppel.ingest.event_store import listening as told_of
 from doppel.jobs.queue import Job, Jobs
 from doppel.keys import new_key
 from doppel.services.ask import Engine
@@ -169,3 +170,10 @@ async def serving(
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+
+def heard_since(archive: Archive, team: str) -> int | None:
+    """Since when events have told of all that happened in a workspace, in microseconds; None where none did."""
+    with archive.reading() as connection:
+        told = told_of(connection, team)
+        return told.since if told else None

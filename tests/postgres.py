@@ -16,7 +16,8 @@ from typing import Any
 
 import psycopg
 
-from doppel.archive import Archive, tables
+from doppel.archive import tables
+from doppel.ingest import open_archive
 
 LOCALE = "en_US.utf8"
 USER, PASSWORD = "ann", "s3cret"
@@ -100,7 +101,7 @@ class PostgresServer:
 
     @cached_property
     def _template(self) -> str:
-        Archive.open(self.empty("doppel_template")).close()
+        open_archive(self.empty("doppel_template")).close()
         return "doppel_template"
 
     def require_password(self) -> None:

@@ -14,6 +14,7 @@ import psutil
 from sqlalchemy import Table, select
 
 from doppel.archive import Archive, database, tables
+from doppel.ingest import SyncStore
 from doppel.ingest.sync import Options, Sync, SyncProgress, SyncReport
 from doppel.slack.api import SlackApi
 from doppel.slack.budget import StoppableClock
@@ -36,7 +37,7 @@ def sync(
     """One sync in this process, of the first workspace or of the `token`'s; what it tells is added to `said`."""
     clock, say = StoppableClock(), (said if said is not None else []).append
     api = SlackApi(lambda: token or slack.bot_token, slack.api_url, clock)
-    return Sync(api, archive.syncing(), Options(**options), clock, say, progress).run()
+    return Sync(api, SyncStore(archive), Options(**options), clock, say, progress).run()
 
 
 def start_sync(slack: FakeSlack, data_dir: Path) -> subprocess.Popen[bytes]:

@@ -2,7 +2,6 @@
 
 from doppel.archive.archive import Archive
 from doppel.archive.consent_and_feedback import Feedback
-from doppel.archive.importing import ImportReport
 from doppel.archive.reading import Counts
 
-__all__ = ["Archive", "Counts", "Feedback", "ImportReport"]
+__all__ = ["Archive", "Counts", "Feedback"]

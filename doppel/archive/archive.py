@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -15,58 +14,40 @@ from doppel.archive import changes, people, reading
 from doppel.archive import consent_and_feedback as ledger
 from doppel.archive.bot import BotStore
 from doppel.archive.consent_and_feedback import Feedback
-from doppel.archive.copying import copy_rows
-from doppel.archive.database import errors_of, exclusive, open_engine, place_of, writing
+from doppel.archive.copying import Progress, copy_rows
+from doppel.archive.database import errors_of, exclusive, writing
 from doppel.archive.database import reading as reads
 from doppel.archive.deliveries import Deliveries
 from doppel.archive.drafts import DraftStore, kept_edits
 from doppel.archive.erasing import Erased, erase_team
-from doppel.archive.events import EventStore, listening
-from doppel.archive.forgetting import Forgotten, forget
 from doppel.archive.forgotten import clean_revision
-from doppel.archive.importing import ImportReport, import_export
 from doppel.archive.installations import Installations
 from doppel.archive.place import Place
 from doppel.archive.posts import posts
 from doppel.archive.reading import Counts
-from doppel.archive.rendering import render_outdated
 from doppel.archive.restrictions import Restrictions
 from doppel.archive.snapshots import Snapshot, Views
-from doppel.archive.syncing import SyncStore
-from doppel.archive.waiting import TAKES_AWAY, Waiting, exclusive_or, soon_exclusive
+from doppel.archive.waiting import TAKES_AWAY, Waiting, soon_exclusive
 from doppel.engine.conversation import with_posts
 from doppel.errors import BadInputError, BusyError
 from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, Span, User
-from doppel.slack.export import Export, Progress
 
-FORGET_SECONDS = 600.0
-"""How long forgetting waits for an import that holds the archive."""
+ERASE_SECONDS = 600.0
+"""How long erasing waits for an import that holds the archive."""
 
 
 class Archive:
-    """An open archive. Its methods raise ArchiveError, StorageError or BusyError where the database lets them down."""
+    """An open archive. Its methods raise ArchiveError, StorageError or BusyError where the database lets them down.
+
+    `doppel.ingest.open_archive` opens it; `waiting` is what can't wait for an import.
+    """
 
     def __init__(self, engine: Engine, place: Place, workspace_url: str = "") -> None:
         self.place = place
         self._engine = engine
         self._url = workspace_url.rstrip("/")
-        self._waiting = Waiting(engine, place)
+        self.waiting = Waiting(engine, place)
         self._views = Views(self._url)
-
-    @classmethod
-    def open(cls, where: Path | str, workspace_url: str = "") -> Archive:
-        """The archive in a file, or behind a Postgres URL, created if there is none.
-
-        `workspace_url` goes before what the export says.
-        """
-        place = place_of(where)
-        archive = cls(open_engine(place), place, workspace_url)
-        try:
-            render_outdated(archive._engine, place)
-        except BaseException:
-            archive.close()
-            raise
-        return archive
 
     def __enter__(self) -> Self:
         return self
@@ -78,32 +59,29 @@ class Archive:
 
     def close(self) -> None:
         """Close every connection."""
-        self._waiting.close()
+        self.waiting.close()
         self._engine.dispose()
 
-    def import_export(self, export: Export, progress: Progress | None = None) -> ImportReport:
-        """Take in an export, whole or not at all; raises BusyError while another process imports."""
-        with exclusive(self.place):
-            with writing(self._engine, self.place) as connection:
-                report = import_export(connection, export, progress)
-            # It counts anyway.
-            with suppress(BusyError):
-                self._settle()
-        return report
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that sees one state of the archive throughout."""
+        return reads(self._engine, self.place)
 
-    def syncing(self) -> SyncStore:
-        """The archive as a sync of Slack's API writes it."""
-        return SyncStore(self._engine, self.place, self._waiting)
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that is there whole or not at all. Raises BusyError where another process writes."""
+        return writing(self._engine, self.place)
 
-    def events(self, team: str) -> EventStore:
-        """The archive of one workspace as Slack's events keep it current."""
-        return EventStore(self._engine, self.place, team, self._waiting)
+    def exclusive(self, seconds: float = 0) -> AbstractContextManager[None]:
+        """The right to take in much at once, for one process at a time. Raises BusyError after `seconds`."""
+        return exclusive(self.place, seconds)
 
-    def heard_since(self, team: str) -> int | None:
-        """Since when events have told of all that happened in a workspace, in microseconds; None where none did."""
-        with reads(self._engine, self.place) as connection:
-            current = listening(connection, team)
-            return current.since if current else None
+    def settle(self, *records: ConsentRecord) -> None:
+        """Write to the ledger what waits, and then these."""
+        with self.reading() as connection:
+            if not records and not self.waiting.has_withdrawals(connection):
+                return
+        with self.writing() as connection:
+            waited = self.waiting.settle(connection, records)
+        self.waiting.settled(waited)
 
     def bot(self, team: str) -> BotStore:
         """What the bot of one workspace must not forget."""
@@ -120,18 +98,18 @@ class Archive:
 
     def erase(self, team: str) -> Erased:
         """Delete all that a workspace said and left here. It waits for an import that is under way."""
-        with exclusive(self.place, FORGET_SECONDS), writing(self._engine, self.place) as connection:
+        with self.exclusive(ERASE_SECONDS), self.writing() as connection:
             erased = erase_team(connection, team)
-        self._waiting.erase(team)
+        self.waiting.erase(team)
         return erased
 
     def drafts(self, team: str) -> DraftStore:
         """The replies that were drafted for people of one workspace."""
-        return DraftStore(self._engine, self.place, team, self._waiting.records)
+        return DraftStore(self._engine, self.place, team, self.waiting.records)
 
     def kept_edits(self, user: User) -> list[KeptEdit]:
         """What a person made of replies that were drafted for them, oldest first."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return kept_edits(connection, user)
 
     def copy_to(self, target: Archive, progress: Progress | None = None) -> dict[str, int]:
@@ -141,12 +119,12 @@ class Archive:
         """
         if target.place == self.place:
             raise BadInputError(f"{target.place} is the archive itself; name a new database or a new file.")
-        self._settle()
+        self.settle()
         with (
-            exclusive(self.place),
-            exclusive(target.place),
-            reads(self._engine, self.place) as rows,
-            writing(target._engine, target.place) as connection,
+            self.exclusive(),
+            target.exclusive(),
+            self.reading() as rows,
+            target.writing() as connection,
         ):
             copied = copy_rows(rows, connection, str(target.place), progress)
             target.place.settle(connection)
@@ -154,8 +132,8 @@ class Archive:
 
     def snapshot(self, team: str | None = None) -> Snapshot:
         """People, channels and consent of one workspace or of all, as of now."""
-        with reads(self._engine, self.place) as connection:
-            limits, withdrawn = self._waiting.standing(connection)
+        with self.reading() as connection:
+            limits, withdrawn = self.waiting.standing(connection)
             views = self._views.current(connection, team)
             clean = self._views.clean(connection, team, views)
             return Snapshot(team, views, clean, limits, withdrawn, self)
@@ -163,8 +141,8 @@ class Archive:
     def conversations_for(self, snapshot: Snapshot, chunks: Sequence[Chunk]) -> list[Conversation]:
         """The conversation of each chunk as it stands now, with the names of the snapshot."""
         spans = [Span(c.team, c.channel, c.thread_ts, c.conversation_first_ts, c.conversation_last_ts) for c in chunks]
-        with reads(self._engine, self.place) as connection:
-            certain = snapshot.limits | self._waiting.heard(connection)
+        with self.reading() as connection:
+            certain = snapshot.limits | self.waiting.heard(connection)
             found = reading.conversations_at(connection, spans, snapshot.all_names)
             return [certain.conversation(conversation) for conversation in found]
 
@@ -172,8 +150,8 @@ class Archive:
         self, snapshot: Snapshot, user: User, limit: int, channels: Collection[ChannelKey]
     ) -> list[Message]:
         """As `messages_of`, with the names of the snapshot."""
-        with reads(self._engine, self.place) as connection:
-            certain = snapshot.limits | self._waiting.heard(connection)
+        with self.reading() as connection:
+            certain = snapshot.limits | self.waiting.heard(connection)
             found = reading.messages_of(connection, user.team, user.id, limit, channels, snapshot.all_names)
             return certain.messages(found)
 
@@ -206,7 +184,7 @@ class Archive:
 
     def message_counts(self, team: str, user_id: str) -> dict[str, int]:
         """How many messages a person typed in each channel where there are any, by the channel's id."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return reading.message_counts(connection, team, user_id)
 
     def conversation(self, team: str, channel: str, thread_ts: str | None, first_ts: str, last_ts: str) -> Conversation:
@@ -227,31 +205,21 @@ class Archive:
         the `reader`.
         """
         team, channel_id = channel
-        with reads(self._engine, self.place) as connection:
-            certain = snapshot.limits | self._waiting.heard(connection)
+        with self.reading() as connection:
+            certain = snapshot.limits | self.waiting.heard(connection)
             found = certain.conversation(reading.up_to(connection, team, channel_id, ts, thread_ts, snapshot.all_names))
             return with_posts(found, posts(connection, team, snapshot.all_names, channel_id, thread_ts, reader))
 
-    def lacks(self, channel: ChannelKey, ts: str, thread_ts: str | None) -> bool:
-        """Whether what was said before `ts` may be missing: a thread whose root isn't here, or a channel that was not
-        read up to then.
-        """
-        with reads(self._engine, self.place) as connection:
-            if thread_ts is not None:
-                return not reading.has_message(connection, channel, thread_ts)
-            current = listening(connection, channel[0])
-            return not reading.is_read(connection, channel, ts, current.since if current else None)
-
     def posts(self, team: str) -> list[Message]:
         """What was said through Doppel in a workspace, where all could see it."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return posts(connection, team, reading.user_names(connection))
 
     def posts_in(self, snapshot: Snapshot, channel: ChannelKey, thread_ts: str | None, reader: str) -> list[Message]:
         """The same of one thread, or of a channel outside of its threads; of what one person alone saw, that of the
         `reader`.
         """
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return posts(connection, channel[0], snapshot.all_names, channel[1], thread_ts, reader)
 
     def last_said(self, team: str, channel: str, but_by: str) -> Message | None:
@@ -277,7 +245,7 @@ class Archive:
         team, channel_id = channel
         if self._url:
             return reading.permalink(self._url, channel_id, ts, thread_ts)
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
 
     def find_user(self, name: str, team: str | None = None) -> User:
@@ -293,12 +261,12 @@ class Archive:
 
     def revision(self) -> int:
         """A number that grows with every change: while it stays, an index of the archive is up to date."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return changes.revision(connection)
 
     def counts(self, team: str | None = None) -> Counts:
         """How much there is, of one workspace or of all."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return reading.counts(connection, team)
 
     def record_consent(self, user: User, action: ConsentAction, by: str) -> ConsentRecord:
@@ -310,27 +278,12 @@ class Archive:
         record, given = ledger.new_record(user, action, by), action not in TAKES_AWAY
         try:
             with nullcontext() if given else soon_exclusive(self.place):
-                self._settle(record)
+                self.settle(record)
         except BusyError:
             if given:
                 raise
-            self._waiting.withdraw(record)
+            self.waiting.withdraw(record)
         return record
-
-    def forget(self, user: User, messages: bool, by: str) -> Forgotten:
-        """Forget a person: what is kept because of their doppelganger goes, and with `messages` what they wrote.
-
-        That is so for good, whatever is imported, synced or heard later. It waits for an import that is under way, and
-        until then counts as a withdrawal.
-        """
-
-        def withdraw() -> None:
-            self._waiting.withdraw(ledger.new_record(user, ConsentAction.REVOKE, by))
-
-        with exclusive_or(self.place, FORGET_SECONDS, withdraw):
-            self._settle()
-            with writing(self._engine, self.place) as connection:
-                return forget(connection, user, messages, by)
 
     def scrub(self) -> None:
         """Overwrite what deleted rows left in the database's files. Raises BusyError while others read too long."""
@@ -339,13 +292,13 @@ class Archive:
 
     def clean_revision(self) -> int:
         """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return clean_revision(connection)
 
     def consent_records(self, user: User | None = None) -> list[ConsentRecord]:
         """The consent ledger, or one person's part of it, oldest first."""
-        with reads(self._engine, self.place) as connection:
-            return self._waiting.records(connection, user)
+        with self.reading() as connection:
+            return self.waiting.records(connection, user)
 
     def add_feedback(
         self,
@@ -366,7 +319,7 @@ class Archive:
         It takes the place of what has the same `vote`, which tells one voter and answer from another and nobody's name,
         or of what has the id `replaces`.
         """
-        with writing(self._engine, self.place) as connection:
+        with self.writing() as connection:
             return ledger.add_feedback(
                 connection,
                 team,
@@ -383,20 +336,11 @@ class Archive:
 
     def feedback(self) -> list[Feedback]:
         """All feedback, oldest first."""
-        with reads(self._engine, self.place) as connection:
+        with self.reading() as connection:
             return ledger.feedback(connection)
 
     @contextmanager
     def _certain(self) -> Iterator[tuple[Connection, Restrictions]]:
         """A connection that sees one state, and what is uncertain of it, as an event of that waits to be written."""
-        with reads(self._engine, self.place) as connection:
-            yield connection, self._waiting.standing(connection)[0]
-
-    def _settle(self, *records: ConsentRecord) -> None:
-        """Write to the ledger what waits, and then these."""
-        with reads(self._engine, self.place) as connection:
-            if not records and not self._waiting.has_withdrawals(connection):
-                return
-        with writing(self._engine, self.place) as connection:
-            waited = self._waiting.settle(connection, records)
-        self._waiting.settled(waited)
+        with self.reading() as connection:
+            yield connection, self.waiting.standing(connection)[0]

@@ -17,7 +17,8 @@ from doppel.archive.database import reading, writing
 from doppel.archive.forgotten import forgotten_since
 from doppel.archive.place import Place
 from doppel.archive.upsert import put_row, upsert
-from doppel.slack.markup import Raw, clean
+from doppel.plain_text import storable
+from doppel.records import Raw
 
 KEPT_QUESTIONS = 7 * 86_400_000_000
 """How long an event's id is remembered: Slack sends none again after an hour."""
@@ -148,7 +149,7 @@ class BotStore:
         """
         answer = Answer(id or new_answer_id(), at, **values)
         row = {name: getattr(answer, name) for name in Answer.__slots__}
-        row |= {"question": clean(answer.question), "reply": clean(answer.reply), "sources": list(answer.sources)}
+        row |= {"question": storable(answer.question), "reply": storable(answer.reply), "sources": list(answer.sources)}
         with writing(self._engine, self._place) as connection:
             since = at if asked_at is None else asked_at
             gone = forgotten_since(self.team, [answer.asker, answer.user_id], since)

@@ -115,10 +115,19 @@ def drop_channel(connection: Connection, team: str, channel: str) -> None:
         connection.execute(delete(table).where(table.c.team == team, table.c[id_] == channel))
 
 
-def moved_channels(connection: Connection, team: str) -> dict[str, str]:
-    """Which id channels have now, by those that they had before."""
+def moved_channels(connection: Connection, team: str, ids: Collection[str] | None = None) -> dict[str, str]:
+    """Which id channels have now, by those that they had before; of all that moved, or of those with one of `ids`."""
     t = tables.moved_channels
-    return {row.id: row.now for row in connection.execute(select(t.c.id, t.c.now).where(t.c.team == team))}
+    query = select(t.c.id, t.c.now).where(t.c.team == team)
+    if ids is not None:
+        query = query.where(t.c.id.in_(ids))
+    return {row.id: row.now for row in connection.execute(query)}
+
+
+def former_ids(connection: Connection, team: str, ids: Collection[str]) -> set[str]:
+    """The ids that channels had before they got one of `ids`."""
+    t = tables.moved_channels
+    return set(connection.scalars(select(t.c.id).where(t.c.team == team, t.c.now.in_(ids))))
 
 
 def move_channel(connection: Connection, team: str, old: str, new: str, at: int) -> bool:

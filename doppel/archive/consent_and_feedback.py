@@ -11,8 +11,8 @@ from sqlalchemy import Connection, RowMapping, false, insert, select, update
 from doppel.access import ConsentAction, ConsentRecord, is_forgotten
 from doppel.archive import tables
 from doppel.errors import ConsentError
+from doppel.plain_text import storable
 from doppel.records import User
-from doppel.slack.markup import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def record_consent(connection: Connection, user: User, action: ConsentAction, by
 
 def new_record(user: User, action: ConsentAction, by: str) -> ConsentRecord:
     """What somebody says now."""
-    return ConsentRecord(user.team, user.id, action, now(), clean(by))
+    return ConsentRecord(user.team, user.id, action, now(), storable(by))
 
 
 def append_record(connection: Connection, record: ConsentRecord) -> ConsentRecord:
@@ -94,11 +94,11 @@ def add_feedback(
         "team": team,
         "user_id": user_id,
         "version": version,
-        "question": clean(question),
-        "reply": clean(reply),
+        "question": storable(question),
+        "reply": storable(reply),
         "sources": list(sources),
         "liked": liked,
-        "comment": clean(comment),
+        "comment": storable(comment),
         "vote": vote,
     }
     t = tables.feedback

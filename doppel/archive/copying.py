@@ -12,7 +12,7 @@ from doppel.archive.channels import Values
 from doppel.archive.reading import AnyRow
 from doppel.archive.tables import metadata
 from doppel.errors import ArchiveError, BadInputError
-from doppel.slack.markup import clean
+from doppel.plain_text import storable
 
 COPIED = tuple(table for table in metadata.sorted_tables if not table.info.get("counted"))
 """The tables that are copied; the target counts by itself."""
@@ -90,7 +90,7 @@ class _Counter:
 
 def _storable(row: AnyRow) -> Values:
     """The row as Postgres takes it too: SQLite may hold a NUL that came before both were written the same way."""
-    return {name: clean(value) if isinstance(value, str) else value for name, value in row._mapping.items()}
+    return {name: storable(value) if isinstance(value, str) else value for name, value in row._mapping.items()}
 
 
 def _pages(connection: Connection, table: Table) -> Iterator[Sequence[AnyRow]]:

@@ -1,75 +1,26 @@
-"""Who and where: an export's workspace, people and channels, merged with what the archive knows of them."""
+"""Who and where: a workspace, its people and user groups, and channels that are known by their name alone.
+
+Every function is to be called in a transaction in which nobody else writes.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 
 from doppel.archive import tables
-from doppel.archive.channels import (
-    UNSEEN,
-    Values,
-    channel_values,
-    drop_channel,
-    hide_channels,
-    merge_channels,
-    move_rows,
-    moved_channels,
-    take_lists,
-)
+from doppel.archive.channels import UNSEEN, Values, drop_channel, move_rows
 from doppel.archive.forgotten import read_unwanted
-from doppel.archive.reading import users
-from doppel.ids import UNKNOWN_TEAM
-from doppel.records import Channel, ChannelKind, User
-from doppel.slack.export import PLACEHOLDER, Export
-from doppel.slack.markup import Names
-from doppel.timestamps import micros
+from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
+from doppel.records import Channel, User
 
 _DOUBTS = ("is_guest", "deleted")
 """Of two that differ and are of one time, the one that has it counts: it takes rights away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """How the messages of an export read: whose ids they hold, and where its channels are in the archive.
-
-    `moved` are the ids that channels have now, by those that they had before.
-    """
-
-    team: str
-    names: Names
-    bots: frozenset[str]
-    channel_ids: Mapping[str, str]
-    moved: Mapping[str, str] = field(default_factory=dict)
-
-
-def merge_directory(connection: Connection, export: Export) -> tuple[Directory, set[str]]:
-    """Take in people and channels; returns them and the ids that read differently now."""
-    as_of = micros(export.as_of)
-    export.team = team = merge_team(connection, export.teams, export.channels)
-    people, unwanted = export.users, read_unwanted(connection, team)
-    changed = merge_people(connection, team, people, as_of)
-    moved = moved_channels(connection, team)
-    channels = [unwanted.channel(channel, people) for channel in export.channels]
-    now = [replace(channel, id=moved.get(channel.id, channel.id)) for channel in channels]
-    ids, places = _merge_channels(connection, team, now, as_of)
-    channel_ids = {channel.id: ids[moved.get(channel.id, channel.id)] for channel in channels}
-    return read_directory(connection, team, channel_ids), changed | places
-
-
-def read_directory(connection: Connection, team: str, channel_ids: Mapping[str, str]) -> Directory:
-    """The names of a workspace as they are now."""
-    members, t = users(connection, team), tables.channels
-    rows = connection.execute(select(t.c.id, t.c.name, t.c.kind).where(t.c.team == team)).all()
-    names, moved = {row.id: row.name for row in rows}, moved_channels(connection, team)
-    secret = {row.id for row in rows if row.kind != ChannelKind.PUBLIC}
-    names |= {old: names[now] for old, now in moved.items() if now in names}
-    secret |= {old for old, now in moved.items() if now in secret or now not in names}
-    read_as = Names({user.id: user.name for user in members}, names, frozenset(secret), group_names(connection, team))
-    return Directory(team, read_as, frozenset(user.id for user in members if user.is_bot), channel_ids, moved)
+_FEW = 100
+"""So many rows are read by their ids; for more, all are."""
 
 
 def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:
@@ -85,10 +36,13 @@ def merge_groups(connection: Connection, team: str, handles: Mapping[str, str], 
     return merge_rows(connection, tables.user_groups, team, rows, as_of)
 
 
-def group_names(connection: Connection, team: str) -> dict[str, str]:
-    """What the user groups of a workspace are called, by id."""
+def group_names(connection: Connection, team: str, ids: Collection[str] | None = None) -> dict[str, str]:
+    """What the user groups of a workspace, or those with one of `ids`, are called, by id."""
     t = tables.user_groups
-    return {row.id: row.handle for row in connection.execute(select(t.c.id, t.c.handle).where(t.c.team == team))}
+    query = select(t.c.id, t.c.handle).where(t.c.team == team)
+    if ids is not None:
+        query = query.where(t.c.id.in_(ids))
+    return {row.id: row.handle for row in connection.execute(query)}
 
 
 def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], as_of: int) -> None:
@@ -105,8 +59,11 @@ def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[V
 
     Where both are of one time the narrower holds: see `_DOUBTS`.
     """
-    stored = {row.id: row._asdict() for row in connection.execute(select(table).where(table.c.team == team))}
     incoming = {row["id"]: row | {"as_of": as_of} for row in rows}
+    query = select(table).where(table.c.team == team)
+    if len(incoming) <= _FEW:
+        query = query.where(table.c.id.in_(incoming))
+    stored = {row.id: row._asdict() for row in connection.execute(query)}
     added = [row for id_, row in incoming.items() if id_ not in stored]
     told = [(row, stored[id_]) for id_, row in incoming.items() if id_ in stored]
     newer = [row for row, old in told if as_of > old["as_of"]]
@@ -176,32 +133,6 @@ def _drop_known(connection: Connection, table: Table, team: str) -> None:
     connection.execute(delete(table).where(mine, exists().where(known.c.team == team, *same)))
 
 
-def _merge_channels(
-    connection: Connection, team: str, channels: Iterable[Channel], as_of: int
-) -> tuple[dict[str, str], set[str]]:
-    """Take in channels; returns their ids in the archive by those in the export, and the ids that read differently.
-
-    A channel that a later export no longer lists keeps its id and name, but from then on who may read it is unknown.
-    """
-    t = tables.channels
-    stored = {row.id: row for row in connection.execute(select(t).where(t.c.team == team).order_by(t.c.as_of, t.c.id))}
-    listed = {channel.id: channel for channel in channels if channel.kind is not ChannelKind.UNKNOWN}
-    delisted = {id_: stored[placeholder].as_of for id_, placeholder in rekey_named(connection, team, listed.values())}
-    real = [row for row in stored.values() if not row.id.startswith(PLACEHOLDER) and row.id not in listed]
-    called_so = Counter(row.name for row in real)
-    alone = {PLACEHOLDER + row.name: row.id for row in real if called_so[row.name] == 1}
-    ids = {channel.id: channel.id for channel in listed.values()}
-    unlisted = [channel for channel in channels if channel.kind is ChannelKind.UNKNOWN]
-    ids |= {channel.id: alone.get(channel.id, channel.id) for channel in unlisted}
-    guesses = [channel_values(channel) for channel in unlisted if ids[channel.id] not in {*stored, *listed}]
-    changed = merge_channels(connection, team, map(channel_values, listed.values()), as_of)
-    changed |= take_lists(connection, team, {id_: channel.members for id_, channel in listed.items()}, as_of)
-    delisted |= {ids[channel.id]: as_of for channel in unlisted if ids[channel.id] in stored}
-    for id_, seen in delisted.items():
-        changed |= hide_channels(connection, team, [id_], seen)
-    return ids, changed | merge_channels(connection, team, guesses, as_of)
-
-
 def rekey_named(connection: Connection, team: str, channels: Collection[Channel]) -> list[tuple[str, str]]:
     """Give those their ids of which only the name was known, to one channel each; returns the new and the old ones."""
     t = tables.channels
@@ -219,3 +150,10 @@ def _rekey(connection: Connection, team: str, placeholder: str, channel: str) ->
     """A channel got its id: its messages move there, unless they are there already."""
     drop_channel(connection, team, placeholder)
     move_rows(connection, team, placeholder, channel, [tables.messages])
+
+
+def take_url(connection: Connection, team: str, url: str, as_of: int) -> None:
+    """Take in where a workspace is, unless that is known of a later time."""
+    t = tables.workspaces
+    older = update(t).where(t.c.team == team, t.c.as_of < as_of)
+    connection.execute(older.values(url=url, as_of=as_of))

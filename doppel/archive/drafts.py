@@ -17,8 +17,8 @@ from doppel.archive import tables
 from doppel.archive.database import reading, writing
 from doppel.archive.place import Place
 from doppel.errors import ConsentError
+from doppel.plain_text import storable
 from doppel.records import KeptEdit, User
-from doppel.slack.markup import clean
 
 KEPT_UNSENT = 7 * 86_400_000_000
 """How long a draft that nobody sends is kept."""
@@ -74,11 +74,11 @@ class DraftStore:
         with writing(self._engine, self._place) as connection:
             self._require_unchanged(connection, wanted.user_id, asked_at)
             self._sweep(connection, at)
-            return self._put(connection, Draft(_new_id(), at, wanted, clean(text), version), instead_of)
+            return self._put(connection, Draft(_new_id(), at, wanted, storable(text), version), instead_of)
 
     def edit(self, draft: Draft, text: str) -> Draft | None:
         """Put what its person made of a draft in its place, under a new id; None where it is not open any more."""
-        edited = Draft(_new_id(), draft.at, draft.wanted, clean(text), draft.version, edited=True)
+        edited = Draft(_new_id(), draft.at, draft.wanted, storable(text), draft.version, edited=True)
         with writing(self._engine, self._place) as connection:
             return self._put(connection, edited, draft.id)
 

@@ -1,8 +1,7 @@
-"""Forgetting a person: what the archive holds of them goes, in the transaction of the caller."""
+"""What the archive keeps of a person and because of them, removed in the transaction of the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,28 +11,20 @@ from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
 from doppel.archive.channels import UNSEEN
-from doppel.archive.cleaning import clean_messages, clean_questions
 from doppel.archive.consent_and_feedback import record_consent
-from doppel.archive.directory import read_directory
 from doppel.archive.drafts import drop_unsent
-from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name, read_unwanted
-from doppel.archive.merging import erase
+from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name
+from doppel.archive.messages import erase
 from doppel.archive.reading import AnyRow
-from doppel.archive.rendering import render_again
 from doppel.records import MessageKind, User
-from doppel.slack.markup import Raw
-from doppel.slack.nesting import stored_raw
 from doppel.timestamps import now_micros
-
-_AT_ONCE = 100
-"""Messages in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What was removed, in rows: `messages` are theirs, `posts` what the bot posted as them, `drafts` what was drafted
     for them, `copies` messages of others out of which a copy of theirs was taken. An index of the archive before
-    `revision` may hold their messages.
+    `revision` may hold their messages. They are forgotten as of `at`, in microseconds.
     """
 
     record: ConsentRecord
@@ -47,10 +38,13 @@ class Forgotten:
     voices: int
     drafts: int
     revision: int
+    at: int
 
 
-def forget(connection: Connection, user: User, messages: bool, by: str) -> Forgotten:
-    """Forget a person, with their `messages` if so wanted."""
+def drop_person(connection: Connection, user: User, messages: bool, by: str) -> Forgotten:
+    """Remove what is kept because of a person's doppelganger, and record that they are forgotten, from now on or with
+    their `messages`; what they wrote is removed with `drop_messages`.
+    """
     record = record_consent(connection, user, ConsentAction.FORGET, by)
     now = _moment(connection, user)
     counts = {
@@ -67,8 +61,23 @@ def forget(connection: Connection, user: User, messages: bool, by: str) -> Forgo
     entry = {"team": user.team, "user_id": user.id, "at": now, "messages": messages}
     before = revision(connection)
     connection.execute(insert(tables.forgotten).values(**entry, revision=before))
-    gone, copies = _forget_messages(connection, user, now) if messages else (0, 0)
-    return Forgotten(record, messages=gone, copies=copies, revision=before, **counts)
+    return Forgotten(record, messages=0, copies=0, revision=before, at=now, **counts)
+
+
+def drop_messages(connection: Connection, user: User, at: int) -> int:
+    """Erase what a person wrote, and their names where they stand in fields of their own; returns how much that was.
+
+    Before it, messages say what they were called; after it, messages of others may still hold copies of theirs.
+    """
+    drop_unsent(connection, user.team)
+    m = tables.messages
+    theirs = select(m.c.channel, m.c.ts).where(m.c.team == user.team, m.c.user == user.id)
+    gone = erase(connection, user.team, connection.execute(theirs).all(), at)
+    profile = {"handle": "", "real_name": "", "display_name": FORGOTTEN_NAME, "deleted": False, "as_of": UNSEEN}
+    u = tables.users
+    connection.execute(update(u).where(u.c.team == user.team, u.c.id == user.id).values(**profile))
+    _rename_groups(connection, user)
+    return gone
 
 
 def _moment(connection: Connection, user: User) -> int:
@@ -77,35 +86,6 @@ def _moment(connection: Connection, user: User) -> int:
     newest = connection.scalar(select(func.max(m.c.at)).where(m.c.team == user.team, m.c.user == user.id)) or 0
     before = select(func.max(f.c.at)).where(f.c.team == user.team, f.c.user_id == user.id)
     return max(now_micros(), newest, (connection.scalar(before) or 0) + 1)
-
-
-def _forget_messages(connection: Connection, user: User, now: int) -> tuple[int, int]:
-    drop_unsent(connection, user.team)
-    called = [User(user.team, user.id, name) for name in _names_of(connection, user)]
-    m = tables.messages
-    theirs = select(m.c.channel, m.c.ts).where(m.c.team == user.team, m.c.user == user.id)
-    gone = erase(connection, user.team, connection.execute(theirs).all(), now)
-    profile = {"handle": "", "real_name": "", "display_name": FORGOTTEN_NAME, "deleted": False, "as_of": UNSEEN}
-    u = tables.users
-    connection.execute(update(u).where(u.c.team == user.team, u.c.id == user.id).values(**profile))
-    _rename_groups(connection, user)
-    unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team, {})
-    _clear_file_names(connection, user.team, unwanted)
-    copies = clean_messages(connection, directory, unwanted)
-    clean_questions(connection, user.team, unwanted)
-    render_again(connection, directory, {user.id})
-    return gone, copies
-
-
-def _names_of(connection: Connection, user: User) -> set[str]:
-    """What they are called, and were called in what they wrote: copies may know them by that alone."""
-    m = tables.messages
-    query = select(m.c.author, m.c.raw).where(m.c.team == user.team, m.c.user == user.id)
-    names = {user.handle, user.real_name, user.display_name}
-    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
-        for row in rows:
-            names |= {row.author, *_profile_names(stored_raw(row.raw))}
-    return names - {""}
 
 
 def _rename_groups(connection: Connection, user: User) -> None:
@@ -117,18 +97,12 @@ def _rename_groups(connection: Connection, user: User) -> None:
         connection.execute(update(c).where(c.c.team == user.team, c.c.id == row.id).values(name=name))
 
 
-def _clear_file_names(connection: Connection, team: str, unwanted: Unwanted) -> None:
+def clear_file_names(connection: Connection, team: str, unwanted: Unwanted) -> None:
     """Exports are named by whoever saved them."""
     i = tables.imports
     rows = connection.execute(select(i.c.id, i.c.name).where(i.c.team == team)).all()
     named = [row.id for row in rows if unwanted.file_name(row.name) != row.name]
     connection.execute(update(i).where(i.c.id.in_(named)).values(name=""))
-
-
-def _profile_names(raw: Raw) -> Iterable[str]:
-    profile = raw.get("user_profile")
-    found = [profile.get(key) for key in ("name", "real_name", "display_name")] if isinstance(profile, dict) else []
-    return [name for name in found if isinstance(name, str)]
 
 
 def _delete_posts(connection: Connection, user: User, now: int) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
@@ -13,13 +11,10 @@ from doppel.access import ConsentAction
 from doppel.archive import tables
 from doppel.ids import UNKNOWN_TEAM
 from doppel.logs import pattern_of
-from doppel.records import Channel, User
-from doppel.slack.copies import Origin, name_key, without_copies
-from doppel.slack.markup import Names, Raw
+from doppel.records import Channel, User, name_key
 
 GROUP = "mpdm-"
 """Begins the name of a group conversation."""
-_COPY_KEYS = ('_url"', '"author_', '"user_profile"', '"message_blocks"')
 FORGOTTEN_NAME = "someone who was forgotten"
 DELETED = 2**62
 """`edited` of a tombstone: a deletion is the last that happens to a message, unless Slack shows it again."""
@@ -53,10 +48,6 @@ class Unwanted:
         """Whether what `user` wrote at that time is gone."""
         return isinstance(user, str) and at <= self.until.get(user, -1)
 
-    def names(self, names: Names) -> Names:
-        """`names` without theirs."""
-        return replace(names, users={**names.users, **dict.fromkeys(self.nameless, FORGOTTEN_NAME)})
-
     def person(self, user: User) -> User:
         """What may be known of somebody: of those without a name, the id."""
         if user.id not in self.nameless:
@@ -74,37 +65,6 @@ class Unwanted:
         """What may be known of a file's name: nothing where it names them."""
         pattern = pattern_of(self.named)
         return "" if pattern and pattern.search(name.replace("_", " ")) else name
-
-    def may_concern(self, encoded: str) -> bool:
-        """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
-        if not self.until:
-            return False
-        # A message has one timestamp of its own.
-        has_copy = encoded.count('"ts"') > 1 or any(key in encoded for key in _COPY_KEYS)
-        return has_copy or self._marks.search(encoded) is not None
-
-    def cleaned(self, raw: Raw, at: int) -> Raw:
-        """A message of somebody else, without the copies of theirs that Slack put in, and without their names."""
-        return self.without_copies(raw, at)[0]
-
-    def without_copies(self, raw: Raw, at: int) -> tuple[Raw, bool]:
-        """The same, and whether there was a copy."""
-        return without_copies(raw, at, self._is_gone, self.nameless) if self.until else (raw, False)
-
-    def _is_gone(self, origin: Origin) -> bool:
-        """By the author's id, else by what the archive knows of the place, else by the author's name."""
-        if origin.authors:
-            return any(self.covers(user, origin.at) for user in origin.authors)
-        for channel, at in origin.places:
-            if found := self.authors(channel, at):
-                # Of what was deleted nobody knows any more whose it was.
-                return any(user == "" or self.covers(user, at) for user in found)
-        return any(origin.at <= self.named.get(name, -1) for name in origin.names)
-
-    @cached_property
-    def _marks(self) -> re.Pattern[str]:
-        ids = "|".join(map(re.escape, sorted(self.until)))
-        return re.compile(rf'[@"/](?:{ids})[">|/?#]')
 
 
 def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()) -> Unwanted:

@@ -11,18 +11,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from doppel.records import Channel, ChannelKind, Conversation, Message, User
-from doppel.slack.events import (
-    Change,
-    ChannelLost,
-    ChannelMoved,
-    ChannelPrivate,
-    Deleted,
-    Membership,
-    PersonChanged,
-    Said,
-)
-from doppel.slack.members import user_of
-from doppel.slack.messages import timestamp
 
 
 class Limit(StrEnum):
@@ -44,27 +32,6 @@ class Restriction:
     limit: Limit
     channel: str = ""
     subject: str = ""
-
-
-def restrictions_of(team: str, change: Change) -> list[Restriction]:
-    """What a change forbids; nothing where it only adds."""
-    match change:
-        case Membership(channel, user):
-            return [Restriction(team, Limit.MEMBERSHIP, channel, user)]
-        case ChannelPrivate(channel):
-            return [Restriction(team, Limit.PRIVATE, channel)]
-        case ChannelLost(channel) | ChannelMoved(channel):
-            # Who leaves one that is to be moved leaves it under its other id.
-            return [Restriction(team, Limit.LOST, channel)]
-        case Deleted(channel, ts):
-            return [Restriction(team, Limit.MESSAGE, channel, ts)]
-        case Said(channel, raw, changed) if changed:
-            return [Restriction(team, Limit.MESSAGE, channel, timestamp(raw.get("ts")) or "")]
-        case PersonChanged(raw):
-            person = user_of(raw, team)
-            limits = ((Limit.GUEST, person.is_guest), (Limit.DEACTIVATED, person.deleted))
-            return [Restriction(team, limit, subject=person.id) for limit, holds in limits if holds]
-    return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ tables that an import doesn't lock. There are ids and times in it, and no words.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -227,7 +227,11 @@ class Waiting:
 
 def _everywhere(connection: Connection, limits: Collection[Restriction]) -> Iterator[Restriction]:
     """The limits, of a channel under the id that it has now as well."""
-    moved = {team: moved_channels(connection, team) for team in {limit.team for limit in limits if limit.channel}}
+    ids = defaultdict[str, set[str]](set)
+    for limit in limits:
+        if limit.channel:
+            ids[limit.team].add(limit.channel)
+    moved = {team: moved_channels(connection, team, channels) for team, channels in ids.items()}
     for limit in limits:
         yield limit
         if now := moved.get(limit.team, {}).get(limit.channel):

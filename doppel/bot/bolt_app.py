@@ -27,12 +27,12 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError
+from doppel.records import Raw
 from doppel.slack.block_text import dicts
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, SEND, SHORTCUT, Pressed, Submitted, pressed_of, submitted_of
 from doppel.slack.log_redaction import silent_logger
-from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.outgoing import plain
 

@@ -37,7 +37,8 @@ from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
 from doppel.labels import ASKER
 from doppel.limits import require_length
-from doppel.records import Conversation, Dialogue, Finished, Message, Persona, Reply, Turn
+from doppel.plain_text import storable
+from doppel.records import Conversation, Dialogue, Finished, Message, Persona, Raw, Reply, Turn
 from doppel.slack.blocks import EPHEMERAL_CHARS, Block
 from doppel.slack.draft_blocks import (
     EDIT,
@@ -53,7 +54,7 @@ from doppel.slack.draft_blocks import (
     with_trouble,
 )
 from doppel.slack.failing import FAILURES
-from doppel.slack.markup import Raw, clean, render_text
+from doppel.slack.markup import render_text
 from doppel.slack.message_transport import ReplyTarget, Updates
 from doppel.slack.messages import timestamp
 from doppel.slack.outgoing import Audience, outgoing
@@ -109,7 +110,7 @@ class Drafting:
         if text.strip():
             require_length(text.strip(), self._question_chars)
             scene = await self._scene(user, channel)
-            said = clean(render_text(text, scene.names(scene.everybody))).strip()
+            said = storable(render_text(text, scene.names(scene.everybody))).strip()
             await self._begin(Wanted(user, channel, "", "", mask(said)), shown_in="")
             return
         last = await asyncio.to_thread(self._archive.last_said, self._team, channel, user)

@@ -14,7 +14,7 @@ from doppel.archive.bot import Answer
 from doppel.archive.snapshots import Snapshot
 from doppel.bot.question_parser import Question
 from doppel.engine.conversation import GAP_SECONDS, conversations, dialogue, turns, with_posts
-from doppel.ingest.live import read_live
+from doppel.ingest.live import may_lack, read_live
 from doppel.labels import ASKER
 from doppel.logs import log_failure
 from doppel.records import Conversation, Dialogue, Message, MessageKind, Turn
@@ -60,7 +60,7 @@ class Hearing:
         # Only where something may be missing is it asked whether it is.
         if question.ts in there and (thread_ts in there if thread_ts else len(there) > 1):
             return found
-        if question.ts in there and not await asyncio.to_thread(self._archive.lacks, place, question.ts, thread_ts):
+        if question.ts in there and not await asyncio.to_thread(may_lack, self._archive, place, question.ts, thread_ts):
             return found
         said = await self._from_slack(question, snapshot, names)
         if said is None:

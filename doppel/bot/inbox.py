@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from doppel.archive.bot import BotStore
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.timestamps import now_micros
 
 CALM_SECONDS = 0.03

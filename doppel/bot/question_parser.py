@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from doppel.records import Raw
 from doppel.slack.block_text import dicts
-from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.messages import timestamp
 

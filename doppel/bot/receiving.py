@@ -21,10 +21,10 @@ from doppel.errors import DoppelError
 from doppel.ingest.event_ingester import EventIngester
 from doppel.limits import TooLongError, require_length
 from doppel.logs import log_failure
+from doppel.records import Raw
 from doppel.slack.blocks import Press, error_blocks
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from doppel.slack.draft_blocks import Pressed, Submitted
-from doppel.slack.markup import Raw
 from doppel.slack.outgoing import plain
 from doppel.timestamps import now_micros
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from doppel.archive.syncing import Cursor, Gone
+from doppel.ingest.sync_store import Cursor, Gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from doppel.archive.events import EventStore
 from doppel.errors import DoppelError
+from doppel.ingest.event_store import EventStore
 from doppel.logs import about, log_failure
+from doppel.records import Raw
 from doppel.slack.events import Change, changes_of
-from doppel.slack.markup import Raw
 from doppel.slack.messages import timestamp
 
 BEAT_SECONDS = 5.0

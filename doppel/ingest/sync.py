@@ -4,8 +4,8 @@ Every page goes into the archive together with the place it was read to, so a sy
 goes on there and repeats no more than the page that was lost. Threads that were active within the horizon are looked at
 again, the livelier the more often; a reply to an older thread, and an edit of an older message, comes only by event.
 
-What Slack doesn't show any more was deleted, but only where that is proven: see `walk`. Where something of the archive
-is missing beside what a page spans, Slack is asked for that stretch alone.
+What Slack doesn't show any more was deleted, but only where that is proven: see `cursor`. Where something of the
+archive is missing beside what a page spans, Slack is asked for that stretch alone.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from doppel.archive.syncing import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.errors import SlackError, SlackTokenError
 from doppel.ingest.cursor import Step, after_page, leads_nowhere, next_step, spanned
 from doppel.ingest.forecast import Pace, Stretch, calls_left, seconds_left
 from doppel.ingest.sync_directory import Listed, read_listed
+from doppel.ingest.sync_store import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.ingest.worker_pool import Lane
 from doppel.records import Channel
 from doppel.slack.api import SENTENCES, Json, SlackApi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -21,10 +22,12 @@ from doppel.access import (
 from doppel.adapters import AdapterInfo, AdapterStore, serving_adapter
 from doppel.archive.snapshots import Snapshot
 from doppel.artifacts import Version
-from doppel.config import Settings
+from doppel.config import PACKAGED_BASE_MODEL, Settings
+from doppel.engine.confidence import confidence
 from doppel.engine.prompt import Prompt, Tokenizer, render
 from doppel.engine.queries import queries
 from doppel.engine.redaction import masked_pieces
+from doppel.engine.support import is_small_talk
 from doppel.errors import ConsentError, NotReadableError, UnknownUserError
 from doppel.inference.client import Adapter, InferenceClient, Sampling
 from doppel.limits import require_length
@@ -36,11 +39,13 @@ from doppel.records import (
     Query,
     Reply,
     ReplyEvent,
+    Sentence,
     SourcesFound,
     Span,
     TextDelta,
     User,
 )
+from doppel.services.answer_check import AnswerCheck
 
 if TYPE_CHECKING:
     from doppel.app_context import AppContext
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
 
 STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
+NEAREST = 3
+"""Sources that are named where nothing answers."""
+NOT_FOUND = "Nothing that I may read here answers this; {name} would know."
 CUT_OFF = "…"
 """Ends an answer that was not at its end."""
 LOOK_SECONDS = 1.0
@@ -67,6 +75,10 @@ class Retriever(Protocol):
         exclude: Span | None = None,
     ) -> list[list[Passage]]:
         """For each scope the best conversations of its channels but for `exclude`, as they stand in `source`."""
+        ...
+
+    def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+        """The cosine of a text and each of `others`."""
         ...
 
 
@@ -178,8 +190,14 @@ class Engine:
         adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
         if found is None or not is_found:
             (found,) = await self.look_up(dialogue, [place], seen)
+        sure = confidence(dialogue.question, found.passages)
+        if self._refuses(dialogue, sure):
+            async for event in _refusal(persona, found.passages[:NEAREST], notes, sure, started):
+                yield event
+            return
         examples = [] if adapter else await asyncio.to_thread(self._style, seen, user, readable)
         prompt = await asyncio.to_thread(self._prompt, persona, dialogue, found.passages, examples)
+        check = AnswerCheck(self._retriever.likeness, dialogue, persona, prompt.passages, self._drops)
         if watch.is_due:
             await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)
@@ -190,16 +208,30 @@ class Engine:
                     await asyncio.to_thread(watch.look)
                 first, tokens = first or time.monotonic() - started, piece.tokens
                 ending = CUT_OFF if piece.is_cut else ""
-                if shown := unmasked.feed(piece.text):
+                if shown := await check.feed(unmasked.feed(piece.text)):
                     text += shown
                     yield TextDelta(shown)
+        rest = await check.close(unmasked.close() + ending)
         await asyncio.to_thread(watch.look)
-        if shown := unmasked.close() + ending:
-            text += shown
-            yield TextDelta(shown)
-        seconds = time.monotonic() - started
+        if rest:
+            text += rest
+            yield TextDelta(rest)
+        seconds, parts = time.monotonic() - started, check.sentences(text)
         yield Finished(
-            Reply(persona, text.strip(), prompt.passages, len(prompt.ids), tokens, first or seconds, seconds, notes)
+            Reply(
+                persona,
+                text.strip(),
+                prompt.passages,
+                len(prompt.ids),
+                tokens,
+                first or seconds,
+                seconds,
+                notes,
+                sure,
+                any(part.source is not None for part in parts),
+                parts,
+                secrets.token_hex(8),
+            )
         )
 
     def _personas(self) -> list[Persona]:
@@ -256,6 +288,18 @@ class Engine:
             examples=examples,
         )
 
+    @property
+    def _drops(self) -> bool:
+        """Whether sentences that nothing carries are left out."""
+        check = self._settings.answer_check
+        return check == "quote" or (check == "auto" and self._settings.base_model == PACKAGED_BASE_MODEL)
+
+    def _refuses(self, dialogue: Dialogue, sure: float) -> bool:
+        """Whether nothing was found that answers: the conversation itself may, and small talk needs nothing."""
+        if sure >= self._settings.min_confidence or is_small_talk(dialogue.question):
+            return False
+        return not any(not turn.by_ai for turn in dialogue.turns[:-1])
+
     def _sampling(self) -> Sampling:
         settings = self._settings
         return Sampling(
@@ -286,6 +330,19 @@ async def answering(
         tokenizer = await asyncio.to_thread(ChatTokenizer, base)
         retriever = context.retriever(archive)
         yield Engine(context.settings, archive, retriever, context.adapters(), tokenizer, client), server
+
+
+async def _refusal(
+    persona: Persona, nearest: tuple[Passage, ...], notes: tuple[str, ...], sure: float, started: float
+) -> AsyncIterator[ReplyEvent]:
+    """An answer that says that there is none, the same whatever there is elsewhere."""
+    text = NOT_FOUND.format(name=persona.name)
+    yield SourcesFound(nearest, notes)
+    yield TextDelta(text)
+    seconds, parts = time.monotonic() - started, (Sentence(text),)
+    yield Finished(
+        Reply(persona, text, nearest, 0, 0, seconds, seconds, notes, sure, False, parts, secrets.token_hex(8))
+    )
 
 
 class _Watch:

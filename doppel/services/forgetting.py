@@ -10,6 +10,7 @@ from doppel.app_context import AppContext
 from doppel.archive.archive import Archive
 from doppel.archive.forgetting import Forgotten
 from doppel.errors import BusyError, DoppelError, JobError
+from doppel.ingest import forget_person
 from doppel.jobs.queue import Jobs
 from doppel.logs import remove_lines
 from doppel.records import User
@@ -102,7 +103,7 @@ def forget_stored(archive: Archive, adapters: AdapterStore, user: User, messages
     The index is left to a reindex: see `Archive.clean_revision`. Doing it again finishes what was left pending.
     """
     versions = adapters.folder(user).names()
-    forgotten = archive.forget(user, messages, by)
+    forgotten = forget_person(archive, user, messages, by)
     pending = [] if retire(adapters, user, PATIENCE_SECONDS) else [TRAINING]
     try:
         archive.scrub()

@@ -126,6 +126,7 @@ class _Slack:
         from doppel.bot.receiving import Receiver
         from doppel.bot.voting import Voting
         from doppel.bot.workspaces import Parts
+        from doppel.ingest import EventStore
         from doppel.ingest.event_ingester import EventIngester
 
         context, archive, team, bot_user = self.context, self.archive, place.team, place.bot_user
@@ -133,7 +134,7 @@ class _Slack:
         engine, desk, store = self.engine.within(team), JobClient(context, team, keep_token is None), archive.bot(team)
         inbox, notices = Inbox(store), Notices(desk, store, client)
         trainings = Trainings(desk, notices)
-        feed = EventIngester(archive.events(team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
+        feed = EventIngester(EventStore(archive, team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
         chars = context.settings.question_chars
         answering = Answering(engine, archive, client, team, bot_user, inbox.calm, self.queue)
         withdraw, forget = functools.partial(_withdraw, context, archive), functools.partial(_forget, context, archive)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from doppel.slack.markup import Names, Raw, channel_mention, date_text, link_text, render_text
+from doppel.records import Raw
+from doppel.slack.markup import Names, channel_mention, date_text, link_text, render_text
 
 MAX_DEPTH = 24
 """Levels of a block that are read; Slack's own have at most seven."""

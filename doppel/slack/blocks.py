@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from doppel.engine.redaction import mask
 from doppel.labels import NO_SOURCES, byline
-from doppel.records import Passage, Persona, Reply, ts_key
-from doppel.slack.markup import Raw
+from doppel.records import Passage, Persona, Raw, Reply, ts_key
 from doppel.slack.members import id_of, part_of, text_of
 from doppel.slack.outgoing import plain
 from doppel.slack.splitting import MARKDOWN_CHARS, split

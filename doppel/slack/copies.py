@@ -7,13 +7,12 @@ exports, only the author's name. Pure; it never raises for a message of bounded 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from doppel.ids import looks_like_user_id
-from doppel.slack.markup import Raw
+from doppel.records import Raw, name_key
 from doppel.slack.messages import timestamp
 from doppel.timestamps import micros
 
@@ -44,11 +43,6 @@ class Origin:
 
 
 IsGone = Callable[[Origin], bool]
-
-
-def name_key(name: str) -> str:
-    """A person's name as names are compared."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().removeprefix("@").split())
 
 
 def without_copies(raw: Raw, at: int, is_gone: IsGone, nameless: frozenset[str]) -> tuple[Raw, bool]:

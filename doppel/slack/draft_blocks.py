@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doppel.records import Persona, Reply
+from doppel.records import Persona, Raw, Reply
 from doppel.slack.blocks import (
     EPHEMERAL_CHARS,
     Block,
@@ -24,7 +24,6 @@ from doppel.slack.blocks import (
     sentence,
     sources,
 )
-from doppel.slack.markup import Raw
 from doppel.slack.members import id_of, text_of
 from doppel.slack.splitting import split
 

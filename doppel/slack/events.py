@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.slack.members import channel_name, id_of, part_of, text_of
 from doppel.slack.messages import timestamp
 

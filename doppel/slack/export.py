@@ -25,8 +25,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from doppel.errors import BadInputError
-from doppel.ids import UNKNOWN_TEAM
-from doppel.records import Channel, ChannelKind, User, ts_key
+from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
+from doppel.plain_text import storable
+from doppel.records import Channel, ChannelKind, Raw, User, ts_key
 from doppel.slack.block_text import dicts
 from doppel.slack.export_files import ExportFiles, has_id
 from doppel.slack.export_names import (
@@ -45,7 +46,6 @@ from doppel.slack.export_names import (
     root_of,
 )
 from doppel.slack.json_stream import Unread
-from doppel.slack.markup import Raw, clean
 from doppel.slack.members import LIMITS, channel_name, channel_of, id_of, narrower, teams_of, user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Parts, Source, open_source
@@ -53,8 +53,6 @@ from doppel.slack.source import Parts, Source, open_source
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are."""
 
-PLACEHOLDER = "name:"
-"""Begins the id of a channel that no list of the export gives an id for."""
 SEVERAL = PLACEHOLDER + "?"
 """Begins the id of what several channels of the export may have said; no name in Slack begins so."""
 
@@ -311,10 +309,10 @@ class Export:
         if len(called_so) == 1:
             return called_so[0]
         if called_so:
-            self.of_several[SEVERAL + clean(folder)] = tuple(channel.id for channel in called_so)
-            return Channel(self.team, SEVERAL + clean(folder), clean(folder), ChannelKind.UNKNOWN)
-        channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + clean(folder)
-        return Channel(self.team, channel_id, clean(folder), ChannelKind.UNKNOWN)
+            self.of_several[SEVERAL + storable(folder)] = tuple(channel.id for channel in called_so)
+            return Channel(self.team, SEVERAL + storable(folder), storable(folder), ChannelKind.UNKNOWN)
+        channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + storable(folder)
+        return Channel(self.team, channel_id, storable(folder), ChannelKind.UNKNOWN)
 
     def _list(self, name: str) -> Iterable[Raw]:
         """The entries of a list that have an id; the list counts as skipped where it is missing or broken."""

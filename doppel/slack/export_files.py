@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from doppel.records import Raw
 from doppel.slack.block_text import dicts
 from doppel.slack.json_stream import abouts, elements, encoding_of
-from doppel.slack.markup import Raw
 from doppel.slack.members import channel_name, id_of, part_of, text_of
 from doppel.slack.messages import timestamp
 from doppel.slack.source import Parts, Source

@@ -11,7 +11,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.slack.members import error_of, text_of
 
 FAILURES = (SlackClientError, aiohttp.ClientError, OSError, asyncio.TimeoutError)

@@ -10,9 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
-
-Raw = Mapping[str, Any]
 
 _TOKEN = re.compile(r"<(?P<token>[^<>|\n][^<>\n]*)>")
 # Whichever begins first: a link's label may hold code, and code may hold what looks like a link.
@@ -20,7 +17,6 @@ _CODE_OR_TOKEN = re.compile(rf"(?P<code>```.*?```|`[^`\n]+`)|{_TOKEN.pattern}", 
 _ENTITY = re.compile(r"&(amp|lt|gt);")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
-_UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 SECRET_CHANNEL = "#private-channel"
 
 
@@ -42,13 +38,6 @@ class Names:
 
 
 NO_NAMES = Names()
-
-
-def clean(text: str) -> str:
-    """`text` as every store takes it: lone surrogates and NUL become U+FFFD."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def render_text(text: str, names: Names = NO_NAMES) -> str:

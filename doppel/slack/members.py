@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import replace
 
 from doppel.ids import is_id
-from doppel.records import Channel, ChannelKind, User
-from doppel.slack.markup import Raw, clean
+from doppel.plain_text import storable
+from doppel.records import Channel, ChannelKind, Raw, User
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 LIMITS = (
@@ -60,7 +60,7 @@ def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:
         id=text_of(raw, "id"),
         name=channel_name(text_of(raw, "name")) or text_of(raw, "id"),
         kind=_narrowed(raw, kind),
-        members=tuple(clean(m) for m in members if isinstance(m, str)) if isinstance(members, list) else (),
+        members=tuple(storable(m) for m in members if isinstance(m, str)) if isinstance(members, list) else (),
         archived=bool(raw.get("is_archived")),
     )
 
@@ -80,7 +80,7 @@ def channel_name(text: str) -> str:
 def text_of(raw: Raw, key: str) -> str:
     """A field's text as it can be stored, "" where it is none."""
     value = raw.get(key)
-    return clean(value) if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""
 
 
 def part_of(raw: Raw, key: str) -> Raw:

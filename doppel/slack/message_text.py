@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from doppel.labels import indented
+from doppel.plain_text import storable
+from doppel.records import Raw
 from doppel.slack.block_text import dicts, lines, one_line, render_block, string, typed_characters
-from doppel.slack.markup import NO_NAMES, Names, Raw, channel_mention, clean, render_text
+from doppel.slack.markup import NO_NAMES, Names, channel_mention, render_text
 
 MAX_FORWARDS = 4
 """Forwards of forwards that are read."""
@@ -77,8 +79,8 @@ def read_message(raw: Raw, names: Names = NO_NAMES) -> MessageText:
     text = parts[0] if typed and len(parts) == 1 else lines(parts)
     said = "" if raw.get("bot_id") and _is_laid_out(raw) else _unquoted(typed)
     if said == text:
-        return MessageText(clean(text))
-    return MessageText(clean(text), clean(said) if said.strip() else "")
+        return MessageText(storable(text))
+    return MessageText(storable(text), storable(said) if said.strip() else "")
 
 
 def _body(raw: Raw, names: Names, depth: int) -> tuple[str, list[str]]:

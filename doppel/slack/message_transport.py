@@ -15,9 +15,9 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_chat_stream import AsyncChatStream
 from slack_sdk.web.async_client import AsyncWebClient
 
+from doppel.records import Raw
 from doppel.slack.blocks import Block, markdown
 from doppel.slack.failing import asking_once, end_stream, reason
-from doppel.slack.markup import Raw
 
 STREAM_SECONDS = 0.7
 UPDATE_SECONDS = 1.5

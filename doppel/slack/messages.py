@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from doppel.ids import is_id
-from doppel.records import Message, MessageKind, ts_key
-from doppel.slack.markup import NO_NAMES, Names, Raw, clean
+from doppel.plain_text import storable
+from doppel.records import Message, MessageKind, Raw, ts_key
+from doppel.slack.markup import NO_NAMES, Names
 from doppel.slack.members import part_of
 from doppel.slack.message_text import MessageText, read_message
 
@@ -109,4 +110,4 @@ def _author(raw: Raw, user: str | None, by_app: bool) -> str:
 
 
 def _text(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""

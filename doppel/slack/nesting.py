@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 
 MAX_DEPTH = 64
 """Deepest nesting of a message, itself included; Slack's own reach 20. Python's stack has room to walk it."""

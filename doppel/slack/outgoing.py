@@ -15,7 +15,8 @@ import unicodedata
 from dataclasses import dataclass
 
 from doppel.engine.redaction import mask, masked_pieces
-from doppel.slack.markup import NO_NAMES, Names, clean
+from doppel.plain_text import storable
+from doppel.slack.markup import NO_NAMES, Names
 from doppel.stream_rewriter import Pieces
 
 NO_LINK = "(link removed)"
@@ -114,7 +115,7 @@ class OutgoingPieces:
 
 
 def _visible(text: str) -> str:
-    return clean(_UNSEEN.sub("", text))
+    return storable(_UNSEEN.sub("", text))
 
 
 class _Writer:

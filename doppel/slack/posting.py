@@ -18,10 +18,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from doppel.logs import log_failure
+from doppel.records import Raw
 from doppel.slack.blocks import Block
 from doppel.slack.failing import FAILURES, end_stream, is_refusal, remove_strays
 from doppel.slack.log_redaction import silent_logger
-from doppel.slack.markup import Raw
 from doppel.slack.members import text_of
 from doppel.slack.message_transport import Carrier, ReplyTarget, Stream, Updates
 

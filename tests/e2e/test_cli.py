@@ -198,9 +198,9 @@ def test_the_doctor_finds_a_torchvision_of_another_pytorch(tmp_path: Path) -> No
 
 def test_what_nobody_foresaw_is_a_sentence_and_a_log(tmp_path: Path) -> None:
     code = (
-        "import app, doppel.archive.archive as archive\n"
+        "import app, doppel.ingest\n"
         "def burst(*a, **k): raise RuntimeError('boom')\n"
-        "archive.Archive.open = burst\n"
+        "doppel.ingest.open_archive = burst\n"
         "app.app()"
     )
     command = [sys.executable, "-c", code, "personas", "--data-dir", str(tmp_path)]

@@ -23,6 +23,7 @@ from doppel.config import Settings
 from doppel.engine.prompt import render
 from doppel.errors import ConsentError, InferenceError, NotReadableError
 from doppel.inference.client import InferenceClient, Sampling
+from doppel.ingest import open_archive
 from doppel.models.base_model import ChatTokenizer, base_model_path
 from doppel.private import is_private_folder
 from doppel.records import Dialogue, Finished, SourcesFound, TextDelta, Turn
@@ -43,7 +44,7 @@ PUBLIC = ReadPolicy.parse("public")
 
 @pytest.fixture
 def archive(deployment: Deployment) -> Iterator[Archive]:
-    with Archive.open(deployment.settings.archive_at) as opened:
+    with open_archive(deployment.settings.archive_at) as opened:
         yield opened
 
 
@@ -186,7 +187,7 @@ async def test_the_bot_answers_in_slack_with_the_adapter_and_sources(
     settings = deployment.settings
     with (
         FakeSlack(Workspace.from_export(SAMPLE, bot_in=("public", "private"))) as slack,
-        Archive.open(tmp_path / "archive.db") as synced,
+        open_archive(tmp_path / "archive.db") as synced,
     ):
         sync(slack, synced)
         person = synced.find_user(PERSONA)

@@ -14,6 +14,7 @@ from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.errors import ConsentError
+from doppel.ingest import open_archive
 from doppel.services import consent, forgetting
 from indexing.reindex import CACHE_FILE, is_clean, reindex
 from indexing.retrieve import IndexRetriever
@@ -141,7 +142,7 @@ class _Unaware:
 def test_no_byte_of_it_is_left_in_the_data_folder(
     tmp_path: Path, index: VersionedFolder, adapters: AdapterStore
 ) -> None:
-    with Archive.open(tmp_path / "data" / "archive.db") as archive:
+    with open_archive(tmp_path / "data" / "archive.db") as archive:
         big = team()
         for number in range(300):
             big.say(

@@ -14,11 +14,11 @@ import pytest
 
 from doppel import private
 from doppel.adapters import AdapterStore
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import Settings
 from doppel.doctor import Check, examine
 from doppel.errors import ConfigError
+from doppel.ingest import open_archive
 from doppel.private import readable_secrets, secure_data_folder
 from indexing import FORMAT
 from tests import end_to_end
@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(data, "consent", "grant", "ines").returncode == 0
     done = run(data, "reindex")
     assert done.returncode == 0, done.stderr
-    with Archive.open(archive_at(data)) as archive:
+    with open_archive(archive_at(data)) as archive:
         person = archive.find_user("ines")
     (data / "adapters").mkdir(mode=0o700)
     with AdapterStore(data / "adapters").folder(person).writer() as writer:

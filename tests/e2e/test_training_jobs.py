@@ -15,9 +15,9 @@ from typing import TypeVar
 import pytest
 
 from doppel.adapters import AdapterStore
-from doppel.archive.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
+from doppel.ingest import open_archive
 from doppel.jobs.queue import Job, Jobs
 from doppel.jobs.state import JobFiles, JobState
 from tests.end_to_end import FEW_STEPS, PERSONA, ROOT, SAMPLE, doppel, environment
@@ -43,7 +43,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 @pytest.fixture
 def folder(jobs: Jobs) -> VersionedFolder:
     """The persona's adapters."""
-    with Archive.open(jobs.settings.archive_at) as archive:
+    with open_archive(jobs.settings.archive_at) as archive:
         return AdapterStore(jobs.settings.adapters_dir).folder(archive.find_user(PERSONA))
 
 

@@ -18,9 +18,10 @@ import pytest
 from sqlalchemy import event, select
 
 from doppel.access import ConsentAction, has_consent
-from doppel.archive import Archive, Counts, ImportReport, database, place, tables
+from doppel.archive import Archive, Counts, database, place, tables
 from doppel.engine.conversation import conversations
 from doppel.errors import BusyError, UnknownUserError
+from doppel.ingest import ImportReport, import_export, open_archive
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
 from doppel.slack.export import open_export
 from indexing.chunk import chunk
@@ -29,7 +30,7 @@ from tests.fakes.export_builder import ExportBuilder, small_team
 
 def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:
     with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        return archive.import_export(export)
+        return import_export(archive, export)
 
 
 def outcome(report: ImportReport) -> tuple[int, int, int]:
@@ -306,7 +307,7 @@ def test_how_much_a_person_wrote_in_each_channel(archive: Archive) -> None:
 
 def test_permalinks(where: Path | str) -> None:
     builder = small_team().say("general", "1700000300.1", "", files=[{"permalink": "https://acme.slack.com/files/1"}])
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         assert archive.permalink(("T1", "C1"), "1700000000.0001") == ("https://slack.com/archives/C1/p1700000000000100")
         take_in(archive, builder)
         assert archive.permalink(("T1", "C1"), "1700000060.000100", "1700000000.000100") == (
@@ -315,7 +316,7 @@ def test_permalinks(where: Path | str) -> None:
         assert archive.permalink(("T1", "C1"), "1700000000.000100", "1700000000.000100") == (
             "https://acme.slack.com/archives/C1/p1700000000000100"
         )
-    with Archive.open(where, workspace_url="https://acme.example.org/") as archive:
+    with open_archive(where, workspace_url="https://acme.example.org/") as archive:
         assert archive.permalink(("T1", "C1"), "1.5") == "https://acme.example.org/archives/C1/p1500000"
 
 
@@ -385,7 +386,7 @@ def test_threads_may_read_and_write_at_once(archive: Archive) -> None:
 
 
 def test_threads_that_write_take_turns_without_sqlite_s_waiting(tmp_path: Path) -> None:
-    with Archive.open(tmp_path / "archive.db") as archive:
+    with open_archive(tmp_path / "archive.db") as archive:
         archive._engine.dispose()
         event.listen(archive._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=0"))
         store = archive.bot("T1")
@@ -405,7 +406,7 @@ def test_a_reader_sees_one_state_while_an_import_goes_on(archive: Archive) -> No
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "data" / "archive.db"
-    with Archive.open(path) as archive:
+    with open_archive(path) as archive:
         take_in(archive, small_team())
         files = [file for file in path.parent.iterdir() if file.name.startswith("archive.db")]
         assert len(files) > 1
@@ -445,7 +446,7 @@ def test_a_writer_is_told_when_another_holds_the_archive(
 ) -> None:
     monkeypatch.setattr(place, "BUSY_SECONDS", 0)
     with (
-        Archive.open(where) as other,
+        open_archive(where) as other,
         database.writing(archive._engine, archive.place),
         pytest.raises(BusyError, match="wait for it to end"),
     ):
@@ -456,10 +457,10 @@ CONSENT = """
 import sys
 from pathlib import Path
 from doppel.access import ConsentAction
-from doppel.archive import Archive
+from doppel.ingest import open_archive
 from doppel.records import User
 
-with Archive.open(Path(sys.argv[1])) as archive:
+with open_archive(Path(sys.argv[1])) as archive:
     archive.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="elsewhere")
     print(len(archive.consent_records()))
 """
@@ -468,10 +469,10 @@ with Archive.open(Path(sys.argv[1])) as archive:
 def test_an_archive_that_is_opened_twice_stays_open_for_other_processes(tmp_path: Path) -> None:
     """Closing any other handle of a SQLite file would drop the locks by which processes know of each other."""
     path = tmp_path / "archive.db"
-    with Archive.open(path) as archive:
+    with open_archive(path) as archive:
         for number in range(1, 6, 2):
             archive.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="here")
-            Archive.open(path).close()
+            open_archive(path).close()
             elsewhere = subprocess.check_output([sys.executable, "-c", CONSENT, str(path)], text=True)
             assert int(elsewhere) == number + 1
             assert len(archive.consent_records()) == number + 1

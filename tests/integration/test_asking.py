@@ -14,6 +14,7 @@ from doppel.access import ConsentAction
 from doppel.archive import Archive
 from doppel.bot import answering
 from doppel.bot.question_parser import question_of
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.slack.draft_blocks import EDIT, FORM
 from doppel.timestamps import micros
@@ -42,7 +43,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         opened.record_consent(opened.find_user("U1"), ConsentAction.GRANT, "tests")
         yield opened

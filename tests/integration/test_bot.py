@@ -15,6 +15,7 @@ from doppel.bot.answering import INTERRUPTED
 from doppel.bot.question_parser import Question, question_of
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import ConsentError, NotReadableError
+from doppel.ingest import open_archive
 from doppel.records import Channel, ChannelKind, Persona, User
 from doppel.slack.blocks import SHARE
 from tests.block_kit import faults
@@ -50,7 +51,7 @@ def slack(workspace: Workspace) -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         yield opened
 

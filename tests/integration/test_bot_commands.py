@@ -15,6 +15,7 @@ from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.bot import consenting
 from doppel.bot.commands import FORGET_HELP, HELP
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from tests.block_kit import faults, view_faults
@@ -44,7 +45,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         yield opened
 

@@ -19,6 +19,7 @@ import pytest
 from doppel.archive import Archive
 from doppel.bot.answering import INTERRUPTED
 from doppel.bot.bolt_app import bot_client
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.timestamps import micros
 from tests.end_to_end import archive_at, environment
@@ -36,9 +37,9 @@ SERVED = """
 import asyncio, json, os, pathlib, sys
 from doppel.app_context import AppContext
 from doppel.serving.slack import hear_slack
-from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.console import Console
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from fastapi import FastAPI
 from tests.fakes.engine import FakeEngine, answer
@@ -47,7 +48,7 @@ class Told(Console):
 async def main(words, team):
     settings = load_settings(os.environ)
     engine = FakeEngine([Persona(team, "U1", "Ada", "ada")], lambda p, t: answer(p, words, pause=0.02))
-    with Archive.open(settings.archive_at) as archive:
+    with open_archive(settings.archive_at) as archive:
         await hear_slack(AppContext(settings, Told(as_json=False)), archive, FastAPI(), engine)
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -126,7 +127,7 @@ async def begin(slack: FakeSlack, archive: Archive) -> tuple[str, str]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(archive_at(tmp_path)) as opened:
+    with open_archive(archive_at(tmp_path)) as opened:
         sync(slack, opened)
         yield opened
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from doppel.app_context import AppContext
-from doppel.archive import Archive
 from doppel.archive.bot import BotStore
 from doppel.bot.bolt_app import bot_client
 from doppel.bot.job_notices import Notices
 from doppel.config import load_settings
 from doppel.console import Console
+from doppel.ingest import open_archive
 from doppel.services.job_client import JobClient
 from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -41,7 +41,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[BotStore]:
-    with Archive.open(tmp_path / "archive.db") as archive:
+    with open_archive(tmp_path / "archive.db") as archive:
         yield archive.bot("T0FAKE0001")
 
 

@@ -15,6 +15,7 @@ from doppel.archive import Archive
 from doppel.bot import draft_troubles
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import NotReadableError
+from doppel.ingest import open_archive
 from doppel.records import MessageKind, Persona
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, HINT, SEND, SHORTCUT
 from tests.block_kit import elements, faults, form_faults
@@ -46,7 +47,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         for user in ("U1", "U2"):
             opened.record_consent(opened.find_user(user), ConsentAction.GRANT, f"slack:{user}")

@@ -16,6 +16,7 @@ from doppel.archive import Archive, database, tables
 from doppel.archive.drafts import KEPT_UNSENT, Draft, Wanted
 from doppel.config import load_settings
 from doppel.errors import ConsentError
+from doppel.ingest import forget_person, import_export, open_archive
 from doppel.records import KeptEdit, User
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -47,9 +48,9 @@ def team() -> ExportBuilder:
 
 @pytest.fixture
 def archive(where: Path | str) -> Iterator[Archive]:
-    with Archive.open(where) as opened, TemporaryDirectory() as folder:
+    with open_archive(where) as opened, TemporaryDirectory() as folder:
         with open_export(team().zip(Path(folder) / "export.zip")) as export:
-            opened.import_export(export)
+            import_export(opened, export)
         for user in ("U1", "U2"):
             opened.record_consent(opened.find_user(user), ConsentAction.GRANT, user)
         yield opened
@@ -172,7 +173,7 @@ def test_whoever_is_forgotten_takes_their_drafts_along_and_what_others_were_draf
     sent(archive, ANSWER, "Every night.")
     sent(archive, Wanted("U2", "C1", "", REPLY), "Grace's own words.")
     draft, of_grace = add(archive, ANSWER), add(archive, Wanted("U2", "C1", "", REPLY), "It woke us, said Ada.")
-    done = archive.forget(archive.find_user("U1"), messages=True, by="ada")
+    done = forget_person(archive, archive.find_user("U1"), messages=True, by="ada")
     assert done.drafts == 2
     store = archive.drafts("T1")
     assert (store.open_draft(draft.id, "U1"), store.open_draft(of_grace.id, "U2")) == (None, None)
@@ -183,7 +184,7 @@ def test_whoever_is_forgotten_takes_their_drafts_along_and_what_others_were_draf
 
 def test_without_their_messages_others_keep_their_drafts(archive: Archive) -> None:
     of_grace = add(archive, Wanted("U2", "C1", "", REPLY))
-    assert archive.forget(archive.find_user("U1"), messages=False, by="ada").drafts == 0
+    assert forget_person(archive, archive.find_user("U1"), messages=False, by="ada").drafts == 0
     assert archive.drafts("T1").open_draft(of_grace.id, "U2") == of_grace
 
 
@@ -191,15 +192,15 @@ def test_what_they_sent_is_erased_where_it_is_archived(archive: Archive) -> None
     post = "1700010080.000100"
     later = team().say("general", post, "Every night.", None, subtype="bot_message", bot_id="B1", username="Ada")
     with TemporaryDirectory() as folder, open_export(later.zip(Path(folder) / "export.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     sent(archive, ANSWER, None, post)
-    assert archive.forget(archive.find_user("U1"), messages=False, by="ada").posts == 1
+    assert forget_person(archive, archive.find_user("U1"), messages=False, by="ada").posts == 1
     assert "Every night." not in [message.text for message in archive.messages()]
 
 
 def test_what_was_drafted_while_somebody_was_forgotten_is_not_kept(archive: Archive) -> None:
     before = round(time.time() * 1e6)
-    archive.forget(archive.find_user("U2"), messages=True, by="grace")
+    forget_person(archive, archive.find_user("U2"), messages=True, by="grace")
     with pytest.raises(ConsentError, match="Somebody was forgotten"):
         add(archive, ANSWER, now=before)
     assert add(archive, ANSWER, now=round((time.time() + 1) * 1e6))

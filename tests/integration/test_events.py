@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from doppel.archive import Archive
+from doppel.ingest import EventStore, import_export, open_archive
 from doppel.records import ChannelKind, MessageKind
 from doppel.slack.events import (
     Change,
@@ -30,7 +31,7 @@ from doppel.slack.events import (
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.listening import listening
+from tests.listening import heard_since, listening
 from tests.syncing import Rows, rows, sync
 
 BOT = "U0FAKEBOT1"
@@ -104,7 +105,7 @@ def known(archive: Archive) -> tuple[Any, ...]:
 @pytest.mark.parametrize("way", ["socket", "http"])
 async def test_events_come_to_the_same_as_a_sync(way: str, slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
     sync(slack, archive)
-    with Archive.open(tmp_path / "fresh.db") as fresh:
+    with open_archive(tmp_path / "fresh.db") as fresh:
         async with listening(slack, archive, tmp_path, way, duplicates=0.3, seed=3) as doppel:
             live(slack.workspace, random.Random(1))
             await doppel.settle()
@@ -138,7 +139,7 @@ async def test_events_may_come_in_disorder(slack: FakeSlack, archive: Archive, t
 async def test_while_events_come_a_sync_reads_no_channel(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
     sync(slack, archive)
     async with listening(slack, archive, tmp_path, "socket") as doppel:
-        await doppel.until(lambda: archive.heard_since(TEAM) is not None)
+        await doppel.until(lambda: heard_since(archive, TEAM) is not None)
         sync(slack, archive)
         root = slack.workspace.post("general", "U2", "Is anybody there?")
         slack.workspace.post("general", "U1", "Yes.", thread_ts=root)
@@ -155,10 +156,10 @@ async def test_after_a_gap_a_sync_is_asked_for_and_reads_it(slack: FakeSlack, ar
         await doppel.until(lambda: [job.kind for job in doppel.jobs()] == ["sync"])
         await doppel.settle()
         sync(slack, archive)
-    assert archive.heard_since(TEAM) is None
+    assert heard_since(archive, TEAM) is None
     slack.workspace.post("general", "U2", "Nobody heard this.")
     async with listening(slack, archive, tmp_path, "socket") as doppel:
-        await doppel.until(lambda: archive.heard_since(TEAM) is not None)
+        await doppel.until(lambda: heard_since(archive, TEAM) is not None)
         # Slack may send it late, but the sync doesn't count on that.
         assert sync(slack, archive).pages == 2
     assert "Nobody heard this." in [m.text for m in archive.messages()]
@@ -169,14 +170,14 @@ async def test_a_connection_that_slack_ends_is_opened_again_and_leaves_no_gap_un
 ) -> None:
     sync(slack, archive)
     async with listening(slack, archive, tmp_path, "socket") as doppel:
-        await doppel.until(lambda: archive.heard_since(TEAM) is not None)
-        before = archive.heard_since(TEAM)
+        await doppel.until(lambda: heard_since(archive, TEAM) is not None)
+        before = heard_since(archive, TEAM)
         assert before
         slack.sockets.disconnect()
         await doppel.until(lambda: slack.sockets.connections == 1)
         slack.workspace.post("general", "U2", "After the refresh.")
         await doppel.settle()
-        await doppel.until(lambda: (archive.heard_since(TEAM) or 0) > before)
+        await doppel.until(lambda: (heard_since(archive, TEAM) or 0) > before)
     assert "After the refresh." in [m.text for m in archive.messages()]
 
 
@@ -197,7 +198,7 @@ async def test_a_forged_request_changes_nothing(slack: FakeSlack, archive: Archi
 
 
 def take(archive: Archive, *changes: tuple[Change, float]) -> bool:
-    return archive.events(TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
+    return EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_before_the_first_sync_nothing_is_taken(archive: Archive) -> None:
 
 
 def test_who_left_is_out_even_if_the_news_of_joining_comes_later(synced: Archive) -> None:
-    events = synced.events(TEAM)
+    events = EventStore(synced, TEAM)
     events.take([(Membership("C2", "U2", joined=False), 20), (Membership("C2", "U2", joined=True), 10)])
     assert next(c.members for c in synced.channels() if c.id == "C2") == ("U1", BOT)
 
@@ -365,7 +366,7 @@ def test_what_an_export_brought_of_a_direct_conversation_is_edited_and_deleted(
     builder.channel("D1", "", "U1", "U2", list_="dms")
     builder.say("D1", "1700000000.000100", "Mine.").say("D1", "1700000060.000100", "Gone.")
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     told({"subtype": "message_deleted", "channel": "D1", "deleted_ts": "1700000060.000100", **channel_type}, archive)
     mine = {"user": "U1", "ts": "1700000000.000100", "text": "Ours.", "edited": {"ts": "4000000000.000000"}}
     told({"subtype": "message_changed", "channel": "D1", "message": mine, **channel_type}, archive)
@@ -397,7 +398,7 @@ def test_a_channel_with_a_new_id_is_the_same_channel(slack: FakeSlack, archive: 
 
 
 def test_a_channel_that_is_still_to_be_moved_is_read_by_nobody(synced: Archive) -> None:
-    events, moved = synced.events(TEAM), [(ChannelMoved("C2", "C9"), round(LATER * 1_000_000))]
+    events, moved = EventStore(synced, TEAM), [(ChannelMoved("C2", "C9"), round(LATER * 1_000_000))]
     events.hear(moved)
     assert kind_of(synced, "C2") is ChannelKind.UNKNOWN
     events.take(moved)

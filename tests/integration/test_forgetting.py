@@ -13,6 +13,7 @@ from doppel.access import ConsentAction, has_consent
 from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.errors import ConsentError
+from doppel.ingest import EventStore, open_archive
 from doppel.records import Message
 from doppel.services import consent
 from doppel.slack.events import Change, Deleted, PersonChanged, Said
@@ -79,7 +80,7 @@ def test_an_export_without_a_team_brings_nothing_back(archive: Archive) -> None:
 def test_late_events_bring_nothing_back_and_a_new_message_counts(archive: Archive) -> None:
     take_in(archive, team())
     forget(archive)
-    events, now = archive.events("T1"), round(time.time() * 1e6)
+    events, now = EventStore(archive, "T1"), round(time.time() * 1e6)
     old = {"type": "message", "user": "U1", "ts": ROOT, "text": f"{SECRET}, edited", "edited": {"ts": "1800000000.0"}}
     lost = {"type": "message", "user": "U1", "ts": "1700000195.000100", "text": f"{SECRET}, late"}
     person = {"id": "U1", "team_id": "T1", "name": "ada", "profile": {"real_name": "Ada Lovelace"}}
@@ -174,7 +175,7 @@ def test_forgetting_twice_is_fine(archive: Archive) -> None:
 def test_a_copied_archive_remembers_who_was_forgotten(archive: Archive, tmp_path: Path) -> None:
     take_in(archive, team())
     forget(archive)
-    with Archive.open(tmp_path / "copy.db") as copy:
+    with open_archive(tmp_path / "copy.db") as copy:
         archive.copy_to(copy)
         take_in(copy, team())
         assert SECRET not in everything(copy)

@@ -15,10 +15,12 @@ from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.errors import ConsentError
 from doppel.inference.client import InferenceClient, Piece
+from doppel.ingest import forget_person
 from doppel.records import Dialogue, Finished, Persona, TextDelta, Turn
 from doppel.services import ask as engine
 from doppel.services import consent
 from doppel.services.ask import Engine
+from tests.end_to_end import environment
 from tests.fakes.tokenizer import WordTokenizer
 from tests.forgetting import forget, take_in, team, user
 
@@ -44,13 +46,16 @@ class Model:
 
 
 class NothingFound:
+    def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+        return [0.0 for _ in others]
+
     def look_up(self, queries: Any, scopes: Sequence[Any], *_: Any, **__: Any) -> list[list[Any]]:
         return [[] for _ in scopes]
 
 
 async def answer(archive: Archive, adapters: AdapterStore, model: Model, tmp_path: Path) -> list[Any]:
     """The events of an answer as Ada, up to its end or its error, which is the last."""
-    settings = load_settings({"DOPPEL_DATA_DIR": str(tmp_path)})
+    settings = load_settings(environment(tmp_path))
     client = cast(InferenceClient, model)
     made = Engine(settings, archive, NothingFound(), adapters, WordTokenizer(), client)
     told: list[Any] = []
@@ -108,6 +113,6 @@ async def test_an_answer_that_may_quote_somebody_who_is_forgotten_stops(
     take_in(archive, team())
     consent.grant(archive, user(archive), "ada")
     grace = replace(user(archive, "U2"))
-    model = Model(lambda number: number == 0 and archive.forget(grace, True, "grace"))
+    model = Model(lambda number: number == 0 and forget_person(archive, grace, True, "grace"))
     told = await answer(archive, adapters, model, tmp_path)
     assert "ask again" in str(told[-1])

@@ -12,7 +12,8 @@ from sqlalchemy import insert, select, text, update
 
 from doppel.archive import Archive, database, tables
 from doppel.archive.forgotten import DELETED, FORGOTTEN
-from doppel.archive.merging import tombstone
+from doppel.archive.messages import tombstone
+from doppel.ingest import EventStore, open_archive
 from doppel.slack.events import Deleted, Said
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -154,7 +155,7 @@ def test_copies_of_messages_that_were_deleted_before_go_too(archive: Archive) ->
     take_in(
         archive, original(people()).say("random", LATER, "Look.", "U2", attachments=[share(channel_id="C1", ts=AT)])
     )
-    archive.events("T1").take([(Deleted("C1", AT), 1_700_001_000_000_000)])
+    EventStore(archive, "T1").take([(Deleted("C1", AT), 1_700_001_000_000_000)])
     forget(archive)
     assert SECRET not in everything(archive)
 
@@ -198,7 +199,7 @@ def test_late_events_bring_no_copy_back(archive: Archive) -> None:
         {**base, "ts": "1700000800.000100", "attachments": [{"ts": unknown, "channel_id": "C1", "text": SAID}]},
         {"type": "message", "user": "U1", "ts": unknown, "text": SAID},
     ]
-    archive.events("T1").take([(Said("C1", raw), now) for raw in copies])
+    EventStore(archive, "T1").take([(Said("C1", raw), now) for raw in copies])
     assert SECRET not in everything(archive)
 
 
@@ -240,7 +241,7 @@ def test_the_next_import_mends_what_an_earlier_forgetting_left(archive: Archive)
 
 def test_a_forgotten_message_is_told_from_a_deleted_one(archive: Archive) -> None:
     take_in(archive, original(people()).say("general", LATER, "Oops.", "U2"))
-    archive.events("T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
+    EventStore(archive, "T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
     forget(archive)
     m = tables.messages
     with database.reading(archive._engine, archive.place) as connection:
@@ -291,7 +292,9 @@ def test_a_message_nested_too_deep_is_skipped_wherever_it_comes_from(archive: Ar
     for _ in range(70):
         deep = {"x": deep}
     take_in(archive, people().say("general", AT, "Before.", "U2"))
-    archive.events("T1").take([(Said("C1", {"type": "message", "user": "U2", "ts": LATER, "text": "!", "x": deep}), 1)])
+    EventStore(archive, "T1").take(
+        [(Said("C1", {"type": "message", "user": "U2", "ts": LATER, "text": "!", "x": deep}), 1)]
+    )
     assert [message.text for message in archive.messages()] == ["Before."]
 
 
@@ -313,9 +316,9 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
     from tests.integration.test_migrations import config
 
     file, m = tmp_path / "archive.db", tables.messages
-    with Archive.open(file) as archive:
+    with open_archive(file) as archive:
         take_in(archive, original(people()).say("general", LATER, "Oops.", "U2"))
-        archive.events("T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
+        EventStore(archive, "T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
         forget(archive)
         with database.writing(archive._engine, archive.place) as connection:
             for ts in (AT, LATER):
@@ -330,7 +333,7 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
             migrations = config()
             migrations.attributes["connection"] = connection
             command.stamp(migrations, "0011")
-    with Archive.open(file) as archive, database.reading(archive._engine, archive.place) as connection:
+    with open_archive(file) as archive, database.reading(archive._engine, archive.place) as connection:
         rows = {row.ts: (row.edited, json.loads(row.raw)) for row in connection.execute(select(m))}
     assert rows == {AT: (FORGOTTEN, {**tombstone(AT), "forgotten": True}), LATER: (DELETED, tombstone(LATER))}
 

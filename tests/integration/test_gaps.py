@@ -14,10 +14,12 @@ from fastapi import FastAPI
 
 from doppel.archive import Archive
 from doppel.bot.bolt_app import EVENTS_PATH, Teams, build_bot, mount_events
+from doppel.ingest import EventStore
 from doppel.ingest import event_ingester as feeds
 from doppel.ingest.event_ingester import EventIngester
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 from doppel.web.body_limit import BODY_BYTES, LimitedBody
+from tests.listening import heard_since
 
 TEAM, BOT = "T1", "U0FAKEBOT1"
 MESSAGE = {"type": "message", "channel": "C1", "channel_type": "channel", "ts": "1700000000.000100", "user": "U1"}
@@ -29,11 +31,11 @@ class Town:
     def __init__(self, archive: Archive) -> None:
         self.archive, self.now, self.syncs, self.calm = archive, time.time(), 0, asyncio.Event()
         self.calm.set()
-        self.feed = EventIngester(archive.events(TEAM), BOT, self._ask, self._wait, lambda: self.now)
+        self.feed = EventIngester(EventStore(archive, TEAM), BOT, self._ask, self._wait, lambda: self.now)
 
     def since(self) -> float | None:
         """Since when nothing was missed, in seconds."""
-        found = self.archive.heard_since(TEAM)
+        found = heard_since(self.archive, TEAM)
         return None if found is None else found / 1_000_000
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -10,6 +10,7 @@ from doppel.access import Readership
 from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.bot.question_parser import question_of
+from doppel.ingest import EventStore, forget_person
 from doppel.records import ChannelKind
 from doppel.slack.events import changes_of
 from tests.fakes.slack import FakeSlack, Limits, Workspace
@@ -55,7 +56,7 @@ def test_a_sync_reads_those_that_the_bot_is_in(slack: FakeSlack, archive: Archiv
 def test_what_is_said_there_is_heard(slack: FakeSlack, archive: Archive, channel_type: dict[str, str]) -> None:
     sync(slack, archive)
     event = {"type": "message", "channel": GROUP, "user": "U2", "ts": "4000000000.000100", "text": "Yes."}
-    archive.events(TEAM).take([(change, 4 * 10**15) for change in changes_of(event | channel_type, BOT)])
+    EventStore(archive, TEAM).take([(change, 4 * 10**15) for change in changes_of(event | channel_type, BOT)])
     assert texts(archive) == ["Between the three of us.", "Yes."]
 
 
@@ -78,7 +79,7 @@ def test_an_app_without_the_scope_goes_on_with_the_rest(slack: FakeSlack, archiv
 
 def test_its_name_doesnt_name_who_was_forgotten(slack: FakeSlack, archive: Archive) -> None:
     sync(slack, archive)
-    archive.forget(archive.find_user("U2"), messages=True, by="tests")
+    forget_person(archive, archive.find_user("U2"), messages=True, by="tests")
     sync(slack, archive)
     assert archive.get_user(TEAM, "U2").name == FORGOTTEN_NAME
     (group,) = [c for c in archive.channels() if c.id == GROUP]

@@ -13,6 +13,7 @@ from doppel.access import Readership
 from doppel.archive import Archive, database, tables
 from doppel.archive.channels import UNSEEN
 from doppel.bot.writing import Scene
+from doppel.ingest import EventStore, open_archive
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import PersonChanged
 from doppel.slack.export import open_export
@@ -137,7 +138,7 @@ def test_an_event_makes_nobody_a_full_member_who_is_none(
 ) -> None:
     with FakeSlack(shared) as slack:
         sync(slack, archive)
-    archive.events(TEAM).take([(PersonChanged({"id": STRANGER, "name": "sam", **raw}), 2 * 10**15)])
+    EventStore(archive, TEAM).take([(PersonChanged({"id": STRANGER, "name": "sam", **raw}), 2 * 10**15)])
     assert (STRANGER in guests(archive)) is is_guest
 
 
@@ -172,7 +173,7 @@ def test_whom_an_older_archive_knows_by_messages_alone_is_a_guest(bare: Path | s
         row = dict(connection.execute(select(t)).one()._mapping)
         connection.execute(t.insert().values(**row | {"id": STRANGER, "as_of": UNSEEN}))
     engine.dispose()
-    with Archive.open(bare) as archive:
+    with open_archive(bare) as archive:
         assert guests(archive) == {STRANGER}
 
 

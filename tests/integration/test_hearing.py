@@ -14,6 +14,7 @@ from doppel.archive import Archive
 from doppel.archive.drafts import Wanted
 from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
+from doppel.ingest import forget_person, open_archive
 from doppel.records import MessageKind, Persona, Turn
 from doppel.services.ask import Engine
 from doppel.timestamps import micros, now_micros
@@ -46,7 +47,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         yield opened
 
@@ -187,7 +188,7 @@ async def test_a_thread_that_the_archive_lacks_is_read_from_slack_and_not_stored
     slack.workspace.channel("new", "U1", "U2", "U3", id="C7", kind="private", bot=False)
     root = slack.workspace.post("C7", "U2", "The broker is full.")
     slack.workspace.post("C7", "U3", "I forgot that I said so.", thread_ts=root)
-    archive.forget(archive.get_user(TEAM, "U3"), messages=True, by="tests")
+    forget_person(archive, archive.get_user(TEAM, "U3"), messages=True, by="tests")
     slack.workspace.post("C7", "U1", "Delete the old topics.", thread_ts=root)
     slack.workspace.join("C7", BOT)
     await asked(doppel, "C7", "U2", f"<@{BOT}> as <@U1> what do you think?", root)

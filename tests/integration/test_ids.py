@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import insert
 
 from doppel.adapters import AdapterStore
-from doppel.archive import Archive, ImportReport, database, tables
+from doppel.archive import Archive, database, tables
 from doppel.artifacts import VersionedFolder
 from doppel.bot.question_parser import question_of
 from doppel.config import load_settings
 from doppel.errors import ArtifactError
 from doppel.ids import is_id, is_team
+from doppel.ingest import ImportReport, import_export, open_archive
 from doppel.jobs.state import JobFiles
 from doppel.paths import within
 from doppel.records import User
@@ -32,7 +33,7 @@ BAD = ["/srv/victim", "../../victim", "U1/../U2", "u0ines", "U 1", "U1\n", "..",
 
 def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:
     with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        return archive.import_export(export)
+        return import_export(archive, export)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_forgetting_somebody_with_a_path_for_an_id_deletes_nothing(tmp_path: Pat
 def test_ids_that_an_older_archive_holds_do_no_harm(tmp_path: Path, victim: Path) -> None:
     data = tmp_path / "data"
     assert doppel(data, "import", str(small_team().zip(tmp_path / "export.zip"))).status == 0
-    with Archive.open(archive_at(data)) as archive, database.writing(archive._engine, archive.place) as connection:
+    with open_archive(archive_at(data)) as archive, database.writing(archive._engine, archive.place) as connection:
         other = {
             "handle": "mallory",
             "real_name": "",

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from doppel.archive import Archive, ImportReport
 from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
+from doppel.ingest import ImportReport, import_export, open_archive
 from doppel.slack import source
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
@@ -43,12 +43,12 @@ def filled(tmp_path: Path, where: Path | str) -> Path | str:
 
 
 def take_in(archive: Path | str, export: Path) -> ImportReport:
-    with Archive.open(archive) as opened, open_export(export) as exported:
-        return opened.import_export(exported)
+    with open_archive(archive) as opened, open_export(export) as exported:
+        return import_export(opened, exported)
 
 
 def state(archive: Path | str) -> object:
-    with Archive.open(archive) as opened:
+    with open_archive(archive) as opened:
         return opened.users(), opened.channels(), list(opened.messages())
 
 
@@ -249,7 +249,7 @@ def test_users_json_missing_or_broken(tmp_path: Path, where: Path | str, broken:
         builder.put("users.json", broken)
     report = take_in(where, builder.zip(tmp_path / "export.zip"))
     assert (report.added, report.skipped) == (7, {reason: 1})
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         assert {m.author for m in archive.messages()} == {"U1", "U2", "U3", "U9"}
 
 
@@ -279,7 +279,7 @@ def test_fields_of_any_type_do_no_harm(tmp_path: Path, where: Path | str) -> Non
 def test_a_text_of_40_kb_passes_whole(tmp_path: Path, where: Path | str) -> None:
     text = "0123456789abcdé\n" * 2500
     take_in(where, small_team().say("general", "1700000900.1", text).zip(tmp_path / "export.zip"))
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         assert text in [message.text for message in archive.messages()]
 
 
@@ -287,7 +287,7 @@ def test_lone_surrogates_become_replacement_characters(tmp_path: Path, where: Pa
     builder = ExportBuilder().user("U1", "a\ud800", "b\udfff").channel("C1", "general", "U\ud800")
     builder.say("general", "1.0", "half \ud83d of it, <@U1>", x="\udc00\0", username="\ud800")
     take_in(where, builder.zip(tmp_path / "export.zip"))
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         (message,), (user,) = archive.messages(), archive.users()
         assert (message.text, user.handle) == ("half \ufffd of it, @b\ufffd", "a\ufffd")
         with archive._engine.connect() as connection:
@@ -306,7 +306,7 @@ IMPORT = """
 import resource, sys
 from pathlib import Path
 from typing import Any
-from doppel.archive import Archive
+from doppel.ingest import import_export, open_archive
 from doppel.slack.export import open_export
 
 def half(done, total):
@@ -316,11 +316,11 @@ def half(done, total):
 
 archive, export, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 archive = archive if "://" in archive else Path(archive)
-with Archive.open(archive) as opened, open_export(export) as exported:
+with open_archive(archive) as opened, open_export(export) as exported:
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        opened.import_export(exported, None if limit else half)
+        import_export(opened, exported, None if limit else half)
     except Exception as error:
         print(type(error).__name__, error)
 """
@@ -385,11 +385,11 @@ def test_a_full_disk_leaves_the_archive_as_it_was(tmp_path: Path, path: Path) ->
 
 def test_a_database_that_may_not_grow(tmp_path: Path, path: Path) -> None:
     export, before = many().zip(tmp_path / "many.zip"), state(path)
-    with Archive.open(path) as archive, open_export(export) as exported:
+    with open_archive(path) as archive, open_export(export) as exported:
         with archive._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count=100")
         with pytest.raises(StorageError, match="full"):
-            archive.import_export(exported)
+            import_export(archive, exported)
     assert state(path) == before
 
 
@@ -413,10 +413,10 @@ def test_a_damaged_archive_is_said_to_be(path: Path, harm: Callable[[Path], None
 
 def test_a_folder_in_place_of_the_archive(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Can't write to"):
-        Archive.open(tmp_path)
+        open_archive(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="Can't write to"):
-        Archive.open(tmp_path / "file" / "archive.db")
+        open_archive(tmp_path / "file" / "archive.db")
 
 
 def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, filled: Path | str) -> None:
@@ -425,11 +425,11 @@ def test_an_error_of_the_caller_leaves_the_archive_as_it_was(tmp_path: Path, fil
 
     before = state(filled)
     with (
-        Archive.open(filled) as archive,
+        open_archive(filled) as archive,
         open_export(many().zip(tmp_path / "many.zip")) as export,
         pytest.raises(DoppelError),
     ):
-        archive.import_export(export, stop)
+        import_export(archive, export, stop)
     assert state(filled) == before
 
 
@@ -478,7 +478,7 @@ def test_the_separator_of_windows_parts_folders_wherever_it_stands(
     for name, data in separated.items():
         builder.put(wrap + name.replace("/", "\\"), data)
     assert take_in(where, getattr(builder, kind)(tmp_path / "export")).added == 7
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         assert {channel.name: channel.kind.value for channel in archive.channels()} == {
             "general": "public",
             "secret": "private",

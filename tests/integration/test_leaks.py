@@ -22,6 +22,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.bot.writing import Scene
 from doppel.config import load_settings
 from doppel.inference.client import Piece
+from doppel.ingest import open_archive
 from doppel.services.ask import Engine
 from doppel.serving.web import readers_of
 from doppel.slack.draft_blocks import SEND
@@ -83,7 +84,7 @@ def town() -> Town:
 def parts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, IndexRetriever]]:
     """The archive after a sync, and its index."""
     folder = tmp_path_factory.mktemp("leaks")
-    with FakeSlack(town.workspace) as slack, Archive.open(folder / "archive.db") as archive:
+    with FakeSlack(town.workspace) as slack, open_archive(folder / "archive.db") as archive:
         sync(slack, archive)
         index = VersionedFolder(folder / "index", "index", "")
         reindex(archive, index, FakeEmbedder())
@@ -135,7 +136,7 @@ def deployed(town: Town, tmp_path: Path) -> Iterator[tuple[FakeSlack, Archive, E
     settings = load_settings(environment(tmp_path))
     with (
         FakeSlack(town.workspace, limits=Limits.none(time_scale=50)) as slack,
-        Archive.open(settings.archive_at) as archive,
+        open_archive(settings.archive_at) as archive,
     ):
         sync(slack, archive)
         index = VersionedFolder(settings.index_dir, "index", "")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from doppel.archive import Archive
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.slack.message_transport import AI_EVENT
 from tests.fakes.engine import FakeEngine, answer
@@ -32,7 +33,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         yield opened
 

@@ -14,7 +14,8 @@ from sqlalchemy.event import listen
 
 from doppel.access import Readership
 from doppel.archive import Archive
-from doppel.archive.syncing import Cursor, SyncStore
+from doppel.ingest import EventStore, SyncStore, import_export, open_archive
+from doppel.ingest.sync_store import Cursor
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import SlackApi
 from doppel.slack.events import (
@@ -40,7 +41,7 @@ News = tuple[float, tuple[str, str | bool]]
 
 
 def take(archive: Archive, *changes: tuple[Change, float]) -> bool:
-    return archive.events(TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
+    return EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 def channel(archive: Archive, id_: str = "C2") -> Channel:
@@ -49,7 +50,7 @@ def channel(archive: Archive, id_: str = "C2") -> Channel:
 
 def directory(archive: Archive, at: float, kind: ChannelKind = PRIVATE, users: tuple[User, ...] = ()) -> SyncStore:
     """What a sync lists that asks at that time: one channel."""
-    store = archive.syncing()
+    store = SyncStore(archive)
     listed = [Channel(TEAM, "C2", "secret", kind)]
     store.take_directory(TEAM, "https://acme.slack.com", users, listed, round(at * 1_000_000))
     return store
@@ -57,7 +58,7 @@ def directory(archive: Archive, at: float, kind: ChannelKind = PRIVATE, users: t
 
 def members(archive: Archive, at: float, *people: str) -> None:
     """A list of members that a sync asked for at that time."""
-    store = archive.syncing()
+    store = SyncStore(archive)
     store.take_directory(TEAM, "", (), [Channel(TEAM, "C2", "secret", PRIVATE)], 0)
     store.take_members(Cursor("C2", members_at=1), people, round(at * 1_000_000))
 
@@ -76,7 +77,7 @@ def export(folder: Path, at: float, people: People, kind: str = "groups.json", *
 
 def take_export(archive: Archive, path: Path) -> None:
     with open_export(path) as opened:
-        archive.import_export(opened)
+        import_export(archive, opened)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_an_export_does_not_undo_joins_and_leaves_that_came_after_it(known: Arch
 
 def test_they_are_kept_from_an_export_by_another_process_too(known: Archive, where: Path | str, tmp_path: Path) -> None:
     take(known, (Membership("C2", "U2", joined=False), 300))
-    with Archive.open(where) as other:
+    with open_archive(where) as other:
         take_export(other, export(tmp_path / "export", 200, ("U1", "U2")))
         take(other, (Membership("C2", "U2", joined=True), 250))
         assert channel(other).members == ("U1",)
@@ -173,7 +174,7 @@ def test_the_order_in_which_news_comes_does_not_matter(archive: Archive) -> None
     news: list[News] = [(10, ("U1", "U2")), (30, ("U1", "U3")), *((at, (who, joined)) for at, who, joined in events)]
     orders = random.Random(4).sample(list(itertools.permutations(news)), 40)
     channels = [Channel(TEAM, f"C{number}", f"room-{number}", PRIVATE) for number in range(len(orders))]
-    store = archive.syncing()
+    store = SyncStore(archive)
     store.take_directory(TEAM, "", (), channels, 1)
     for place, order in zip(channels, orders, strict=True):
         for at, (first, second) in (*order, order[3], order[0]):
@@ -215,14 +216,14 @@ def test_a_later_rename_does_not_keep_a_list_from_saying_that_a_channel_is_priva
 def test_what_an_event_says_of_a_channel_that_a_sync_has_still_to_write_holds(
     archive: Archive, change: Change, kind: ChannelKind
 ) -> None:
-    archive.syncing().take_directory(TEAM, "", (), (), 100)
+    SyncStore(archive).take_directory(TEAM, "", (), (), 100)
     take(archive, (change, 201))
     directory(archive, 200, PUBLIC)
     assert (channel(archive).kind, channel(archive).name) == (kind, "secret")
 
 
 def test_a_list_that_lacks_a_channel_hides_it_unless_it_is_older(known: Archive) -> None:
-    store = known.syncing()
+    store = SyncStore(known)
     store.take_directory(TEAM, "", (), (), 90_000_000)
     assert channel(known).kind is PRIVATE
     store.take_directory(TEAM, "", (), (), 100_000_000)
@@ -233,7 +234,7 @@ def test_a_list_that_lacks_a_channel_hides_it_unless_it_is_older(known: Archive)
 
 def test_an_address_is_not_set_back(archive: Archive) -> None:
     for at, url in ((200, "https://new.slack.com/"), (100, "https://old.slack.com/")):
-        archive.syncing().take_directory(TEAM, url, (), (), at)
+        SyncStore(archive).take_directory(TEAM, url, (), (), at)
     assert archive.permalink((TEAM, "C2"), "1.000002").startswith("https://new.slack.com/")
 
 
@@ -318,18 +319,18 @@ def test_after_a_gap_in_the_events_members_are_read_again(slack: FakeSlack, arch
     slack.workspace.leave("secret", "U2")
     slack.workspace.join("secret", "U3")
     now = now_micros()
-    archive.events(TEAM).listen(now, now)
+    EventStore(archive, TEAM).listen(now, now)
     sync(slack, archive)
     assert set(channel(archive).members) == {"U1", "U3", BOT}
     slack.calls.clear()
-    archive.events(TEAM).listen(now, now_micros())
+    EventStore(archive, TEAM).listen(now, now_micros())
     sync(slack, archive)
     assert slack.count("conversations.members") == 0
 
 
 def hear(slack: FakeSlack, archive: Archive) -> None:
     """Take in every event there was."""
-    events = archive.events(TEAM)
+    events = EventStore(archive, TEAM)
     for event in list(slack.workspace.events):
         events.take([(change, micros(event["event_ts"])) for change in changes_of(event, BOT)])
 
@@ -355,5 +356,5 @@ def test_an_import_reads_all_lists_of_members_at_once(archive: Archive, tmp_path
                 builder.channel(f"C{channels}X{number}", f"c{number}", *people)
             statements.append(0)
             with open_export(builder.say("c0", at, "hi").zip(tmp_path / "export.zip")) as export:
-                archive.import_export(export)
+                import_export(archive, export)
     assert statements[2:] == statements[:2]

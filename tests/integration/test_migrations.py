@@ -22,6 +22,7 @@ from doppel.archive import Archive, database, tables
 from doppel.archive.channels import take_members
 from doppel.archive.forgotten import DELETED, FORGOTTEN
 from doppel.errors import ArchiveError
+from doppel.ingest import open_archive
 from doppel.records import Message, MessageKind, User
 
 
@@ -75,7 +76,7 @@ def filler(kind: Any) -> object:
 
 
 def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | str) -> None:
-    with Archive.open(released) as archive:
+    with open_archive(released) as archive:
         assert archive.users() == [User("T1", "U1", "ada", "Ada Lovelace", "Ada")]
         assert [(c.id, c.name, c.members) for c in archive.channels()] == [("C1", "general", ("U1",))]
         (message,) = archive.messages()
@@ -88,7 +89,7 @@ def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | s
 
 
 def test_every_released_archive_becomes_todays(released: Path | str) -> None:
-    with Archive.open(released) as archive, database.reading(archive._engine, archive.place) as connection:
+    with open_archive(released) as archive, database.reading(archive._engine, archive.place) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 
 
@@ -110,7 +111,7 @@ def test_members_and_tombstones_of_an_older_archive_are_carried_over(bare: Path 
         rows = [common | {"ts": "2.5", "as_of": 60}, common | {"ts": "3.5", "as_of": 61}]
         connection.execute(insert(found.tables["messages"]), rows)
     engine.dispose()
-    with Archive.open(bare) as archive, database.writing(archive._engine, archive.place) as connection:
+    with open_archive(bare) as archive, database.writing(archive._engine, archive.place) as connection:
         versions = connection.execute(select(tables.channel_versions)).all()
         assert [tuple(row) for row in versions] == [("T1", "C1", 50, 50, 50, 70)]
         assert connection.scalar(select(tables.sync_channels.c.members_at)) == 0
@@ -132,7 +133,7 @@ def test_on_postgres_every_key_sorts_by_its_bytes(bare: Path | str, database: st
         "FROM information_schema.key_column_usage NATURAL JOIN information_schema.columns "
         "WHERE table_name <> 'alembic_version' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
     )
-    with Archive.open(bare) as archive, archive.place.reading(archive._engine) as connection:
+    with open_archive(bare) as archive, archive.place.reading(archive._engine) as connection:
         assert connection.execute(text(query)).all() == []
 
 
@@ -140,7 +141,7 @@ def test_an_archive_of_a_newer_doppel_is_left_alone(where: Path | str, archive: 
     with database.writing(archive._engine, archive.place) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ArchiveError, match="written by a newer Doppel; update Doppel"):
-        Archive.open(where)
+        open_archive(where)
 
 
 def test_a_database_of_another_program_is_left_alone(bare: Path | str) -> None:
@@ -150,12 +151,12 @@ def test_a_database_of_another_program_is_left_alone(bare: Path | str) -> None:
         connection.exec_driver_sql("CREATE TABLE theirs (x integer)")
     engine.dispose()
     with pytest.raises(ArchiveError, match=r"another program; (choose another data folder|give Doppel a database of)"):
-        Archive.open(bare)
+        open_archive(bare)
 
 
 def test_opening_at_once_migrates_once(bare: Path | str) -> None:
     def opened(_: int) -> int:
-        with Archive.open(bare) as archive:
+        with open_archive(bare) as archive:
             return archive.counts().messages
 
     with ThreadPoolExecutor(4) as pool:
@@ -167,5 +168,5 @@ def test_opening_waits_while_another_process_writes_to_a_new_file(tmp_path: Path
     with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         Timer(0.3, other.rollback).start()
-        with Archive.open(file) as archive:
+        with open_archive(file) as archive:
             assert archive.counts().messages == 0

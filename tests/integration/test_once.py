@@ -15,6 +15,7 @@ from doppel.archive.deliveries import KEPT, LEASE
 from doppel.bot.consenting import Consenting
 from doppel.bot.receiving import Receiver
 from doppel.errors import StorageError
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.slack.blocks import FEEDBACK
 from doppel.slack.consent_blocks import AGREE, WITHDRAW
@@ -43,7 +44,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         opened.record_consent(opened.find_user("U1"), ConsentAction.GRANT, "tests")
         yield opened
@@ -226,7 +227,7 @@ async def test_what_is_still_being_done_is_not_begun_again_however_long_it_takes
 def test_a_right_that_nobody_used_lapses_and_what_was_done_is_known_until_no_signature_is_valid(
     where: Path | str,
 ) -> None:
-    with Archive.open(where) as archive, Archive.open(where) as other:
+    with open_archive(where) as archive, open_archive(where) as other:
         one, two = archive.deliveries("T1"), other.deliveries("T1")
         assert one.begin("a", 1000)
         assert not two.begin("a", 1000 + LEASE - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from doppel.archive import Archive
+from doppel.ingest import import_export, open_archive
 from doppel.records import User
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -42,8 +42,8 @@ def organisation() -> ExportBuilder:
 
 def take_in(where: Path | str, export: Path) -> tuple[dict[str, int], str, dict[str, User], dict[str, str]]:
     """What was skipped, the workspace, its people, and who said what."""
-    with Archive.open(where) as archive, open_export(export) as exported:
-        report = archive.import_export(exported)
+    with open_archive(where) as archive, open_export(export) as exported:
+        report = import_export(archive, exported)
         people = {user.id: user for user in archive.users()}
         return report.skipped, exported.team, people, {m.text: m.author for m in archive.messages()}
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from doppel.archive import Archive, database, rendering, tables
+from doppel.archive import Archive, database, messages, tables
+from doppel.ingest import import_export, open_archive, render
 from doppel.records import MessageKind
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -34,7 +35,7 @@ def team(erik: str = "Erik") -> ExportBuilder:
 
 def take_in(archive: Archive, builder: ExportBuilder, folder: Path) -> None:
     with open_export(builder.zip(folder / "export.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
 
 
 @pytest.fixture
@@ -91,11 +92,11 @@ def outdate(archive: Archive) -> None:
 def test_an_archive_of_before_is_read_again_when_it_is_opened(where: Path | str, filled: Archive) -> None:
     outdate(filled)
     before = filled.revision()
-    with Archive.open(where) as again:
+    with open_archive(where) as again:
         assert posted(again) == POSTED
         assert again.revision() > before
         assert [m.author for m in again.messages()][3] == "Ines"
-    with Archive.open(where) as once_more:
+    with open_archive(where) as once_more:
         assert once_more.revision() == before + 1
 
 
@@ -103,8 +104,8 @@ def test_reading_again_goes_on_where_it_was_killed(
     where: Path | str, filled: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outdate(filled)
-    monkeypatch.setattr(rendering, "_PAGE", 2)
-    read, pages = rendering._group, iter(range(2))
+    monkeypatch.setattr(messages, "_PAGE", 2)
+    read, pages = messages.rows_after, iter(range(2))
 
     def killed(*arguments: Any) -> Any:
         if next(pages, None) is None:
@@ -112,10 +113,10 @@ def test_reading_again_goes_on_where_it_was_killed(
         return read(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rendering, "_group", killed)
+        patch.setattr(render, "rows_after", killed)
         with pytest.raises(KeyboardInterrupt):
-            Archive.open(where)
-    with Archive.open(where) as again:
+            open_archive(where)
+    with open_archive(where) as again:
         assert posted(again) == POSTED
 
 
@@ -125,6 +126,6 @@ def test_what_cannot_be_read_again_stays(where: Path | str, filled: Archive) -> 
     with database.writing(filled._engine, filled.place) as connection:
         connection.execute(update(t).where(t.c.ts == "1700000000.1").values(raw=deep))
     outdate(filled)
-    with Archive.open(where) as again:
+    with open_archive(where) as again:
         assert next(iter(again.messages())).text == "I hate it."
         assert posted(again) == POSTED

@@ -11,10 +11,10 @@ import pytest
 
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
-from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
 from doppel.inference.client import Piece
+from doppel.ingest import EventStore, open_archive
 from doppel.services.ask import Engine
 from doppel.slack.events import Change, ChannelPrivate, Membership
 from doppel.timestamps import now_micros
@@ -59,7 +59,7 @@ async def test_the_second_answer_uses_nothing_that_was_closed_during_the_first(
     made.channel("plans", ada, bob, id="C2")
     made.post("C2", ada, f"The merger budget is {SECRET}")
     settings = load_settings(environment(tmp_path))
-    with FakeSlack(made, limits=Limits.none(time_scale=50)) as slack, Archive.open(settings.archive_at) as archive:
+    with FakeSlack(made, limits=Limits.none(time_scale=50)) as slack, open_archive(settings.archive_at) as archive:
         sync(slack, archive)
         index = VersionedFolder(settings.index_dir, "index", "")
         reindex(archive, index, FakeEmbedder())
@@ -74,7 +74,7 @@ async def test_the_second_answer_uses_nothing_that_was_closed_during_the_first(
             root = made.post("C1", cy, f"<@{made.bot_user}> panel <@U1> <@U2> what is the merger budget?")
             await model.thinks.wait()
             if change:
-                await asyncio.to_thread(archive.events(made.team).take, [(change, now_micros())])
+                await asyncio.to_thread(EventStore(archive, made.team).take, [(change, now_micros())])
             model.may_go_on.set()
             await doppel.until(lambda: not archive.bot(made.team).open_questions(), 60)
         said = str([raw for raw in made.find("C1").log.replies(root) if raw.get("bot_id")])

@@ -9,6 +9,7 @@ import pytest
 
 from doppel.archive import Archive
 from doppel.bot.question_parser import question_of
+from doppel.ingest import EventStore, forget_person, import_export
 from doppel.slack.events import Deleted, Said, changes_of
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
@@ -56,10 +57,14 @@ def test_odd_fields_are_none(odd: Any) -> None:
 def test_an_edit_that_doesnt_say_whose_it_is_stays_its_authors(tmp_path: Path, archive: Archive) -> None:
     builder = ExportBuilder(TEAM).user("U1", "ada").channel("C1", "general").say("general", RAW["ts"], "Before.")
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     edited = without(RAW, "user") | {"text": "After.", "edited": {"ts": "1700000008.000100"}}
-    archive.events(TEAM).take([(change, LATER * 10**6) for change in changes_of(CHANGED | {"message": edited}, BOT)])
+    EventStore(archive, TEAM).take(
+        [(change, LATER * 10**6) for change in changes_of(CHANGED | {"message": edited}, BOT)]
+    )
     assert [(m.text, m.user) for m in archive.messages()] == [("After.", "U1")]
-    archive.forget(archive.find_user("U1"), messages=True, by="tests")
-    archive.events(TEAM).take([(change, LATER * 10**6) for change in changes_of(CHANGED | {"message": edited}, BOT)])
+    forget_person(archive, archive.find_user("U1"), messages=True, by="tests")
+    EventStore(archive, TEAM).take(
+        [(change, LATER * 10**6) for change in changes_of(CHANGED | {"message": edited}, BOT)]
+    )
     assert [m.text for m in archive.messages() if m.text] == []

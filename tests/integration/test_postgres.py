@@ -19,6 +19,7 @@ from doppel.archive import Archive, database
 from doppel.archive.postgres import PostgresDatabase
 from doppel.config import load_settings
 from doppel.errors import ArchiveError, BadInputError, BusyError, ConfigError, DoppelError, StorageError
+from doppel.ingest import import_export, open_archive
 from doppel.records import User
 from doppel.slack.export import open_export
 from tests.end_to_end import ROOT, SAMPLE, doppel
@@ -35,7 +36,7 @@ def url(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def archive(url: str) -> Iterator[Archive]:
-    with Archive.open(url) as opened:
+    with open_archive(url) as opened:
         yield opened
 
 
@@ -58,14 +59,14 @@ def sentence(error: pytest.ExceptionInfo[DoppelError]) -> str:
 def test_a_wrong_password_is_one_sentence_without_it(postgres: PostgresServer, url: str) -> None:
     postgres.require_password()
     right = url.replace("postgres@", f"{USER}:{PASSWORD}@")
-    Archive.open(right).close()
+    open_archive(right).close()
     for wrong in (
         right.replace(PASSWORD, "wr0ng"),
         right.replace(f":{PASSWORD}", ""),
         url.replace("postgres@", "eve@"),
     ):
         with pytest.raises(ArchiveError, match="does not take that user and password") as error:
-            Archive.open(wrong)
+            open_archive(wrong)
         assert "wr0ng" not in sentence(error)
 
 
@@ -74,12 +75,12 @@ def test_the_password_may_come_from_where_libpq_looks(
 ) -> None:
     postgres.require_password()
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    Archive.open(url.replace("postgres@", f"{USER}@")).close()
+    open_archive(url.replace("postgres@", f"{USER}@")).close()
 
 
 def test_a_database_that_is_not_there_is_one_sentence(postgres: PostgresServer) -> None:
     with pytest.raises(ArchiveError, match="does not exist; create the database with `createdb nowhere`") as error:
-        Archive.open(postgres.url("nowhere"))
+        open_archive(postgres.url("nowhere"))
     sentence(error)
 
 
@@ -89,7 +90,7 @@ def test_a_database_that_is_not_there_is_one_sentence(postgres: PostgresServer) 
 def test_a_server_that_is_not_there_is_one_sentence(address: str) -> None:
     at = "" if address.startswith(("/", ":")) else "@"
     with pytest.raises(ArchiveError, match="Can't reach postgresql://") as error:
-        Archive.open(f"postgresql://{f'{USER}:{PASSWORD}' if at else ''}{at}{address}")
+        open_archive(f"postgresql://{f'{USER}:{PASSWORD}' if at else ''}{at}{address}")
     sentence(error)
 
 
@@ -114,13 +115,13 @@ def test_a_user_who_may_not_write_is_told_so(postgres: PostgresServer) -> None:
     postgres.run("CREATE ROLE reader LOGIN")
     url = postgres.empty("guarded")
     with pytest.raises(StorageError, match="does not let that user write"):
-        Archive.open(url.replace("postgres@", "reader@"))
+        open_archive(url.replace("postgres@", "reader@"))
     postgres.drop("guarded")
 
 
 def test_a_server_that_only_reads_is_said_to(archive: Archive, url: str) -> None:
     with (
-        Archive.open(url + "&options=-cdefault_transaction_read_only%3Don") as replica,
+        open_archive(url + "&options=-cdefault_transaction_read_only%3Don") as replica,
         pytest.raises(StorageError, match="read-only"),
     ):
         replica.record_consent(ADA, ConsentAction.GRANT, by="root")
@@ -130,7 +131,7 @@ def test_a_server_that_only_reads_is_said_to(archive: Archive, url: str) -> None
 def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> None:
     postgres.run("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     with pytest.raises(ArchiveError, match="stores text as SQL_ASCII"):
-        Archive.open(postgres.url("ascii"))
+        open_archive(postgres.url("ascii"))
     postgres.drop("ascii")
 
 
@@ -138,7 +139,7 @@ def test_an_id_that_no_index_holds_is_refused_whole(archive: Archive, tmp_path: 
     odd = "".join(chr(0x4E00 + i * 7 % 20000) for i in range(4000))
     export = small_team().say(odd, "1700000900.1", "hello", "U1").zip(tmp_path / "odd.zip")
     with pytest.raises(BadInputError, match="longer than") as error, open_export(export) as opened:
-        archive.import_export(opened)
+        import_export(archive, opened)
     sentence(error)
     assert archive.counts().messages == 0
 
@@ -185,7 +186,7 @@ def test_a_connection_lost_before_the_commit_leaves_the_archive_as_it_was(archiv
             other_connections_end()
 
     with pytest.raises(ArchiveError, match="went away"), open_export(small_team().zip(tmp_path / "x.zip")) as export:
-        archive.import_export(export, lose)
+        import_export(archive, export, lose)
     assert archive.counts().messages == 0
 
 
@@ -200,7 +201,7 @@ def test_a_reader_whose_connection_is_lost_is_told_so(archive: Archive, tmp_path
     for i in range(5000):
         builder.say("general", f"{1_700_100_000 + i}.1", f"message {i} " + "x" * 500)
     with open_export(builder.zip(tmp_path / "x.zip")) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     messages = archive.messages()
     next(messages)
     other_connections_end()
@@ -212,7 +213,7 @@ def test_a_reader_whose_connection_is_lost_is_told_so(archive: Archive, tmp_path
 def test_a_crash_of_the_server_leaves_the_archive_as_it_was() -> None:
     server = PostgresServer(oddly=False)
     try:
-        with Archive.open(server.fresh("crash")) as archive:
+        with open_archive(server.fresh("crash")) as archive:
             archive.record_consent(ADA, ConsentAction.GRANT, by="root")
             before = archive.consent_records()
 
@@ -235,7 +236,7 @@ def test_a_writer_waits_for_the_one_before_and_sees_what_it_left(archive: Archiv
     inside, seen = threading.Event(), []
 
     def second() -> None:
-        with Archive.open(url) as other, database.writing(other._engine, other.place) as connection:
+        with open_archive(url) as other, database.writing(other._engine, other.place) as connection:
             seen.append(connection.exec_driver_sql("SELECT count(*) FROM consent").scalar_one())
 
     thread = threading.Thread(target=second)
@@ -264,7 +265,7 @@ def test_two_processes_import_at_once_and_one_is_told_to_wait(url: str, tmp_path
     said = [json.loads(process.communicate()[0]) for process in processes]
     refused = [told["error"] for told in said if "error" in told]
     assert all("Another process is importing" in error for error in refused)
-    with Archive.open(url) as archive:
+    with open_archive(url) as archive:
         assert archive.counts().messages == 2007
     assert sum(told.get("added", 0) for told in said) == 2007
 

@@ -44,7 +44,7 @@ class CountingEmbedder(FakeEmbedder):
         return super().encode_queries(texts)
 
 
-NOT_COUNTED = {"doppel.archive.events", "doppel.bot.job_notices", __name__}
+NOT_COUNTED = {"doppel.ingest.event_store", "doppel.bot.job_notices", __name__}
 """Modules that ask for something else than the question does: events on their way into the archive, notices about jobs,
 and this test.
 """

@@ -13,6 +13,7 @@ from playwright.async_api import expect
 
 from doppel.access import Readership
 from doppel.archive import Archive
+from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.web.auth import SESSION
 from tests.browser import chromium
@@ -43,7 +44,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(archive_at(tmp_path)) as opened:
+    with open_archive(archive_at(tmp_path)) as opened:
         sync(slack, opened)
         yield opened
 

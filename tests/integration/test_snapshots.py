@@ -15,8 +15,9 @@ from sqlalchemy.event import listen, remove
 from doppel.access import ConsentAction, Readership, ReadPolicy
 from doppel.archive import Archive, database, tables
 from doppel.archive.snapshots import Snapshot
-from doppel.archive.syncing import Cursor
 from doppel.errors import UnknownUserError
+from doppel.ingest import EventStore, SyncStore, forget_person, open_archive
+from doppel.ingest.sync_store import Cursor
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import (
     Change,
@@ -72,7 +73,7 @@ def team(archive: Archive) -> Archive:
     kinds = (ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.PRIVATE, ChannelKind.IM)
     listed = [Channel(TEAM, id_, id_.lower(), kind) for id_, kind in zip(CHANNELS, kinds, strict=True)]
     people = [User(TEAM, id_, id_.lower(), is_guest=id_ == "U6") for id_ in PEOPLE]
-    store = archive.syncing()
+    store = SyncStore(archive)
     store.take_directory(TEAM, "https://acme.slack.com", people, listed, 100_000_000)
     for id_, there in (("C1", PEOPLE[:3]), ("C2", ["U1", "U2"]), ("C3", ["U2", "U6"]), ("D1", ["U1", "U3"])):
         store.take_members(Cursor(id_, members_at=1), there, 100_000_000)
@@ -112,15 +113,15 @@ def do(archive: Archive, folder: Path, chance: random.Random, change: Change, at
         case 0:
             archive.record_consent(user, chance.choice(list(ConsentAction)), "tests")
         case 1:
-            archive.forget(user, messages=chance.random() < 0.5, by="tests")
+            forget_person(archive, user, messages=chance.random() < 0.5, by="tests")
         case 2:
             take_export(archive, export(folder / str(chance.random()), at / 1e6, people))
         case 3:
-            store = archive.syncing()
+            store = SyncStore(archive)
             store.take_directory(TEAM, "https://b.slack.com", (), [listed], at)
             store.take_members(Cursor(listed.id, members_at=1), people, at)
         case _:
-            archive.events(TEAM).take([(change, at)])
+            EventStore(archive, TEAM).take([(change, at)])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -128,7 +129,7 @@ def test_a_snapshot_says_what_is_stored_whatever_was_done(
     team: Archive, where: Path | str, tmp_path: Path, seed: int
 ) -> None:
     """Also to a process that only looks on, and to one that has just begun."""
-    with Archive.open(where) as onlooker:
+    with open_archive(where) as onlooker:
         onlooker.snapshot(TEAM)
         chance, at = random.Random(seed), 200_000_000
         for change in islice(changes(chance), 60):
@@ -137,7 +138,7 @@ def test_a_snapshot_says_what_is_stored_whatever_was_done(
             expected = stored(team)
             assert told(team.snapshot(TEAM)) == expected
             assert told(onlooker.snapshot(TEAM)) == expected
-        with Archive.open(where) as begun:
+        with open_archive(where) as begun:
             assert told(begun.snapshot(TEAM)) == expected
         team.erase(TEAM)
         assert told(onlooker.snapshot(TEAM)) == stored(team)
@@ -148,7 +149,9 @@ def test_a_snapshot_says_what_is_stored_whatever_was_done(
 def test_what_was_taken_stays_as_it_is(team: Archive) -> None:
     before = team.snapshot(TEAM)
     said = told(before)
-    team.events(TEAM).take([(Membership("C2", "U2", joined=False), 300_000_000), (ChannelPrivate("C1"), 300_000_000)])
+    EventStore(team, TEAM).take(
+        [(Membership("C2", "U2", joined=False), 300_000_000), (ChannelPrivate("C1"), 300_000_000)]
+    )
     assert told(before) == said
     assert told(team.snapshot(TEAM)) != said
 
@@ -162,11 +165,11 @@ def revision(archive: Archive) -> int:
 def test_messages_count_nothing_and_a_sync_that_brings_nothing_new_neither(team: Archive) -> None:
     people = [User(TEAM, id_, id_.lower(), is_guest=id_ == "U6") for id_ in PEOPLE]
     listed = [channel for channel in team.channels() if channel.kind is not ChannelKind.IM]
-    team.syncing().take_directory(TEAM, "https://acme.slack.com", people, listed, 300_000_000)
+    SyncStore(team).take_directory(TEAM, "https://acme.slack.com", people, listed, 300_000_000)
     before = revision(team)
     said = {"type": "message", "ts": "1.5", "user": "U1", "text": "hello"}
-    team.events(TEAM).take([(Said("C1", said, changed=False), 300_000_000)])
-    team.syncing().take_directory(TEAM, "https://acme.slack.com", people, listed, 400_000_000)
+    EventStore(team, TEAM).take([(Said("C1", said, changed=False), 300_000_000)])
+    SyncStore(team).take_directory(TEAM, "https://acme.slack.com", people, listed, 400_000_000)
     assert revision(team) == before
 
 
@@ -215,7 +218,7 @@ def test_the_database_counts_every_change_by_itself(archive: Archive, table: str
 def test_one_statement_is_enough_for_any_number_of_people(archive: Archive) -> None:
     people = [User(TEAM, f"U{number}", f"h{number}") for number in range(3_000)]
     listed = [Channel(TEAM, f"C{number}", f"c{number}", ChannelKind.PUBLIC) for number in range(200)]
-    archive.syncing().take_directory(TEAM, "", people, listed, 100)
+    SyncStore(archive).take_directory(TEAM, "", people, listed, 100)
     said: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -235,11 +238,11 @@ def test_one_statement_is_enough_for_any_number_of_people(archive: Archive) -> N
 def test_several_workspaces_are_read_as_one_and_each_alone(archive: Archive) -> None:
     for number, team in enumerate(("T1", "T2")):
         listed = [Channel(team, "C1", f"general-{number}", ChannelKind.PUBLIC)]
-        archive.syncing().take_directory(team, "", [User(team, "U1", "ada")], listed, 100)
+        SyncStore(archive).take_directory(team, "", [User(team, "U1", "ada")], listed, 100)
     everywhere = ReadPolicy(public=True)
     assert archive.snapshot().readable(everywhere) == {("T1", "C1"), ("T2", "C1")}
     assert archive.snapshot("T2").readable(everywhere) == {("T2", "C1")}
-    archive.events("T2").take([(ChannelPrivate("C1"), 200)])
+    EventStore(archive, "T2").take([(ChannelPrivate("C1"), 200)])
     assert archive.snapshot().readable(everywhere) == {("T1", "C1")}
     assert archive.snapshot("T9").channels == []
     with pytest.raises(UnknownUserError):
@@ -249,7 +252,7 @@ def test_several_workspaces_are_read_as_one_and_each_alone(archive: Archive) -> 
 def test_of_all_workspaces_together_it_is_known_that_one_was_erased(archive: Archive) -> None:
     for team in ("T1", "T2"):
         listed = [Channel(team, "C1", "general", ChannelKind.PUBLIC)]
-        archive.syncing().take_directory(team, "", [User(team, "U1", "ada")], listed, 100)
+        SyncStore(archive).take_directory(team, "", [User(team, "U1", "ada")], listed, 100)
     before = archive.snapshot()
     archive.erase("T1")
     after = archive.snapshot()

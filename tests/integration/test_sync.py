@@ -16,6 +16,7 @@ import pytest
 
 from doppel.archive import Archive
 from doppel.errors import BadInputError, SlackError, SlackTokenError
+from doppel.ingest import import_export, open_archive
 from doppel.ingest.sync import HISTORY, MEMBERS, SyncProgress, SyncReport
 from doppel.records import ChannelKind, MessageKind
 from doppel.slack.api import Json, SlackApi
@@ -31,7 +32,7 @@ HOUR, DAY = 3600.0, 86_400.0
 @pytest.fixture
 def once(tmp_path: Path) -> Iterator[Archive]:
     """An archive for what depends on Slack and the clock alone: on one database."""
-    with Archive.open(archive_at(tmp_path)) as opened:
+    with open_archive(archive_at(tmp_path)) as opened:
         yield opened
 
 
@@ -91,7 +92,7 @@ def sample() -> Workspace:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """The sample workspace after one sync of which nothing is disturbed."""
-    with Archive.open(archive_at(tmp_path_factory.mktemp("sync"))) as opened, FakeSlack(sample()) as running:
+    with open_archive(archive_at(tmp_path_factory.mktemp("sync"))) as opened, FakeSlack(sample()) as running:
         sync(running, opened)
         yield opened
 
@@ -100,7 +101,7 @@ def test_a_sync_gives_the_same_archive_as_an_import(undisturbed: Archive, archiv
     workspace = sample()
     listed = {place.id for place in workspace.channels.values() if place.kind in ("public", "private")}
     with open_export(SAMPLE) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     synced, taken_in = (listed_rows(a, listed, workspace.bot_user) for a in (undisturbed, archive))
     assert synced["messages"] == taken_in["messages"]
     assert synced["users"] == taken_in["users"]
@@ -123,14 +124,14 @@ def test_a_second_sync_costs_one_call_a_channel_and_changes_nothing(archive: Arc
 
 def test_an_import_and_a_sync_make_one_row_of_a_message(archive: Archive) -> None:
     with open_export(SAMPLE) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     workspace = sample()
     with FakeSlack(workspace) as slack:
         report = sync(slack, archive)
         assert slack.count("conversations.replies") == 0
     assert counts(report) == (0, 0, 0)
     with open_export(SAMPLE) as export:
-        again = archive.import_export(export)
+        again = import_export(archive, export)
     assert (again.added, again.updated) == (0, 0)
 
 
@@ -200,14 +201,14 @@ def test_a_deletion_is_not_undone_by_an_older_export(archive: Archive) -> None:
     workspace = sample()
     place = workspace.find("general")
     with open_export(SAMPLE) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     victim = next(raw["ts"] for raw in place.log if "thread_ts" not in raw and raw["text"])
     with FakeSlack(workspace) as slack:
         sync(slack, archive)
         workspace.delete("general", victim)
         assert sync(slack, archive, horizon_days=36500).deleted == 1
     with open_export(SAMPLE) as export:
-        archive.import_export(export)
+        import_export(archive, export)
     assert [m.text for m in archive.messages() if m.ts == victim and m.channel == place.id] == [""]
 
 
@@ -468,7 +469,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
                 done = process.wait() == 0
                 process.communicate()
                 kills += not done
-            with Archive.open(archive_at(data)) as archive:
+            with open_archive(archive_at(data)) as archive:
                 assert rows(archive) == rows(undisturbed)
     assert kills >= wanted
 

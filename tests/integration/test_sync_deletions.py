@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import update
 
 from doppel.archive import Archive, database, tables
-from doppel.archive.syncing import Gone
 from doppel.errors import SlackError
+from doppel.ingest import EventStore, forget_person, import_export
 from doppel.ingest.cursor import leads_nowhere, spanned
+from doppel.ingest.sync_store import Gone
 from doppel.records import MessageKind
 from doppel.slack.events import Change, Deleted, Said
 from doppel.slack.export import open_export
@@ -153,7 +154,7 @@ def test_what_was_forgotten_never_comes_back(slack: FakeSlack, archive: Archive,
     sync(slack, archive)
     common: dict[str, Any] = {"version": None, "question": "", "reply": "", "sources": (), "asker": "U2"}
     archive.bot(TEAM).add_answer(1, channel="C1", thread_ts=asked, user_id="U1", **common)
-    assert archive.forget(archive.find_user("U1"), messages=True, by="U1").posts == 1
+    assert forget_person(archive, archive.find_user("U1"), messages=True, by="U1").posts == 1
     for _ in range(2):
         leave_alone(archive)
         sync(slack, archive)
@@ -269,7 +270,7 @@ def test_which_page_leads_nowhere() -> None:
 
 
 def take(archive: Archive, *changes: tuple[Change, float]) -> None:
-    archive.events(TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
+    EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 def note(text: str, at: float) -> dict[str, Any]:
@@ -284,7 +285,7 @@ def take_export(archive: Archive, folder: Path, raws: list[dict[str, Any]]) -> N
     for name, content in (("users", everybody), ("channels", [channel]), ("general/2026-01-01", raws)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     with open_export(folder) as export:
-        archive.import_export(export)
+        import_export(archive, export)
 
 
 def leave_alone(archive: Archive) -> None:

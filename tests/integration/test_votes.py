@@ -13,6 +13,7 @@ from doppel.archive import Archive
 from doppel.archive.bot import Answer
 from doppel.bot.voting import Voting, could_see
 from doppel.errors import ConsentError
+from doppel.ingest import forget_person, open_archive
 from doppel.records import Channel, ChannelKind, Persona, User
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
 from tests.fakes.engine import FakeEngine
@@ -40,7 +41,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(tmp_path / "archive.db") as opened:
+    with open_archive(tmp_path / "archive.db") as opened:
         sync(slack, opened)
         yield opened
 
@@ -122,7 +123,7 @@ async def test_a_shared_answer_is_shared_once(doppel: Listening, slack: FakeSlac
 
 def test_nothing_in_the_archive_tells_who_voted(where: Path | str) -> None:
     press = Press("U2", "C1", "1.1")
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         add_people(archive)
         told = add_answer(archive)
         for secret in ("one secret", "one secret", "another secret"):
@@ -134,7 +135,7 @@ def test_nothing_in_the_archive_tells_who_voted(where: Path | str) -> None:
 
 
 def test_a_vote_takes_the_place_of_its_earlier_one_alone(where: Path | str) -> None:
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
 
         def add(question: str, liked: bool | None, vote: str | None = None, replaces: int | None = None) -> int:
             return archive.add_feedback(
@@ -153,7 +154,7 @@ def test_a_vote_takes_the_place_of_its_earlier_one_alone(where: Path | str) -> N
             (voted[2], "c", True),
             (other.id, "d", None),
         ]
-        archive.forget(User("T1", "U1", "ada"), messages=False, by="tests")
+        forget_person(archive, User("T1", "U1", "ada"), messages=False, by="tests")
         with pytest.raises(ConsentError):
             add("b", True, "v")
 

@@ -18,6 +18,7 @@ from doppel.archive import Archive, database
 from doppel.archive.restrictions import Restriction
 from doppel.archive.waiting import Waiting
 from doppel.errors import BusyError
+from doppel.ingest import EventStore, forget_person, import_export, open_archive
 from doppel.ingest.event_ingester import EventIngester
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import (
@@ -75,8 +76,8 @@ def importing(where: Path | str, folder: Path) -> Iterator[None]:
         assert go_on.wait(60)
 
     def run() -> None:
-        with Archive.open(where) as other, open_export(folder / "export") as export:
-            other.import_export(export, stop)
+        with open_archive(where) as other, open_export(folder / "export") as export:
+            import_export(other, export, stop)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -91,7 +92,7 @@ def importing(where: Path | str, folder: Path) -> Iterator[None]:
 @contextmanager
 def waiting(where: Path | str, folder: Path, archive: Archive, *changes: Change) -> Iterator[None]:
     """While this is open, changes wait for an import to end; after it they are written."""
-    events, at = archive.events(TEAM), 4_000_000_000 * SECOND
+    events, at = EventStore(archive, TEAM), 4_000_000_000 * SECOND
     thread = threading.Thread(target=lambda: events.take([(change, at) for change in changes]))
     with importing(where, folder):
         thread.start()
@@ -122,7 +123,7 @@ def texts(archive: Archive) -> list[str]:
 def test_who_leaves_while_an_import_runs_reads_nothing_more_in_any_process(
     synced: Archive, where: Path | str, tmp_path: Path
 ) -> None:
-    with Archive.open(where) as other:
+    with open_archive(where) as other:
         with waiting(where, tmp_path, synced, Membership("C2", "U2", joined=False)):
             for archive in (synced, other):
                 until(partial(_is_out, archive))
@@ -190,7 +191,7 @@ def test_who_becomes_a_guest_or_is_deactivated_while_an_import_runs_is_so_at_onc
 async def test_an_event_counts_from_when_it_is_heard(
     synced: Archive, slack: FakeSlack, where: Path | str, tmp_path: Path
 ) -> None:
-    feed = EventIngester(synced.events(TEAM), BOT, lambda: True, lambda: asyncio.sleep(0))
+    feed = EventIngester(EventStore(synced, TEAM), BOT, lambda: True, lambda: asyncio.sleep(0))
     async with feed.running():
         with importing(where, tmp_path):
             feed.put({"type": "member_left_channel", "channel": "C2", "user": "U2", "event_ts": "4000000000.000000"})
@@ -205,10 +206,10 @@ async def test_an_event_counts_from_when_it_is_heard(
 def test_after_a_crash_limits_stay_until_a_sync_has_read_all(
     synced: Archive, slack: FakeSlack, where: Path | str
 ) -> None:
-    (limit,) = synced.events(TEAM)._limits([(Membership("C2", "U2", joined=False), 1)])
-    with Archive.open(where) as crashed:
+    (limit,) = EventStore(synced, TEAM)._limits([(Membership("C2", "U2", joined=False), 1)])
+    with open_archive(where) as crashed:
         Waiting(crashed._engine, crashed.place).keep([limit])
-    with Archive.open(where) as restarted:
+    with open_archive(where) as restarted:
         assert "U2" not in channel(restarted, "C2").members
         sync(slack, restarted, channels=("general",))
         assert "U2" in channel(restarted, "C2").uncertain
@@ -224,7 +225,7 @@ def test_what_is_withdrawn_while_an_import_runs_counts_at_once_in_every_process(
         records = archive.consent_records(ADA)
         return is_paused(records) or not has_consent(records)
 
-    with Archive.open(where) as other:
+    with open_archive(where) as other:
         assert not is_stopped(other)
         with importing(where, tmp_path):
             record = synced.record_consent(ADA, action, "ada")
@@ -233,7 +234,7 @@ def test_what_is_withdrawn_while_an_import_runs_counts_at_once_in_every_process(
             assert other.consent_records()[-1] == record
         assert [r.action for r in other.consent_records(ADA)] == [ConsentAction.GRANT, action]
         with database.reading(other._engine, other.place) as connection:
-            assert not other._waiting.has_withdrawals(connection)
+            assert not other.waiting.has_withdrawals(connection)
         other.record_consent(ADA, ConsentAction.GRANT, "ada")
         assert not is_stopped(synced)
 
@@ -242,7 +243,7 @@ def test_consent_itself_waits_for_an_import(
     synced: Archive, where: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("doppel.archive.place.BUSY_SECONDS", 0.2)
-    with Archive.open(where) as impatient, importing(where, tmp_path):
+    with open_archive(where) as impatient, importing(where, tmp_path):
         with pytest.raises(BusyError, match="Another process is writing"):
             impatient.record_consent(User(TEAM, "U2", "grace"), ConsentAction.GRANT, "grace")
         assert impatient.consent_records(User(TEAM, "U2", "grace")) == []
@@ -251,8 +252,8 @@ def test_consent_itself_waits_for_an_import(
 def test_who_is_to_be_forgotten_while_an_import_runs_is_silent_at_once_and_forgotten_after_it(
     synced: Archive, where: Path | str, tmp_path: Path
 ) -> None:
-    forgetting = threading.Thread(target=lambda: synced.forget(ADA, messages=True, by="ada"))
-    with Archive.open(where) as other:
+    forgetting = threading.Thread(target=lambda: forget_person(synced, ADA, messages=True, by="ada"))
+    with open_archive(where) as other:
         with importing(where, tmp_path):
             forgetting.start()
             until(lambda: not has_consent(other.consent_records(ADA)))
@@ -266,7 +267,7 @@ def test_who_is_to_be_forgotten_while_an_import_runs_is_silent_at_once_and_forgo
 def test_a_withdrawal_survives_an_import_that_names_a_workspace_without_a_name(
     where: Path | str, tmp_path: Path
 ) -> None:
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         folder = tmp_path / "nameless"
         (folder / "general").mkdir(parents=True)
         (folder / "users.json").write_text(json.dumps([{"id": "U1", "name": "ada"}]))
@@ -274,7 +275,7 @@ def test_a_withdrawal_survives_an_import_that_names_a_workspace_without_a_name(
         raw = {"type": "message", "ts": "1600000000.000100", "user": "U1", "text": "Hello, they said."}
         (folder / "general" / "2020-09-13.json").write_text(json.dumps([raw]))
         with open_export(folder) as export:
-            archive.import_export(export)
+            import_export(archive, export)
         (nameless,) = archive.users()
         archive.record_consent(nameless, ConsentAction.GRANT, "ada")
         with importing(where, tmp_path):
@@ -286,13 +287,13 @@ def test_a_withdrawal_survives_an_import_that_names_a_workspace_without_a_name(
 
 def test_a_backup_holds_what_was_withdrawn_while_an_import_runs(tmp_path: Path, slack: FakeSlack) -> None:
     where = tmp_path / "data" / "archive.db"
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         sync(slack, archive)
         archive.record_consent(ADA, ConsentAction.GRANT, "ada")
         with importing(where, tmp_path):
             archive.record_consent(ADA, ConsentAction.REVOKE, "ada")
             archive.place.back_up(tmp_path / "monday.db")
-        with Archive.open(tmp_path / "monday.db") as copy:
+        with open_archive(tmp_path / "monday.db") as copy:
             assert [r.action for r in copy.consent_records(ADA)] == [ConsentAction.GRANT, ConsentAction.REVOKE]
 
 

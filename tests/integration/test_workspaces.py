@@ -17,6 +17,7 @@ from doppel.adapters import AdapterStore
 from doppel.archive import Archive, tables
 from doppel.artifacts import VersionedFolder
 from doppel.errors import UnknownUserError
+from doppel.ingest import open_archive
 from doppel.jobs.queue import Jobs
 from doppel.keys import new_key
 from doppel.records import Persona
@@ -31,7 +32,7 @@ from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.engine import FakeEngine, answer, passage
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.slack.payloads import Payloads
-from tests.listening import Listening, open_to_all
+from tests.listening import Listening, heard_since, open_to_all
 from tests.syncing import sync
 from tests.unit.test_artifacts import publish
 
@@ -59,7 +60,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Archive]:
-    with Archive.open(archive_at(tmp_path)) as opened:
+    with open_archive(archive_at(tmp_path)) as opened:
         yield opened
 
 
@@ -99,7 +100,7 @@ async def installed(doppel: Listening, *teams: str) -> None:
 
 
 def heard(doppel: Listening, team: str) -> bool:
-    return doppel.archive.heard_since(team) is not None
+    return heard_since(doppel.archive, team) is not None
 
 
 async def asked(doppel: Listening, place: Workspace, text: str) -> dict[str, Any]:

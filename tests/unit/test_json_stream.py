@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from doppel.archive import Archive, ImportReport
+from doppel.ingest import ImportReport, import_export, open_archive
 from doppel.slack import export_files, json_stream
 from doppel.slack.export import open_export
 from doppel.slack.json_stream import Unread, abouts, elements
@@ -192,12 +192,12 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def take_in(where: Path | str, builder: ExportBuilder, path: Path) -> ImportReport:
-    with Archive.open(where) as archive, open_export(builder.zip(path)) as found:
-        return archive.import_export(found)
+    with open_archive(where) as archive, open_export(builder.zip(path)) as found:
+        return import_export(archive, found)
 
 
 def rows(where: Path | str) -> object:
-    with Archive.open(where) as archive:
+    with open_archive(where) as archive:
         return archive.users(), archive.channels(), list(archive.messages())
 
 

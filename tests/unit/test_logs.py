@@ -13,9 +13,9 @@ import pytest
 from filelock import FileLock
 
 from doppel import logs
-from doppel.archive import Archive
 from doppel.config import load_settings
 from doppel.errors import ArchiveError
+from doppel.ingest import open_archive
 from doppel.ingest.event_ingester import EventIngester
 from doppel.jobs.queue import Jobs
 from doppel.jobs.worker import drain
@@ -133,7 +133,7 @@ async def test_an_answer_that_fails_is_found_by_its_question(way: str, tmp_path:
     made = Workspace()
     made.channel("general", made.user("ada", id="U1"), made.user("grace", id="U2"), id="C1")
     script: list[Step] = [TextDelta("A good beginning of an answer, and then "), RuntimeError(SAID)]
-    with FakeSlack(made) as slack, Archive.open(tmp_path / "archive.db") as archive:
+    with FakeSlack(made) as slack, open_archive(tmp_path / "archive.db") as archive:
         sync(slack, archive)
         log_to(file, "WARNING")
         async with listening(slack, archive, tmp_path, way, FakeEngine([ADA], lambda *_: script)) as doppel:

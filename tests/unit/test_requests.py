@@ -17,7 +17,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from doppel.bot.bolt_app import EVENTS_PATH, Handlers, build_bot, mount_events
-from doppel.slack.markup import Raw
+from doppel.records import Raw
 
 SECRET = "signing-secret"
 JSON, FORM = {"content-type": "application/json"}, {"content-type": "application/x-www-form-urlencoded"}

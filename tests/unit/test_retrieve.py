@@ -20,6 +20,7 @@ from doppel.config import PACKAGED_EMBEDDING_MODEL
 from doppel.engine.conversation import conversations
 from doppel.engine.queries import queries
 from doppel.errors import ArtifactError
+from doppel.ingest import import_export, open_archive
 from doppel.records import Passage, Query, Span, Turn, ts_key
 from doppel.slack.export import open_export
 from indexing.chunk import chunk
@@ -187,8 +188,8 @@ def real_archive(tmp_path: Path) -> Iterator[Archive]:
     (export / "users.json").write_text(json.dumps(users))
     (export / "channels.json").write_text(json.dumps([{"id": "C000000001", "name": "general"}]))
     (export / "groups.json").write_text(json.dumps([{"id": "G000000002", "name": "board"}]))
-    with Archive.open(tmp_path / "archive.db", "https://acme.slack.com") as archive, open_export(export) as opened:
-        archive.import_export(opened)
+    with open_archive(tmp_path / "archive.db", "https://acme.slack.com") as archive, open_export(export) as opened:
+        import_export(archive, opened)
         yield archive
 
 

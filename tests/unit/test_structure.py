@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app import app
-from doppel.archive import Archive
 from doppel.config import Settings, variable
+from doppel.ingest import open_archive
 from tests.fakes.export_builder import ExportBuilder
 from tests.forgetting import take_in
 
@@ -47,6 +47,7 @@ OWNERS = {
             "bot/job_notices",
             "bot/draft_troubles",
             "bot/drafting",
+            "bot/hearing",
             "bot/writing",
             "slack/api",
             "slack/message_transport",
@@ -131,9 +132,27 @@ def test_no_package_depends_on_itself_by_way_of_another() -> None:
     # It raises CycleError where one does.
     order = [*TopologicalSorter(graph).static_order()]
     assert order.index("doppel.records") < order.index("doppel.engine") < order.index("doppel.archive")
-    assert order.index("doppel.slack") < order.index("doppel.ingest") < order.index("doppel.bot")
+    below_ingest = max(order.index("doppel.archive"), order.index("doppel.slack"))
+    assert below_ingest < order.index("doppel.ingest") < order.index("doppel.bot")
     assert order.index("doppel.services") < min(order.index("doppel.web"), order.index("doppel.bot"))
     assert order[-1] == "app"
+
+
+def test_the_archive_knows_no_slack_and_slack_no_archive() -> None:
+    strangers = {
+        "doppel/archive/": ("doppel.slack", "doppel.ingest"),
+        "doppel/slack/": ("doppel.archive", "doppel.ingest"),
+    }
+    for path in SOURCES:
+        for package, unknown in strangers.items():
+            if ours(path).startswith(package):
+                assert not [m for m in imports(path) if m.startswith(unknown)], ours(path)
+
+
+def test_one_function_opens_the_archive() -> None:
+    """It reads again what an older Doppel read otherwise: who opens an archive by other means leaves that out."""
+    users = {ours(path) for path in SOURCES if "open_engine(" in path.read_text(encoding="utf-8")}
+    assert users == {"doppel/archive/database.py", "doppel/ingest/opening.py"}
 
 
 def test_records_and_errors_import_nothing_of_ours() -> None:
@@ -167,7 +186,7 @@ def test_a_command_loads_only_what_it_needs(command: str, kept_out: tuple[str, .
     sample = str(ROOT / "examples" / "sample-workspace")
     if command == "reindex":
         # Of an empty archive no index is made.
-        with Archive.open(tmp_path / "archive.db") as archive:
+        with open_archive(tmp_path / "archive.db") as archive:
             take_in(
                 archive, ExportBuilder().user("U1", "ada").channel("C1", "general", "U1").say("general", "1.5", "Hi.")
             )

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select
 
 from doppel.archive import tables
-from doppel.archive.channels import UNSEEN, moved_channels
-from doppel.archive.directory import Directory, merge_people, read_directory
+from doppel.archive.channels import UNSEEN
+from doppel.archive.directory import merge_people
 from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
+from doppel.archive.messages import Values, blank, encoded, mark_seen, replace_rows
 from doppel.archive.reading import AnyRow
-from doppel.archive.rendering import render_again
 from doppel.ids import is_id
-from doppel.records import MessageKind, User
+from doppel.ingest.copies import Copies
+from doppel.ingest.names import Directory
+from doppel.ingest.render import render_again
+from doppel.plain_text import storable
+from doppel.records import MessageKind, Raw, User
 from doppel.slack.json_stream import MAX_ELEMENT_CHARS, Unread
-from doppel.slack.markup import Raw, clean
 from doppel.slack.messages import translate
 from doppel.slack.nesting import is_too_deep
 from doppel.timestamps import micros
@@ -30,10 +31,7 @@ _WITHHELD = re.compile(r'"(?:mode|subtype)":"hidden_by_limit"|"is_hidden_by_limi
 _BATCH = 500
 _BATCH_CHARS = 2 * 2**20
 """How many messages, and how much of them, are in memory at once."""
-encoded = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _FIELDS = ("team", "channel", "ts", "author", "text", "kind", "user", "thread_ts", "said")
-
-Values = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -55,17 +53,17 @@ class Merger:
     unchanged: int = 0
     erased: int = 0
     unwanted: Unwanted = field(init=False)
-    moved: dict[str, str] = field(init=False)
+    _copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
         self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
-        self.moved = moved_channels(self.connection, self.directory.team)
-        self.directory = replace(self.directory, names=self.unwanted.names(self.directory.names))
+        self._copies = Copies(self.unwanted)
+        self.directory = replace(self.directory, names=self._copies.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
-        """Messages of one channel, as Slack wrote them."""
-        for batch in _batches(self._rows(self.moved.get(channel, channel), raws)):
+        """Messages of one channel, under the id that it has now, as Slack wrote them."""
+        for batch in _batches(self._rows(channel, raws)):
             self._merge(batch)
 
     @property
@@ -92,9 +90,9 @@ class Merger:
             return row
         if self.unwanted.covers(row["user"], row["at"]):
             return row | blank(row["ts"], FORGOTTEN)
-        if not self.unwanted.may_concern(row["raw"]):
+        if not self._copies.may_be_in(row["raw"]):
             return row
-        return row_of(self.unwanted.cleaned(raw, row["at"]), self.directory, channel)
+        return row_of(self._copies.removed(raw, row["at"]), self.directory, channel)
 
     def _merge(self, batch: list[Values]) -> None:
         t, incoming = tables.messages, _unique(batch)
@@ -103,12 +101,11 @@ class Merger:
         differing = [(row, stored[ts]) for ts, row in incoming.items() if ts in stored and row["raw"] != stored[ts].raw]
         newer = [row for row, old in differing if _goes_before(row, old)]
         same = [row for ts, row in incoming.items() if ts in stored and row["raw"] == stored[ts].raw]
-        seen = [_keyed(row) for row in same if row["as_of"] > stored[row["ts"]].as_of]
+        seen = [row for row in same if row["as_of"] > stored[row["ts"]].as_of]
         if added:
             self.connection.execute(insert(t), added)
         replace_rows(self.connection, newer)
-        if seen:
-            self.connection.execute(_SEEN, seen)
+        mark_seen(self.connection, seen)
         self.skipped["duplicate"] += len(batch) - len(incoming)
         self.erased += sum(row["edited"] == FORGOTTEN for row in (*added, *newer))
         self.added += len(added)
@@ -120,17 +117,6 @@ class Merger:
         query = select(t.c.ts, t.c.raw, t.c.edited, t.c.as_of).where(t.c.team == first["team"])
         query = query.where(t.c.channel == first["channel"], t.c.ts.in_(list(incoming)))
         return {row.ts: row for row in self.connection.execute(query)}
-
-
-_KEY = and_(*(tables.messages.c[name] == bindparam(f"key_{name}") for name in ("team", "channel", "ts")))
-_REPLACE = update(tables.messages).where(_KEY).values({c.name: bindparam(c.name) for c in tables.messages.c})
-_SEEN = update(tables.messages).where(_KEY).values(as_of=bindparam("as_of"))
-
-
-def replace_rows(connection: Connection, rows: Iterable[Values]) -> None:
-    """Put rows in the place of those with the same key."""
-    if keyed := [_keyed(row) for row in rows]:
-        connection.execute(_REPLACE, keyed)
 
 
 def merge_authors(connection: Connection, directory: Directory) -> None:
@@ -145,49 +131,7 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     people = [User(directory.team, user, "", display_name=name, is_guest=True) for user, name in found.items()]
     merge_people(connection, directory.team, people, UNSEEN)
     named = {user for user, name in found.items() if name != user}
-    render_again(connection, read_directory(connection, directory.team, directory.channel_ids), named)
-
-
-def take_back(connection: Connection, team: str, stand_in: str, channels: Iterable[str]) -> None:
-    """Take what nobody can tell whose it is out of the `channels` that an older Doppel gave it to.
-
-    Of those that Slack's API was asked for the messages are known.
-    """
-    t, s, m = tables.messages, tables.sync_channels, tables.messages.alias()
-    read = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
-    here = (t.c.team == team, t.c.channel.in_(sorted(set(channels) - read)))
-    known = select(m.c.ts).where(m.c.team == team, m.c.channel == stand_in)
-    connection.execute(delete(t).where(*here, t.c.ts.in_(known)))
-
-
-def tombstone(ts: str) -> Raw:
-    """What is left of a deleted message."""
-    return {"subtype": "tombstone", "ts": ts, "type": "message"}
-
-
-def blank(ts: str, edited: int = DELETED) -> Values:
-    """What a row holds instead of what was said: of a message that is DELETED, or was written by who is FORGOTTEN."""
-    gone = {"text": "", "said": None, "author": "", "user": None, "subtype": "tombstone", "kind": MessageKind.SYSTEM}
-    raw = tombstone(ts) if edited < FORGOTTEN else {**tombstone(ts), "forgotten": True}
-    return {**gone, "edited": edited, "raw": encoded(raw)}
-
-
-def mark_deleted(connection: Connection, team: str, channel: str, stamps: Iterable[str], as_of: int) -> int:
-    """Remove what messages said, until Slack shows them again; returns how many there were."""
-    alive = update(tables.messages).where(_KEY, tables.messages.c.edited < DELETED)
-    key = {"key_team": team, "key_channel": channel}
-    gone = [(key | {"key_ts": ts}, blank(ts, DELETED)) for ts in stamps]
-    return sum(connection.execute(alive.values(**values, as_of=as_of), row).rowcount for row, values in gone)
-
-
-def erase(connection: Connection, team: str, rows: Iterable[AnyRow], as_of: int) -> int:
-    """Leave of each message what stays of a forgotten one, for good; `rows` are (channel, ts). Returns how many."""
-    keys = [{"key_team": team, "key_channel": channel, "key_ts": ts} for channel, ts in rows]
-    values = [key | {"raw": blank(key["key_ts"], FORGOTTEN)["raw"]} for key in keys]
-    if values:
-        gone = blank("", FORGOTTEN) | {"raw": bindparam("raw")}
-        connection.execute(update(tables.messages).where(_KEY).values(**gone, as_of=as_of), values)
-    return len(values)
+    render_again(connection, directory.team, named)
 
 
 def _goes_before(row: Values, old: AnyRow) -> bool:
@@ -214,7 +158,7 @@ def row_of(raw: Raw, directory: Directory, channel: str) -> Values | None:
         "at": micros(message.record.ts),
         "subtype": message.subtype,
         "edited": DELETED if message.subtype == "tombstone" else edited,
-        "raw": clean(text),
+        "raw": storable(text),
     }
 
 
@@ -230,10 +174,6 @@ def _batches(rows: Iterable[Values]) -> Iterator[list[Values]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _keyed(row: Values) -> Values:
-    return row | {f"key_{name}": row[name] for name in ("team", "channel", "ts")}
 
 
 def _unique(batch: list[Values]) -> dict[str, Values]:

@@ -6,27 +6,26 @@ Times are microseconds since the epoch, as Slack's timestamps are.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
-from doppel.archive import tables
+from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
-from doppel.archive.cleaning import clean_messages
-from doppel.archive.database import writing
-from doppel.archive.directory import Directory, merge_people, read_directory
-from doppel.archive.merging import Merger, mark_deleted, tombstone
-from doppel.archive.place import Place
-from doppel.archive.rendering import render_again
-from doppel.archive.restrictions import Restriction, restrictions_of
+from doppel.archive.directory import merge_people
+from doppel.archive.messages import encoded, mark_deleted, tombstone
+from doppel.archive.restrictions import Limit, Restriction
 from doppel.archive.upsert import put_row
-from doppel.archive.waiting import Waiting, exclusive_or
-from doppel.records import ChannelKind
+from doppel.archive.waiting import exclusive_or
+from doppel.ingest.forgetting import clean_messages
+from doppel.ingest.merge import Merger
+from doppel.ingest.names import directory_for, read_directory
+from doppel.ingest.render import render_again
+from doppel.records import ChannelKind, Raw
 from doppel.slack.block_text import dicts
 from doppel.slack.events import (
     Change,
@@ -42,7 +41,6 @@ from doppel.slack.events import (
     Said,
     missing_of,
 )
-from doppel.slack.markup import Raw
 from doppel.slack.members import user_of
 from doppel.slack.messages import timestamp
 from doppel.slack.nesting import stored_raw
@@ -50,8 +48,6 @@ from doppel.timestamps import micros
 
 WAIT_SECONDS = 600.0
 """How long events wait for an import that holds the archive."""
-NAMES_SECONDS = 30.0
-"""How long names that a sync changed may be missed."""
 _KEPT = (ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.MPIM)
 
 
@@ -72,11 +68,9 @@ class _Outcome:
 class EventStore:
     """One workspace's archive as events write it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place, team: str, waiting: Waiting) -> None:
-        self._engine, self._place, self.team, self._waiting = engine, place, team, waiting
+    def __init__(self, archive: Archive, team: str) -> None:
+        self._archive, self.team, self._waiting = archive, team, archive.waiting
         self._lock = threading.Lock()
-        self._directory: Directory | None = None
-        self._read_at = 0.0
 
     def take(self, changes: Sequence[tuple[Change, int]]) -> bool:
         """Take in changes, each with when it was; whether a sync must read what no event told of.
@@ -91,7 +85,7 @@ class EventStore:
             kept.extend(self._waiting.keep(limits))
 
         with self._heard(limits), self._lock:
-            with exclusive_or(self._place, WAIT_SECONDS, keep), writing(self._engine, self._place) as connection:
+            with exclusive_or(self._archive.place, WAIT_SECONDS, keep), self._archive.writing() as connection:
                 unread = self._take(connection, changes)
             if kept:
                 self._waiting.drop(kept)
@@ -107,13 +101,13 @@ class EventStore:
 
     def listen(self, since: int, until: int) -> None:
         """Record that no event was missed from `since` to `until`."""
-        with writing(self._engine, self._place) as connection:
+        with self._archive.writing() as connection:
             put_row(connection, tables.listening, {"team": self.team}, {"since": since, "until": until})
 
     def stop_listening(self) -> None:
         """From now on events are missed."""
         t = tables.listening
-        with writing(self._engine, self._place) as connection:
+        with self._archive.writing() as connection:
             connection.execute(delete(t).where(t.c.team == self.team))
 
     def _limits(self, changes: Sequence[tuple[Change, int]]) -> list[Restriction]:
@@ -141,10 +135,10 @@ class EventStore:
         """The change, of the channel under the id that it has now: Slack's events may overtake each other."""
         if isinstance(change, PersonChanged):
             return change
-        moved = moved_channels(connection, self.team)
         if isinstance(change, ChannelMoved):
-            now = moved.get(change.now, change.now)
+            now = moved_channels(connection, self.team, [change.now]).get(change.now, change.now)
             return change if now == change.channel else replace(change, now=now)
+        moved = moved_channels(connection, self.team, [change.channel])
         return replace(change, channel=moved[change.channel]) if change.channel in moved else change
 
     def _apply(self, connection: Connection, change: Change, at: int, outcome: _Outcome) -> None:
@@ -198,10 +192,9 @@ class EventStore:
             outcome.unread = outcome.changed = True
         if changed:
             raw = self._attributed(connection, channel, raw)
-        merger = Merger(connection, self._names(connection), at)
-        merger.take(channel, [raw])
+        merger = self._merged(connection, channel, raw, at)
         if merger.erased:
-            clean_messages(connection, merger.directory, merger.unwanted)
+            clean_messages(connection, read_directory(connection, self.team), merger.unwanted)
         outcome.changed |= merger.changed
         thread = timestamp(raw.get("thread_ts"))
         if merger.added and thread not in (None, timestamp(raw.get("ts"))):
@@ -223,7 +216,7 @@ class EventStore:
         if mark_deleted(connection, self.team, channel, [ts], at):
             outcome.changed = True
             return
-        Merger(connection, self._names(connection), at).take(channel, [tombstone(ts)])
+        self._merged(connection, channel, tombstone(ts), at)
 
     def _note_reply(self, connection: Connection, channel: str, thread_ts: str, at: int) -> None:
         """A thread has a later reply; it counts as read to there if no event of it can have been missed."""
@@ -243,9 +236,13 @@ class EventStore:
         stored = self._stored(connection, change.channel, change.ts)
         if stored is None:
             return
-        merger = Merger(connection, self._names(connection), at)
-        merger.take(change.channel, [with_reaction(stored, change)])
-        outcome.changed |= merger.changed
+        outcome.changed |= self._merged(connection, change.channel, with_reaction(stored, change), at).changed
+
+    def _merged(self, connection: Connection, channel: str, raw: Raw, at: int) -> Merger:
+        """A message taken in, with the names that it needs."""
+        merger = Merger(connection, directory_for(connection, self.team, _encoded(raw)), at)
+        merger.take(channel, [raw])
+        return merger
 
     def _change_channel(
         self, connection: Connection, channel: str, values: dict[str, Any], at: int, outcome: _Outcome
@@ -269,14 +266,8 @@ class EventStore:
 
     def _read_again(self, connection: Connection, changed: Iterable[str], outcome: _Outcome) -> None:
         if found := set(changed):
-            self._directory = None
-            render_again(connection, self._names(connection), found)
+            render_again(connection, self.team, found)
             outcome.changed = True
-
-    def _names(self, connection: Connection) -> Directory:
-        if self._directory is None or time.monotonic() - self._read_at > NAMES_SECONDS:
-            self._directory, self._read_at = read_directory(connection, self.team, {}), time.monotonic()
-        return self._directory
 
     def _is_known(self, connection: Connection) -> bool:
         t = tables.workspaces
@@ -290,6 +281,27 @@ def listening(connection: Connection, team: str) -> Listening | None:
     return Listening(row.since, row.until) if row else None
 
 
+def restrictions_of(team: str, change: Change) -> list[Restriction]:
+    """What a change forbids; nothing where it only adds."""
+    match change:
+        case Membership(channel, user):
+            return [Restriction(team, Limit.MEMBERSHIP, channel, user)]
+        case ChannelPrivate(channel):
+            return [Restriction(team, Limit.PRIVATE, channel)]
+        case ChannelLost(channel) | ChannelMoved(channel):
+            # Who leaves one that is to be moved leaves it under its other id.
+            return [Restriction(team, Limit.LOST, channel)]
+        case Deleted(channel, ts):
+            return [Restriction(team, Limit.MESSAGE, channel, ts)]
+        case Said(channel, raw, changed) if changed:
+            return [Restriction(team, Limit.MESSAGE, channel, timestamp(raw.get("ts")) or "")]
+        case PersonChanged(raw):
+            person = user_of(raw, team)
+            limits = ((Limit.GUEST, person.is_guest), (Limit.DEACTIVATED, person.deleted))
+            return [Restriction(team, limit, subject=person.id) for limit, holds in limits if holds]
+    return []
+
+
 def with_reaction(raw: Raw, change: Reacted) -> Raw:
     """The message with one reaction more or less, as Slack lists them."""
     users = {item["name"]: list(item["users"]) for item in _reactions(raw)}
@@ -298,6 +310,14 @@ def with_reaction(raw: Raw, change: Reacted) -> Raw:
     reactions = [{"name": name, "users": who, "count": len(who)} for name, who in users.items() if who]
     rest = {key: value for key, value in raw.items() if key != "reactions"}
     return {**rest, "reactions": reactions} if reactions else rest
+
+
+def _encoded(raw: Raw) -> list[str]:
+    """The message as it is stored; nothing of one that is nested too deep to be."""
+    try:
+        return [encoded(raw)]
+    except RecursionError:
+        return []
 
 
 def _reactions(raw: Raw) -> list[dict[str, Any]]:

@@ -10,39 +10,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, Table, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, and_, exists, func, or_, select
 
-from doppel.archive import tables
+from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
 from doppel.archive.channels import (
     channel_values,
     has_news_since,
     hide_channels,
     merge_channels,
+    moved_channels,
     settle_moves,
     take_members,
 )
-from doppel.archive.cleaning import clean_messages
-from doppel.archive.database import exclusive, reading, writing
-from doppel.archive.directory import (
-    Directory,
-    doubt_unlisted,
-    merge_groups,
-    merge_people,
-    merge_team,
-    read_directory,
-    rekey_named,
-)
-from doppel.archive.events import Listening, listening
+from doppel.archive.directory import doubt_unlisted, merge_groups, merge_people, merge_team, rekey_named, take_url
 from doppel.archive.forgotten import read_unwanted
-from doppel.archive.merging import Merger, mark_deleted, merge_authors
-from doppel.archive.place import Place
+from doppel.archive.messages import mark_deleted
 from doppel.archive.reading import AnyRow
-from doppel.archive.rendering import render_again
 from doppel.archive.upsert import put_row
-from doppel.archive.waiting import Waiting
-from doppel.records import Channel, User
-from doppel.slack.markup import Raw
+from doppel.ingest.event_store import Listening, listening
+from doppel.ingest.forgetting import clean_messages
+from doppel.ingest.merge import Merger, merge_authors
+from doppel.ingest.names import Directory, read_directory
+from doppel.ingest.render import render_again
+from doppel.records import Channel, Raw, User
 from doppel.slack.messages import timestamp
 from doppel.timestamps import micros
 
@@ -97,8 +88,8 @@ class Taken:
 class SyncStore:
     """The archive as a sync writes it. Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place, waiting: Waiting) -> None:
-        self._engine, self._place, self._waiting = engine, place, waiting
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
         self._lock = threading.Lock()
         self._directory: Directory | None = None
         self._people: Sequence[User] = ()
@@ -128,7 +119,7 @@ class SyncStore:
         A channel that was synced before and isn't listed any more can't be seen by the app: who may read it is unknown.
         Members stay as they are known.
         """
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             merge_team(connection, [team], channels)
             rekey_named(connection, team, channels)
             moved = settle_moves(connection, team, {channel.id for channel in channels}, as_of)
@@ -139,22 +130,22 @@ class SyncStore:
             changed |= merge_channels(connection, team, places, as_of)
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             changed |= merge_groups(connection, team, groups, as_of)
-            _take_url(connection, team, url, as_of)
-            self._directory, self._people = read_directory(connection, team, {}), users
-            render_again(connection, self._directory, changed)
+            take_url(connection, team, url.rstrip("/"), as_of)
+            self._directory, self._people = read_directory(connection, team), users
+            render_again(connection, team, changed)
             if changed:
                 note_change(connection, team)
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each channel was read, by its id."""
-        with reading(self._engine, self._place) as connection:
+        with self._archive.reading() as connection:
             t = tables.sync_channels
             rows = connection.execute(select(t).where(t.c.team == self.team))
             return {row.channel: Cursor(**_without_team(row._mapping)) for row in rows}
 
     def listening(self) -> Listening | None:
         """How long events have kept the archive current."""
-        with reading(self._engine, self._place) as connection:
+        with self._archive.reading() as connection:
             return listening(connection, self.team)
 
     def unread_threads(self, channels: Collection[str]) -> list[Thread]:
@@ -170,7 +161,7 @@ class SyncStore:
         self, cursor: Cursor, raws: Sequence[Raw], as_of: int, gone: Gone | None
     ) -> tuple[Taken, list[Thread]]:
         """A page of a channel, and how far it was read with it; returns the threads on it with unread replies."""
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             taken = self._take(connection, cursor.channel, raws, as_of)
             if gone:
                 deleted = self._delete(connection, cursor.channel, _top_level(), gone, raws, as_of)
@@ -183,7 +174,7 @@ class SyncStore:
 
     def take_replies(self, thread: Thread, raws: Sequence[Raw], as_of: int, gone: Gone | None) -> Taken:
         """A page of a thread, and how far it was read with it."""
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             taken = self._take(connection, thread.channel, raws, as_of)
             if gone:
                 deleted = self._delete(connection, thread.channel, _replies(thread.thread_ts), gone, raws, as_of)
@@ -196,19 +187,19 @@ class SyncStore:
     def close_thread(self, thread: Thread) -> None:
         """Slack has this thread no more: nothing of it is left to be read. That isn't to say that it was deleted."""
         key = {"channel": thread.channel, "thread_ts": thread.thread_ts}
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             self._put(connection, tables.sync_threads, key, asdict(thread))
 
     def held_channels(self) -> set[str]:
         """The channels of which there is any message."""
         c, m = tables.channels, tables.messages
         held = exists().where(m.c.team == c.c.team, m.c.channel == c.c.id)
-        with reading(self._engine, self._place) as connection:
+        with self._archive.reading() as connection:
             return set(connection.scalars(select(c.c.id).where(c.c.team == self.team, held)))
 
     def has_message(self, channel: str, thread_ts: str | None, where: Gone) -> bool:
         """Whether there is a message that would count as deleted: of a channel itself, or of one of its threads."""
-        with reading(self._engine, self._place) as connection:
+        with self._archive.reading() as connection:
             query = self._known(channel, _replies(thread_ts) if thread_ts else _top_level(), where)
             return connection.scalar(query.limit(1)) is not None
 
@@ -218,7 +209,7 @@ class SyncStore:
         Where somebody joined or left since, the next sync asks again.
         """
         channel = cursor.channel
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             is_news = take_members(connection, self.team, channel, members, as_of)
             is_over = has_news_since(connection, self.team, channel, as_of)
             values = {"members_at": 0 if is_over else cursor.members_at, "num_members": cursor.num_members}
@@ -232,23 +223,24 @@ class SyncStore:
 
         What events forbade before is over where all was read since `began`; None where it wasn't.
         """
-        with self._lock, exclusive(self._place, WAIT_SECONDS), writing(self._engine, self._place) as connection:
+        with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
             unwanted = read_unwanted(connection, self.team, self._people)
             if unwanted.until and clean_messages(connection, self._names, unwanted):
                 note_change(connection, self.team)
             merge_authors(connection, self._names)
         if began is not None:
-            self._waiting.drop_before(self.team, began)
+            self._archive.waiting.drop_before(self.team, began)
 
     def _threads(self, channels: Collection[str], condition: Any) -> list[Thread]:
         t = tables.sync_threads
-        with reading(self._engine, self._place) as connection:
+        with self._archive.reading() as connection:
             rows = connection.execute(select(t).where(t.c.team == self.team, condition).order_by(t.c.latest.desc()))
             return [Thread(**_without_team(row._mapping)) for row in rows if row.channel in channels]
 
     def _take(self, connection: Connection, channel: str, raws: Iterable[Raw], as_of: int) -> Taken:
         merger = Merger(connection, self._names, as_of, people=self._people)
-        merger.take(channel, raws)
+        # It may have moved since it was listed.
+        merger.take(moved_channels(connection, self.team, [channel]).get(channel, channel), raws)
         return Taken(merger.added, merger.updated)
 
     def _delete(
@@ -307,12 +299,6 @@ def _unlisted(connection: Connection, team: str, listed: Iterable[Channel]) -> s
     s = tables.sync_channels
     synced = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
     return synced - {channel.id for channel in listed}
-
-
-def _take_url(connection: Connection, team: str, url: str, as_of: int) -> None:
-    t = tables.workspaces
-    older = update(t).where(t.c.team == team, t.c.as_of < as_of)
-    connection.execute(older.values(url=url.rstrip("/"), as_of=as_of))
 
 
 def _top_level() -> Any:

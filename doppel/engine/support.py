@@ -1,0 +1,206 @@
+"""What carries a sentence of an answer: a message of what was found, or of the conversation. Pure.
+
+A sentence is carried by a message whose words it repeats, with the messages beside it: every number and name in it
+stands there, and it denies what they deny. Of words turned around, such as who owes whom, it knows nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from doppel.engine.words import stem, telling
+from doppel.records import Passage, Sentence, Turn
+from doppel.timestamps import day
+
+LEAST_COVERED = 0.6
+"""Share of a sentence's telling words that stand in what carries it, at least."""
+MOST_QUOTED = 300
+"""Characters of a quote."""
+
+_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+(?=\S)|\n+")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_NAME = re.compile(r"(?<=[a-z0-9,;] )[A-Z][a-z]{2,}\b")
+_NO = re.compile(
+    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|can't|cant|won't|wont|don't|dont|doesn't|doesnt|"
+    r"didn't|didnt|isn't|isnt|aren't|arent|wasn't|wasnt|shouldn't|shouldnt|mustn't|wouldn't|haven't|hasn't|hadn't)\b",
+    re.IGNORECASE,
+)
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_WORDS_OF_NUMBERS = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A message that may carry a sentence: the number of its passage, None for the conversation, and of its line."""
+
+    source: int | None
+    number: int
+    author: str
+    text: str
+    around: str
+    """What stands beside it, and itself."""
+
+
+def evidence_of(passages: Sequence[Passage], turns: Sequence[Turn] = ()) -> list[Evidence]:
+    """The messages of passages, and what people said in the conversation before its last turn."""
+    found = [e for number, passage in enumerate(passages) for e in _evidence(number, passage.lines)]
+    said = [f"{turn.author}: {turn.text}" for turn in turns[:-1] if not turn.by_ai]
+    return [*found, *_evidence(None, said)]
+
+
+def _evidence(source: int | None, lines: Sequence[str]) -> Iterable[Evidence]:
+    for number, text in enumerate(lines):
+        author, _, said = text.partition(": ")
+        yield Evidence(source, number, author, said, "\n".join(lines[max(0, number - 1) : number + 2]))
+
+
+_PLEASANTRIES = (
+    "hi hello hey yo thanks thank thx cheers bye goodbye morning evening night good great nice ok okay cool welcome "
+    "please sorry congrats congratulations happy weekend lol haha"
+)
+_SMALL_TALK = {stem(word) for word in _PLEASANTRIES.split()}
+
+
+def is_small_talk(question: str) -> bool:
+    """Whether a text asks nothing: a greeting, thanks, a good wish."""
+    return "?" not in question and {*telling(question)} <= _SMALL_TALK
+
+
+def sentences(text: str) -> list[str]:
+    """A text's sentences, each on one line or as it stands, without white space around it."""
+    return [part.strip() for part in _END.split(text) if part.strip()]
+
+
+def carrier(sentence: str, evidence: Sequence[Evidence]) -> Evidence | None:
+    """What carries a sentence best, or None where nothing does."""
+    best, most = None, 0.0
+    for found in evidence:
+        covered = _covered(sentence, found)
+        if covered > most:
+            best, most = found, covered
+    return best if most >= LEAST_COVERED else None
+
+
+def _covered(sentence: str, found: Evidence) -> float:
+    """The share of a sentence's telling words that stand there; 0 where it says what does not."""
+    said = telling(sentence)
+    if not said:
+        return 0.0
+    around = {*telling(found.around)}
+    if not _numbers(sentence) <= _numbers(found.around):
+        return 0.0
+    if any(stem(name.casefold()) not in around for name in _NAME.findall(sentence)):
+        return 0.0
+    own = {*telling(found.text)}
+    # Its own words count whole, those beside it half.
+    share = sum(1.0 if word in own else 0.5 if word in around else 0.0 for word in said) / len(said)
+    return share if bool(_NO.search(sentence)) == bool(_NO.search(_nearest(sentence, found.text))) else 0.0
+
+
+def _nearest(sentence: str, text: str) -> str:
+    """The sentence of a message that shares most words with another."""
+    said = {*telling(sentence)}
+    return max(sentences(text) or [""], key=lambda part: len(said & {*telling(part)}))
+
+
+def _numbers(text: str) -> set[str]:
+    words = (_WORDS_OF_NUMBERS.get(word) for word in re.findall(r"[a-z]+", text.casefold()))
+    return {*_NUMBER.findall(text), *(number for number in words if number and number not in ("0", "1"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How near each message is to the question, by itself and with those beside it: cosines."""
+
+    alone: Sequence[float]
+    around: Sequence[float]
+
+
+def best_first(question: str, name: str, evidence: Sequence[Evidence], likeness: Likeness) -> list[Evidence]:
+    """The messages of passages, those first that answer the question: near to it, no question, rather `name`'s own."""
+    asked = {*telling(question)}
+
+    def score(number: int) -> float:
+        found = evidence[number]
+        own, around = {*telling(found.text)}, {*telling(found.around)}
+        return (
+            2.2 * likeness.alone[number]
+            + 2.3 * likeness.around[number]
+            + 2.5 / (1 + (found.source or 0))
+            + (0.8 * len(asked & own) + 1.3 * len(asked & around)) / max(len(asked), 1)
+            + 3.2 * (found.author == name)
+            - 0.6 * found.text.rstrip().endswith("?")
+            - 1.1 * (len(found.text) > MOST_QUOTED)
+            + min(len(own), 20) / 20
+        )
+
+    numbers = [number for number, found in enumerate(evidence) if found.source is not None and found.text.strip()]
+    return [evidence[number] for number in sorted(numbers, key=score, reverse=True)]
+
+
+def quote(question: str, found: Evidence, name: str, passage: Passage) -> str:
+    """A message as an answer: who said it, on which day, and at most MOST_QUOTED characters of it."""
+    stamp = passage.stamps[found.number] if found.number < len(passage.stamps) else passage.first_ts
+    said = "I said" if found.author == name else f"{found.author} wrote"
+    return f"On {day(stamp)} {said}: {excerpt(question, found.text)}"
+
+
+def excerpt(question: str, text: str) -> str:
+    """At most MOST_QUOTED characters of a text on one line: what it says of the question, and what follows."""
+    whole = " ".join(text.split())
+    if len(whole) <= MOST_QUOTED:
+        return whole
+    asked, parts = {*telling(question)}, [" ".join(part.split()) for part in sentences(text)]
+    first = max(range(len(parts)), key=lambda number: len(asked & {*telling(parts[number])}))
+    found = parts[first]
+    for part in parts[first + 1 :]:
+        if len(found) + 1 + len(part) > MOST_QUOTED:
+            break
+        found += " " + part
+    return found if len(found) <= MOST_QUOTED else found[: MOST_QUOTED - 1].rstrip() + "…"
+
+
+class SentenceFilter:
+    """Lets the sentences of an answer pass that arrives in pieces: those that `evidence` carries, and each once."""
+
+    def __init__(self, evidence: Sequence[Evidence]) -> None:
+        self._evidence, self._held, self._seen = evidence, "", set[tuple[str, ...]]()
+        self.passed: list[Sentence] = []
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; returns what passed."""
+        *whole, self._held = _split(self._held + text)
+        return "".join(map(self._pass, whole))
+
+    def close(self) -> str:
+        """The rest: no piece comes after it."""
+        rest, self._held = self._held, ""
+        return self._pass(rest)
+
+    def _pass(self, text: str) -> str:
+        said = " ".join(text.split())
+        found, words = carrier(said, self._evidence), tuple(telling(said))
+        if found is None or words in self._seen:
+            return ""
+        self._seen.add(words)
+        shown = f" {said}" if self.passed else said
+        self.passed.append(Sentence(said, found.source))
+        return shown
+
+
+def _split(text: str) -> list[str]:
+    """The whole sentences of a text, and what may go on."""
+    ends = [match.end() for match in _END.finditer(text)]
+    return [text[a:b] for a, b in pairwise([0, *ends, len(text)])]
+
+
+def carried(text: str, evidence: Sequence[Evidence]) -> tuple[Sentence, ...]:
+    """The sentences of an answer, each with the source that carries it."""
+    found = [(said, carrier(said, evidence)) for said in sentences(text)]
+    return tuple(Sentence(said, by.source if by else None) for said, by in found)

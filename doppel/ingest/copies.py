@@ -1,0 +1,57 @@
+"""What Slack copied into messages of others of those who were forgotten, and what it says there of their names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted
+from doppel.records import Raw
+from doppel.slack.copies import Origin, without_copies
+from doppel.slack.markup import Names
+
+_COPY_KEYS = ('_url"', '"author_', '"user_profile"', '"message_blocks"')
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The copies of what is `unwanted`."""
+
+    unwanted: Unwanted
+
+    def names(self, names: Names) -> Names:
+        """`names` without theirs."""
+        return replace(names, users={**names.users, **dict.fromkeys(self.unwanted.nameless, FORGOTTEN_NAME)})
+
+    def may_be_in(self, encoded: str) -> bool:
+        """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
+        if not self.unwanted.until:
+            return False
+        # A message has one timestamp of its own.
+        has_copy = encoded.count('"ts"') > 1 or any(key in encoded for key in _COPY_KEYS)
+        return has_copy or self._marks.search(encoded) is not None
+
+    def removed(self, raw: Raw, at: int) -> Raw:
+        """A message of somebody else, without the copies of theirs that Slack put in, and without their names."""
+        return self.found_and_removed(raw, at)[0]
+
+    def found_and_removed(self, raw: Raw, at: int) -> tuple[Raw, bool]:
+        """The same, and whether there was a copy."""
+        unwanted = self.unwanted
+        return without_copies(raw, at, self._is_gone, unwanted.nameless) if unwanted.until else (raw, False)
+
+    def _is_gone(self, origin: Origin) -> bool:
+        """By the author's id, else by what the archive knows of the place, else by the author's name."""
+        if origin.authors:
+            return any(self.unwanted.covers(user, origin.at) for user in origin.authors)
+        for channel, at in origin.places:
+            if found := self.unwanted.authors(channel, at):
+                # Of what was deleted nobody knows any more whose it was.
+                return any(user == "" or self.unwanted.covers(user, at) for user in found)
+        return any(origin.at <= self.unwanted.named.get(name, -1) for name in origin.names)
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str]:
+        ids = "|".join(map(re.escape, sorted(self.unwanted.until)))
+        return re.compile(rf'[@"/](?:{ids})[">|/?#]')

@@ -1,0 +1,118 @@
+"""What carries a sentence, what is left of an answer, and what is quoted instead."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doppel.engine.support import (
+    Likeness,
+    SentenceFilter,
+    best_first,
+    carried,
+    carrier,
+    evidence_of,
+    excerpt,
+    is_small_talk,
+    quote,
+    sentences,
+)
+from doppel.records import Passage, Turn
+
+LINES = (
+    "Jun: why did we drop kafka?",
+    "Ines: because we lost 11 events in january through it, and three of five incidents were rebalancing.",
+    "Ines: never delete an old file in pg_wal. ask me first.",
+    "Bram: the outbox table costs us nothing.",
+)
+STAMPS = tuple(f"{1_742_300_000 + 86_400 * number}.000100" for number in range(4))
+PASSAGE = Passage("ops", None, STAMPS[0], STAMPS[-1], LINES, (0, 4), "", "https://x/1", 0.5, stamps=STAMPS)
+EVIDENCE = evidence_of([PASSAGE])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "by"),
+    [
+        ("We lost 11 events in January.", 1),
+        ("Three of five incidents were rebalancing.", 1),
+        ("We lost 12 events in January.", None),
+        ("We lost no events in January.", None),
+        ("Never delete an old file in pg_wal.", 2),
+        ("Delete an old file in pg_wal.", None),
+        ("The outbox table costs nothing, says Henrik.", None),
+        ("The moon is made of cheese.", None),
+        ("Yes.", None),
+        ("", None),
+    ],
+)
+def test_a_sentence_is_carried_by_a_message_that_says_it(sentence: str, by: int | None) -> None:
+    found = carrier(sentence, EVIDENCE)
+    assert (found.number if found else None) == by
+
+
+def test_what_people_said_in_the_conversation_carries_too_and_what_a_model_said_does_not() -> None:
+    turns = [Turn("Bob", "the broker is full"), Turn("Ines", "the disk melted", True, by_ai=True), Turn("Bob", "so?")]
+    found = evidence_of([], turns)
+    assert [(e.source, e.text) for e in found] == [(None, "the broker is full")]
+    assert carrier("The broker is full.", found)
+    assert not carrier("The disk melted.", found)
+
+
+def passed(*pieces: str) -> tuple[str, list[int | None]]:
+    passing = SentenceFilter(EVIDENCE)
+    shown = "".join(map(passing.feed, pieces)) + passing.close()
+    return shown, [sentence.source for sentence in passing.passed]
+
+
+def test_only_what_is_carried_passes_and_once() -> None:
+    said = "because we lost 11 events in january through it. because we lost 11 events in january through it. My cat!"
+    assert passed(said) == ("because we lost 11 events in january through it.", [0])
+    assert passed(*said) == passed(said)
+    assert passed("My cat!") == ("", [])
+
+
+@given(st.text(max_size=200), st.lists(st.integers(0, 200), max_size=8))
+def test_pieces_pass_as_the_whole_does(text: str, cuts: list[int]) -> None:
+    ends = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    assert passed(*(text[a:b] for a, b in itertools.pairwise(ends))) == passed(text)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_taken(text: str) -> None:
+    assert all(sentence.source in (None, 0) for sentence in carried(text, EVIDENCE))
+    assert "".join("".join(sentences(text)).split()) in "".join(text.split()) or not text.strip()
+    assert len(excerpt("why?", text * 9)) <= 300
+
+
+def test_what_is_quoted_is_near_the_question_and_rather_the_persons_own() -> None:
+    likeness = Likeness([0.9, 0.5, 0.1, 0.5], [0.5, 0.5, 0.1, 0.5])
+    best, *_ = best_first("why did we drop kafka?", "Ines", EVIDENCE, likeness)
+    assert best.number == 1
+    assert quote("why?", best, "Ines", PASSAGE).startswith("On 19 March 2025 I said: because we lost 11 events")
+    other, *_ = best_first("what does the outbox cost?", "Bram", EVIDENCE, Likeness([0, 0, 0, 1], [0, 0, 0, 1]))
+    assert quote("what?", other, "Ines", PASSAGE) == "On 21 March 2025 Bram wrote: the outbox table costs us nothing."
+
+
+def test_a_long_message_is_quoted_where_it_speaks_of_the_question() -> None:
+    text = "Lunch was good. " * 30 + "The backup runs at 02:00. It takes an hour. " + "More words follow here. " * 30
+    found = excerpt("when does the backup run?", text)
+    assert found.startswith("The backup runs at 02:00. It takes an hour.")
+    assert len(found) <= 300
+
+
+@pytest.mark.parametrize(
+    ("text", "small"),
+    [
+        ("hi!", True),
+        ("Thanks, good night", True),
+        ("hello?", False),
+        ("why?", False),
+        ("good backup", False),
+        ("", True),
+    ],
+)
+def test_small_talk_asks_nothing(text: str, small: bool) -> None:
+    assert is_small_talk(text) == small
