@@ -156,7 +156,7 @@ def fitted(cases: Sequence[Case]) -> list[float]:
     By Newton's method.
     """
     found = [signs(case.question, case.passages) for case in cases if case.passages]
-    rows = np.array([[1.0, each.cosine, each.fused, each.words, each.covered] for each in found])
+    rows = np.array([[1.0, each.cosine, each.fused, each.covered] for each in found])
     is_so = np.array([float(case.is_found) for case in cases if case.passages])
     counts, model = halved(is_so), np.zeros(rows.shape[1])
     for _ in range(25):

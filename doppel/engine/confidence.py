@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from doppel.engine.words import telling
 from doppel.records import Passage
 
-BASE, COSINE, FUSED, WORDS, COVERED = -7.6, 4.6, 4.0, 1.2, 1.6
+BASE, COSINE, FUSED, COVERED = -8.2, 5.6, 4.6, 1.7
 """The logistic model: what it begins with, and the weight of each sign."""
 
 
@@ -18,13 +18,11 @@ class Signs:
     """What tells whether passages answer a question, each from 0 to 1, more is better.
 
     `cosine` is the largest of a passage, and `fused` the largest fused score, which says how far what is near and what
-    has the words agree; `words` is the largest of a cosine divided by the place in the order by words; `covered` is the
-    share of the question's telling words that stand in any quote.
+    has the words agree; `covered` is the share of the question's telling words that stand in any quote.
     """
 
     cosine: float
     fused: float
-    words: float
     covered: float
 
 
@@ -39,21 +37,15 @@ def confidence(question: str, passages: Sequence[Passage]) -> float:
     if not passages:
         return 0.0
     found = signs(question, passages)
-    weighed = COSINE * found.cosine + FUSED * found.fused + WORDS * found.words + COVERED * found.covered
-    return 1 / (1 + math.exp(-BASE - weighed))
+    weighed = BASE + COSINE * found.cosine + FUSED * found.fused + COVERED * found.covered
+    return 1 / (1 + math.exp(-weighed))
 
 
 def signs(question: str, passages: Sequence[Passage]) -> Signs:
     """The signs of a question and at least one passage, in any order."""
     asked, quoted = {*telling(question)}, {word for passage in passages for word in telling(passage.quote)}
     return Signs(
-        cosine=max(_cosine(passage) for passage in passages),
+        cosine=max(0.0, *(max(passage.score, passage.best_score or 0.0) for passage in passages)),
         fused=max(passage.fused_score or 0.0 for passage in passages),
-        words=max(_cosine(passage) / passage.word_rank if passage.word_rank else 0.0 for passage in passages),
         covered=len(asked & quoted) / len(asked) if asked else 0.0,
     )
-
-
-def _cosine(passage: Passage) -> float:
-    """The largest of any query, none below 0."""
-    return max(passage.score, passage.best_score or 0.0, 0.0)

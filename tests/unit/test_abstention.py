@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.abstention import Case, asks, auroc, calibration_error, fitted, key, with_interval
-from doppel.engine.confidence import COSINE, COVERED, FUSED, WORDS, confidence
+from doppel.engine.confidence import COSINE, COVERED, FUSED, confidence
 from doppel.records import Conversation, Message, Passage
 
 
@@ -52,10 +52,10 @@ def test_a_fit_finds_the_model_that_drew_its_cases() -> None:
     chance = np.random.default_rng(0)
     cases = []
     for score, fused in chance.uniform(0.1, 1, (4000, 2)).tolist():
-        rank, quote = int(chance.integers(1, 20)), str(chance.choice(["Lunch?", "Deploys break.", "They break."]))
-        found = [Passage("ops", None, "1.0", "2.0", (quote,), (0, 1), quote, "", score, score, rank, fused)]
+        quote = str(chance.choice(["Lunch?", "Deploys break.", "They break."]))
+        found = [Passage("ops", None, "1.0", "2.0", (quote,), (0, 1), quote, "", score, score, None, fused)]
         is_found = bool(chance.random() < confidence("Why do deploys break?", found))
         cases.append(Case("Why do deploys break?", found, is_found))
     base, *weights = fitted(cases)
     assert base < 0 < min(weights)
-    assert weights == pytest.approx([COSINE, FUSED, WORDS, COVERED], abs=1)
+    assert weights == pytest.approx([COSINE, FUSED, COVERED], abs=1)

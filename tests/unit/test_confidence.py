@@ -19,15 +19,12 @@ SCORE = st.floats(-1, 1)
 def passage(
     text: str = "Bo: The queues of Postgres are enough.",
     score: float = 0.5,
-    word_rank: int | None = 2,
     fused_score: float | None = 0.7,
 ) -> Passage:
-    return Passage("ops", None, "1.0", "2.0", (text,), (0, 1), text, "", score, score, word_rank, fused_score)
+    return Passage("ops", None, "1.0", "2.0", (text,), (0, 1), text, "", score, score, None, fused_score)
 
 
-PASSAGES = st.lists(
-    st.builds(passage, st.text(), SCORE, st.none() | st.integers(1, 20), st.none() | SHARE), min_size=1, max_size=8
-)
+PASSAGES = st.lists(st.builds(passage, st.text(), SCORE, st.none() | SHARE), min_size=1, max_size=8)
 
 
 def test_of_nothing_found_it_is_not_sure_at_all() -> None:
@@ -52,16 +49,7 @@ def test_a_nearer_passage_or_one_that_leads_more_orders_makes_it_surer(
         assert confidence(QUESTION, [low, *rest]) <= confidence(QUESTION, [high, *rest])
 
 
-@given(PASSAGES, st.integers(1, 20), st.integers(1, 20))
-def test_a_better_place_in_the_order_by_words_makes_it_surer(passages: list[Passage], one: int, other: int) -> None:
-    first, *rest = passages
-    high, low = (replace(first, word_rank=rank) for rank in sorted((one, other)))
-    nowhere = replace(first, word_rank=None)
-    found = [confidence(QUESTION, [each, *rest]) for each in (nowhere, low, high)]
-    assert found == sorted(found)
-
-
-@given(PASSAGES, st.builds(passage, st.text(), SCORE, st.none() | st.integers(1, 20), st.none() | SHARE))
+@given(PASSAGES, st.builds(passage, st.text(), SCORE, st.none() | SHARE))
 def test_another_passage_never_makes_it_less_sure(passages: list[Passage], another: Passage) -> None:
     assert confidence(QUESTION, passages) <= confidence(QUESTION, [*passages, another])
 
@@ -84,5 +72,5 @@ def test_a_question_without_telling_words_has_none_covered() -> None:
 
 def test_what_hardly_fits_is_below_the_default_and_what_fits_above() -> None:
     least = Settings().min_confidence
-    assert confidence("Which league does Ajax play in?", [passage("Hm.", 0.1, None, 0.4)]) < least
-    assert confidence(QUESTION, [passage(QUESTION, 0.8, 1, 1.0)]) > least
+    assert confidence("Which league does Ajax play in?", [passage("Hm.", 0.1, 0.4)]) < least
+    assert confidence(QUESTION, [passage(QUESTION, 0.8, 1.0)]) > least
