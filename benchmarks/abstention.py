@@ -48,7 +48,7 @@ LEAST_WORDS = 4
 BINS = 10
 QUESTIONS = SAMPLE.with_name("questions.jsonl")
 READ = Path(__file__).with_name("abstention_read.json")
-"""Whether another conversation answers a question whose own was taken out, as one reader saw it; by `key`."""
+"""Whether another conversation answers a question whose own was taken out, as a language model judged; by `key`."""
 PARTS = ("found", "read")
 """Groups that are parts of others."""
 ALLOWED = 0.1
@@ -59,7 +59,7 @@ _ASKS = re.compile(r"\?|\b(?:how|what|when|where|which|who|whose|whom|why)\b", r
 DOES_NOT_SHOW = (
     "whether an answer is right: a question is answerable where its own conversation is in the index, and found where "
     "that is among the passages, whatever was said in it.",
-    "that nothing else answers what was taken out; of 100 such questions one reader judged the three best passages.",
+    "that nothing else answers what was taken out; for 100 such questions a language model judged it.",
     "real questions to Doppel: those of a channel are long, and asked of people who know what was just said.",
     "other embedding models, whose cosines are others.",
     "the probability elsewhere: it holds where half of what is asked can be found, as each corpus is weighted.",
@@ -96,7 +96,7 @@ class Cases:
     """The cases of a workspace by group, and which groups are compared.
 
     A question's own conversation is "in" the index, and then "found" or not, or "out" of it; of those "read" it is out,
-    and one reader saw none that answers instead. "foreign" are those of the other workspace; "both" are out or foreign.
+    and none was seen that answers instead. "foreign" are those of the other workspace; "both" are out or foreign.
     """
 
     name: str
