@@ -232,17 +232,21 @@ def prepare(given: Namespace, work: Path) -> Benchmark:
 
 
 def _corpora(name: str, export: Path, labels: Path | None, work: Path, embedder: Embedder) -> Iterator[Corpus]:
-    archive_path = work / f"{name}.db"
-    import_into(archive_path, export)
-    with open_archive(archive_path) as archive:
-        said = list(archive.messages())
-        names = {(channel.team, channel.id): channel.name for channel in archive.channels()}
+    said, names = imported(name, export, work)
     tellings = {"windows": said}
     if labels:
         tellings = {"labelled": threaded(said, names, labels), **tellings}
     for kind, messages in tellings.items():
         folder = VersionedFolder(work / f"{name}, {kind}", "index", "build it again")
         yield Corpus(f"{name}, {kind}", list(conversations(messages)), folder, embedder)
+
+
+def imported(name: str, export: Path, work: Path) -> tuple[list[Message], dict[ChannelKey, str]]:
+    """The messages of an export, imported under `name`, and its channels' names."""
+    archive_path = work / f"{name}.db"
+    import_into(archive_path, export)
+    with open_archive(archive_path) as archive:
+        return list(archive.messages()), {(each.team, each.id): each.name for each in archive.channels()}
 
 
 def threaded(said: Iterable[Message], names: dict[ChannelKey, str], labels: Path) -> list[Message]:

@@ -88,7 +88,7 @@ class Settings(BaseModel):
     )
     top_k: int = Field(default=6, ge=1, le=100, description="Chunks looked up for one answer.")
     min_confidence: float = Field(
-        default=0.06,
+        default=0.2,
         ge=0,
         le=1,
         description="How sure it must be, from 0 to 1, that what was found answers a question; 0 answers every one.",
