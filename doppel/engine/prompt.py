@@ -1,9 +1,9 @@
 """The only place where a prompt is written, for training and for answering. Pure.
 
-A prompt is a system message (who writes, where, and what the team said about it, where and when) and the conversation so
-far: what others said as the user, with their names, and what the persona said as the assistant. Quotes stand in the system
-message and not before the question: there the packaged model, hardly trained, stated the fact in 20 of 100 answers, and in
-6 where they stood between the conversation and the question, whose form it then went on with (docs/conversation.md).
+A prompt is a system message (who writes, where, and what the team said about it, where and when) and the conversation
+so far: what others said as the user, with their names, and what the persona said as the assistant. Quotes stand in the
+system message and not before the question: there the packaged model, hardly trained, stated the fact in 20 of 100
+answers, and in 6 where they stood between the conversation and the question, whose form it then went on with.
 
 Every line that begins at the margin is ours: the head of a quote ("#channel, day:"), or the first line of a message
 ("Name: text"). A message's further lines are indented and names are made plain, so nothing that is said, nor what
