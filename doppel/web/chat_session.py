@@ -13,7 +13,7 @@ from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
 from doppel.labels import ASKER
 from doppel.logs import log_failure
-from doppel.records import Dialogue, Finished, Passage, Persona, ReplyEvent, SourcesFound, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Passage, Persona, ReplyEvent, Sentence, SourcesFound, TextDelta, Turn
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class Exchange:
     sources: tuple[Passage, ...] | None = None
     notes: tuple[str, ...] = ()
     text: str = ""
+    sentences: tuple[Sentence, ...] = ()
     trouble: str = ""
     open: bool = True
     finished: bool = False
@@ -100,7 +101,7 @@ class Exchange:
                 self.text += text
             case Finished(reply=reply):
                 self.persona, self.text = reply.persona, reply.text
-                self.sources, self.notes = reply.sources, reply.notes
+                self.sources, self.notes, self.sentences = reply.sources, reply.notes, reply.sentences
                 self.finished = True
                 self.trouble = "" if reply.text else SILENT
 

@@ -47,11 +47,34 @@ def answer_html(exchange: Exchange) -> str:
     """An answer under its label, as far as it is written, with what the reader should know about it."""
     name = exchange.persona.name
     label = f'<span class="byline">{escape(byline(name))}</span>'
-    body = text_html(exchange.text) or (f'<span class="waiting">{_waiting(exchange)}</span>' if exchange.open else "")
+    body = _numbered(exchange) or (f'<span class="waiting">{_waiting(exchange)}</span>' if exchange.open else "")
     notes = "".join(f'<span class="note">{_lines(note)}</span>' for note in exchange.notes)
     kind = "trouble" if exchange.text else "trouble alone"
     trouble = f'<span class="{kind}">{_lines(exchange.trouble)}</span>' if exchange.trouble else ""
     return label + body + notes + trouble
+
+
+def _numbered(exchange: Exchange) -> str:
+    """The text, and behind each sentence that a source carries its number, which leads there."""
+    text, sources = exchange.text, exchange.sources or ()
+    if "```" in text:
+        return text_html(text)
+    shown, end = "", 0
+    for sentence in exchange.sentences:
+        start = text.find(sentence.text, end)
+        if start >= 0 and sentence.source is not None and sentence.source < len(sources):
+            upto = start + len(sentence.text)
+            shown += text_html(text[end:upto]) + _number(sentence.source, sources[sentence.source])
+            end = upto
+    return shown + text_html(text[end:])
+
+
+def _number(position: int, source: Passage) -> str:
+    number = str(position + 1)
+    if source.permalink.startswith(("https://", "http://")):
+        link = f'href="{escape(source.permalink)}" target="_blank" rel="noopener noreferrer"'
+        number = f'<a {link} title="Source {number} (opens Slack in a new tab)">{number}</a>'
+    return f'<sup class="source">{number}</sup>'
 
 
 def persona_html(persona: Persona | None) -> str:
