@@ -53,7 +53,7 @@ test-postgres: check
 
 # One benchmark against its peer, such as NAME=importing: see benchmarks/README.md.
 bench: setup
-	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training, serving, sync, question, slack, followups or abstention)) $(ARGS)
+	@$(VENV)/bin/python -m benchmarks.$(or $(NAME),$(error Name one: make bench NAME=importing, indexing, training, serving, sync, question, slack, followups, abstention or answers)) $(ARGS)
 
 # The locks from pyproject.toml, each package with the hashes of all its files, so that one lock serves both Pythons: pip
 # takes what the index gives only if its hash is there. The index tells them; those of PyTorch's CPU build stand in

@@ -9,10 +9,10 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from benchmarks.answers import Material, ask_server, gather_material
 from benchmarks.command import main, say
 from benchmarks.frame import Benchmark, Contender, MeasurementError, Samples
 from benchmarks.process import in_fresh_process
+from benchmarks.streamed import Material, ask_server, gather_material
 from benchmarks.workspace import import_into, public_name, settings_for
 from doppel.errors import BadInputError
 

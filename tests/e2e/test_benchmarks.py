@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.answers import cut_prompts
 from benchmarks.bare_client import Limit, timed_calls
 from benchmarks.bots import Script
 from benchmarks.frame import Benchmark, Contender, Measurement, MeasurementError, Run, Samples, figures, in_turn
 from benchmarks.machine import machine_facts
 from benchmarks.mentions import People, Thread
 from benchmarks.process import Companion, in_fresh_process
+from benchmarks.streamed import cut_prompts
 from benchmarks.table import table
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import BadInputError
