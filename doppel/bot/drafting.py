@@ -222,7 +222,7 @@ class Drafting:
 
     async def _reply(self, user_id: str, dialogue: Dialogue, scene: Scene) -> Reply:
         persona = await self._engine.persona(user_id)
-        async for event in self._engine.reply(persona, dialogue, scene.everybody):
+        async for event in self._engine.reply(persona, dialogue, scene.everybody, is_draft=True):
             if isinstance(event, Finished) and event.reply.text.strip():
                 return event.reply
         raise SilentError(SILENT)

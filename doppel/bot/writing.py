@@ -58,7 +58,7 @@ class Engine(Protocol):
     async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]: ...
 
     def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
     ) -> AsyncIterator[ReplyEvent]: ...
 
 

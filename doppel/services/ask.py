@@ -171,10 +171,11 @@ class Engine:
         return [Found(dialogue, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
 
     async def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
     ) -> AsyncIterator[ReplyEvent]:
         """Answer the question of `dialogue` as `persona`, from what may be read in `place`.
 
+        A draft, which its person reads and may change before anybody else sees it, is never refused and left as it is.
         It isn't looked up again where `found` is what there is for that question there. Yields SourcesFound, then
         TextDelta after TextDelta, then Finished, their secrets masked. Raises ConsentError, also in mid-answer,
         NotReadableError, ArtifactError, InferenceError, or TooLongError for the question.
@@ -191,13 +192,13 @@ class Engine:
         if found is None or not is_found:
             (found,) = await self.look_up(dialogue, [place], seen)
         sure = confidence(dialogue.question, found.passages)
-        if self._refuses(dialogue, sure):
+        if not is_draft and self._refuses(dialogue, sure):
             async for event in _refusal(persona, found.passages[:NEAREST], notes, sure, started):
                 yield event
             return
         examples = [] if adapter else await asyncio.to_thread(self._style, seen, user, readable)
         prompt = await asyncio.to_thread(self._prompt, persona, dialogue, found.passages, examples)
-        check = AnswerCheck(self._retriever.likeness, dialogue, persona, prompt.passages, self._drops)
+        check = AnswerCheck(self._retriever.likeness, dialogue, persona, prompt.passages, self._drops and not is_draft)
         if watch.is_due:
             await asyncio.to_thread(watch.look)
         yield SourcesFound(prompt.passages, notes)

@@ -83,7 +83,7 @@ class FakeEngine:
         return [Found(dialogue, place, (each,), snapshot) for place, each in zip(places, found, strict=True)]
 
     async def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
     ) -> AsyncIterator[ReplyEvent]:
         turns = dialogue.turns
         self.asked.append((persona, turns, place))
@@ -119,10 +119,10 @@ class _Within:
         return await self.engine.look_up(dialogue, places, snapshot)
 
     def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None
+        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
     ) -> AsyncIterator[ReplyEvent]:
         assert persona.team == self.team
-        return self.engine.reply(persona, dialogue, place, found)
+        return self.engine.reply(persona, dialogue, place, found, is_draft)
 
 
 def _with_id(people: Sequence[Persona], user_id: str) -> Persona:

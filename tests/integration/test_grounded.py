@@ -15,7 +15,7 @@ from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.ingest import open_archive
-from doppel.records import Dialogue, Finished, Reply, SourcesFound, TextDelta, Turn
+from doppel.records import Dialogue, Finished, Persona, Reply, SourcesFound, TextDelta, Turn
 from doppel.services.ask import NOT_FOUND, Engine
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
@@ -56,14 +56,19 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
 
 async def ask(archive: Archive, tmp_path: Path, model: Any, question: str, *before: Turn, **environ: str) -> list[Any]:
     """The events of an answer as Ines."""
+    engine, persona = await engine_of(archive, tmp_path, model, **environ)
+    return [event async for event in engine.reply(persona, Dialogue((*before, Turn("Jun", question))), OPERATOR)]
+
+
+async def engine_of(archive: Archive, tmp_path: Path, model: Any, **environ: str) -> tuple[Engine, Persona]:
+    """A real engine with that model, and Ines."""
     settings = load_settings({"DOPPEL_DATA_DIR": str(tmp_path / "data")} | environ)
     index = VersionedFolder(settings.index_dir, "index", "")
     reindex(archive, index, FakeEmbedder())
     retriever = IndexRetriever(index, FakeEmbedder(), archive)
     engine = Engine(settings, archive, retriever, AdapterStore(tmp_path / "data"), WordTokenizer(), model)
     ines = archive.find_user("U1")
-    persona = await engine.persona(ines.id, ines.team)
-    return [event async for event in engine.reply(persona, Dialogue((*before, Turn("Jun", question))), OPERATOR)]
+    return engine, await engine.persona(ines.id, ines.team)
 
 
 def reply_of(events: list[Any]) -> Reply:
@@ -107,6 +112,14 @@ async def test_where_nothing_answers_it_is_said_and_the_model_not_asked(archive:
     all_the_same = await ask(archive, tmp_path, model, "how much does henrik earn?", DOPPEL_MIN_CONFIDENCE="0")
     assert model.asked == 1
     assert reply_of(all_the_same).text != reply.text
+
+
+async def test_a_draft_is_left_to_its_person(archive: Archive, tmp_path: Path) -> None:
+    model = Model("The moon is full.")
+    engine, persona = await engine_of(archive, tmp_path, model, DOPPEL_MIN_CONFIDENCE="1")
+    asked = Dialogue((Turn("Jun", QUESTION),))
+    events = [event async for event in engine.reply(persona, asked, OPERATOR, is_draft=True)]
+    assert reply_of(events).text == model.text
 
 
 async def test_small_talk_and_what_the_conversation_tells_are_not_refused(archive: Archive, tmp_path: Path) -> None:
