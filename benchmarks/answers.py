@@ -57,7 +57,7 @@ class Question:
 
     def is_stated(self, text: str) -> bool:
         """Whether a text states every fact."""
-        return all(any(_found(form, text) for form in fact) for fact in self.facts)
+        return bool(self.facts) and all(any(_found(form, text) for form in fact) for fact in self.facts)
 
     def is_false(self, text: str) -> bool:
         """Whether a text says what is false."""

@@ -26,6 +26,8 @@ BEAT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 MINUTE = 60_000_000
 """For how long Slack withholds events at a time, in microseconds."""
+CATCH_UP_SECONDS = 0.5
+"""How long a question waits for the events before it, and its own, to be in the archive."""
 BATCH = 200
 """Events that are written together when they come faster than they can be written one by one."""
 
@@ -100,6 +102,12 @@ class EventIngester:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(DoppelError):
                 await asyncio.to_thread(self._store.stop_listening)
+
+    async def caught_up(self, seconds: float = CATCH_UP_SECONDS) -> None:
+        """Wait until what came so far is in the archive, though not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._queue.join()
 
     async def _write(self) -> None:
         while True:

@@ -136,7 +136,13 @@ class _Slack:
         trainings = Trainings(desk, notices)
         feed = EventIngester(EventStore(archive, team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
         chars = context.settings.question_chars
-        answering = Answering(engine, archive, client, team, bot_user, inbox.calm, self.queue)
+
+        async def calm() -> None:
+            """What was said before a question is in the archive, or will be soon."""
+            await inbox.calm()
+            await feed.caught_up()
+
+        answering = Answering(engine, archive, client, team, bot_user, calm, self.queue)
         withdraw, forget = functools.partial(_withdraw, context, archive), functools.partial(_forget, context, archive)
         consenting = Consenting(archive, context.adapters(), client, team, trainings.begin, withdraw, forget)
         drafting = Drafting(engine, archive, client, team, self.queue, chars)

@@ -28,8 +28,10 @@ CHANNEL_CHARS = 50
 SENTENCE_CHARS = 500
 SENTENCES = 4
 URL_CHARS = 200
-# Slack counts the blocks around the text as well.
-EPHEMERAL_CHARS = MARKDOWN_CHARS - 2_000
+NOTE_CHARS = 250
+"""Of a note below an answer, as it is sent."""
+# Slack counts the blocks around the text as well: 13,000 characters in all.
+EPHEMERAL_CHARS = MARKDOWN_CHARS - 4_000
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FEEDBACK = re.compile(rf"(dis)?like:({_ID.pattern})")
@@ -51,7 +53,7 @@ def closing_blocks(reply: Reply, answer_id: str) -> list[Block]:
     `answer_id` is all that the feedback buttons carry. Raises ValueError for one that is not 1 to 64 letters, digits,
     `_` or `-`.
     """
-    notes = [context(sentence(note)) for note in reply.notes[:SENTENCES] if note.strip()]
+    notes = [context(_note(note)) for note in reply.notes[:SENTENCES] if note.strip()]
     return [context(mark(reply.persona)), *notes, context(sources(reply.sources)), _feedback(answer_id)]
 
 
@@ -117,6 +119,14 @@ def name(text: str, limit: int = NAME_CHARS) -> str:
 def sentence(text: str) -> str:
     """Somebody's words as mrkdwn, on one line."""
     words = plain(shortened(mask(text), SENTENCE_CHARS))
+    return words if words.strip() else "…"
+
+
+def _note(text: str) -> str:
+    """A sentence as mrkdwn, of at most NOTE_CHARS characters once it is escaped."""
+    limit = NOTE_CHARS
+    while len(words := plain(shortened(mask(text), limit))) > NOTE_CHARS:
+        limit = limit * 4 // 5
     return words if words.strip() else "…"
 
 

@@ -27,8 +27,8 @@ from doppel.slack.message_transport import Carrier, ReplyTarget, Stream, Updates
 
 FIRST_CHARS = 20
 """So much is shown at once; a word alone would only flicker."""
-MESSAGE_CHARS = 11_000
-"""Slack takes 12,000 characters of Markdown a message."""
+MESSAGE_CHARS = 8_000
+"""Slack takes 12,000 characters of Markdown a message, and 13,000 with all that stands around it."""
 FENCE = "```"
 AGAIN_SECONDS = (1.0, 5.0, 20.0)
 """The pauses before the end of an answer is tried again."""

@@ -317,7 +317,7 @@ async def test_where_streams_are_not_to_be_had_the_message_is_updated(
 async def test_a_very_long_answer_goes_on_in_a_second_message(
     way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
 ) -> None:
-    text = "\n".join(f"Line {number} of many words that say little." for number in range(500))
+    text = "\n".join(f"Line {number} of many words that say little." for number in range(380))
     engine = FakeEngine([ADA], lambda persona, turns: answer(persona, text))
     async with listening(slack, archive, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")

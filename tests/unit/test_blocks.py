@@ -80,7 +80,7 @@ def test_notes_and_troubles_are_told() -> None:
 
 
 def test_an_answer_to_one_person_can_be_shared_and_is_marked_at_its_end() -> None:
-    messages = blocks.ephemeral_messages("A sentence of the answer. " * 1000, reply(passage()), "a1")
+    messages = blocks.ephemeral_messages("A sentence of the answer. " * 800, reply(passage()), "a1")
     assert len(messages) == 3
     assert not [fault for message in messages for fault in faults(message)]
     assert [bool(elements(message, "button")) for message in messages] == [False, False, True]
@@ -173,6 +173,7 @@ def harmless(value: object) -> bool:
 
 
 @example("", "", None, (), ("\x00\n\n\x00",))
+@example("&" * 12_000, "&" * 200, "&" * 200, (), ("&" * 1_000,) * 6)
 @given(TEXT, TEXT, st.none() | TEXT, PASSAGES, st.lists(TEXT, max_size=6).map(tuple))
 def test_slack_takes_any_answer(
     text: str, name: str, version: str | None, found: tuple[Passage, ...], notes: tuple[str, ...]
