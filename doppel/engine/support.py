@@ -21,6 +21,7 @@ MOST_QUOTED = 300
 """Characters of a quote."""
 
 _END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+(?=\S)|\n+")
+_LINK = re.compile(r"https?://\S+")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _NAME = re.compile(r"(?<=[a-z0-9,;] )[A-Z][a-z]{2,}\b")
 _NO = re.compile(
@@ -128,7 +129,7 @@ def best_first(question: str, name: str, evidence: Sequence[Evidence], likeness:
 
     def score(number: int) -> float:
         found = evidence[number]
-        own, around = {*telling(found.text)}, {*telling(found.around)}
+        own, around = {*telling(without_links(found.text))}, {*telling(without_links(found.around))}
         return (
             2.2 * likeness.alone[number]
             + 2.3 * likeness.around[number]
@@ -142,6 +143,11 @@ def best_first(question: str, name: str, evidence: Sequence[Evidence], likeness:
 
     numbers = [number for number, found in enumerate(evidence) if found.source is not None and found.text.strip()]
     return [evidence[number] for number in sorted(numbers, key=score, reverse=True)]
+
+
+def without_links(text: str) -> str:
+    """A text without addresses, whose words say where something is and not what."""
+    return _LINK.sub("", text)
 
 
 def quote(question: str, found: Evidence, name: str, passage: Passage) -> str:

@@ -15,6 +15,7 @@ from doppel.engine.support import (
     evidence_of,
     is_small_talk,
     quote,
+    without_links,
 )
 from doppel.records import Dialogue, Passage, Persona, Sentence
 
@@ -78,7 +79,8 @@ class AnswerCheck:
         return self._filter
 
     def _rank(self) -> list[Evidence]:
-        texts = [*(f"{e.author}: {e.text}" for e in self._evidence), *(e.around for e in self._evidence)]
+        alone = [f"{e.author}: {e.text}" for e in self._evidence]
+        texts = [without_links(text) for text in (*alone, *(e.around for e in self._evidence))]
         near = self._likeness(self._question, texts)
         half = len(self._evidence)
         return best_first(self._question, self._name, self._evidence, Likeness(near[:half], near[half:]))

@@ -116,3 +116,10 @@ def test_a_long_message_is_quoted_where_it_speaks_of_the_question() -> None:
 )
 def test_small_talk_asks_nothing(text: str, small: bool) -> None:
     assert is_small_talk(text) == small
+
+
+def test_the_words_of_an_address_say_nothing_of_the_question() -> None:
+    lines = ("Ines: decision 011 (https://wiki.example/drop-kafka).", "Ines: kafka cost us 410 euros a month.")
+    found = evidence_of([Passage("ops", None, STAMPS[0], STAMPS[1], lines, (0, 2), "", "", 0.5, stamps=STAMPS[:2])])
+    best, *_ = best_first("why did we drop kafka?", "Ines", found, Likeness([0.5, 0.5], [0.5, 0.5]))
+    assert best.number == 1
