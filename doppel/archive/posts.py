@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, false, or_, select
 
 from doppel.archive import tables
+from doppel.archive.drafts import SENT
+from doppel.archive.reading import Names
 from doppel.records import Message, MessageKind
 from doppel.timestamps import ts_of
-
-SENT = "sent"
-
-Names = Mapping[tuple[str, str], str]
 
 
 def posts(

@@ -75,7 +75,7 @@ def is_small_talk(question: str) -> bool:
 
 def sentences(text: str) -> list[str]:
     """A text's sentences, each on one line or as it stands, without white space around it."""
-    return [part.strip() for part in _END.split(text) if part.strip()]
+    return [part.strip() for part in _split(text) if part.strip()]
 
 
 def carrier(sentence: str, evidence: Sequence[Evidence]) -> Evidence | None:

@@ -96,6 +96,10 @@ def test_what_is_quoted_is_near_the_question_and_rather_the_persons_own() -> Non
     assert quote("what?", other, "Ines", PASSAGE) == "On 21 March 2025 Bram wrote: the outbox table costs us nothing."
 
 
+def test_a_quote_mark_that_ends_a_sentence_belongs_to_it() -> None:
+    assert sentences('He said "no." Then (twice.) She left.') == ['He said "no."', "Then (twice.)", "She left."]
+
+
 def test_a_long_message_is_quoted_where_it_speaks_of_the_question() -> None:
     text = "Lunch was good. " * 30 + "The backup runs at 02:00. It takes an hour. " + "More words follow here. " * 30
     found = excerpt("when does the backup run?", text)
