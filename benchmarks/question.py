@@ -22,7 +22,7 @@ from benchmarks.process import Companion, in_fresh_process, leave_terminal
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive.archive import Archive
-from doppel.archive.database import open_engine, place_of
+from doppel.archive.database import backend_of, open_engine
 from doppel.archive.snapshots import Snapshot, Views
 from doppel.artifacts import VersionedFolder
 from doppel.bot.answering import Answering
@@ -214,7 +214,7 @@ async def _ask(kind: type[Archive], folder: Path, people: int, channels: int, as
     settings = load_settings({}, data_dir=folder)
     engines: Any = (WordTokenizer(), Echo(), NoSlack())
     tokenizer, model, slack = engines
-    place = place_of(folder / "archive.db")
+    place = backend_of(folder / "archive.db")
     with kind(open_engine(place), place) as archive:
         index = VersionedFolder(folder / "index", "index", "")
         retriever = IndexRetriever(index, FakeEmbedder(), archive)

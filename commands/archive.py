@@ -35,8 +35,8 @@ def archive_copy(
         context.console.progress("Copying") as update,
     ):
         rows = source.copy_to(target, update)
-    data = {"rows": rows, "from": str(source.place), "to": str(target.place), "seconds": time.monotonic() - started}
-    text = f"Copied {sum(rows.values())} rows to {target.place}, {rows['messages']} of them messages; all checked."
+    data = {"rows": rows, "from": str(source.backend), "to": str(target.backend), "seconds": time.monotonic() - started}
+    text = f"Copied {sum(rows.values())} rows to {target.backend}, {rows['messages']} of them messages; all checked."
     return Result(data, text)
 
 
@@ -46,10 +46,10 @@ def archive_backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; put it on another disk.")],
 ) -> Result:
     """Write the SQLite archive to FILE as of one moment, while Doppel goes on."""
-    from doppel.archive.database import place_of
+    from doppel.archive.database import backend_of
 
     started = time.monotonic()
-    place_of(context.settings.archive_at).back_up(file)
+    backend_of(context.settings.archive_at).back_up(file)
     size = file.stat().st_size
     data = {"path": str(file.resolve()), "bytes": size, "seconds": time.monotonic() - started}
     return Result(data, f"Wrote {size / 1e6:.1f} MB to {file}.")

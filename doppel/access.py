@@ -95,7 +95,7 @@ def _noes(records: Iterable[ConsentRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """Which channels may be read in one place: all of them (the operator), the public ones, and others by name."""
+    """Which channels an audience may read: all of them (the operator), the public ones, and others by name."""
 
     all_channels: bool = False
     public: bool = False
@@ -132,7 +132,7 @@ def _called(name: str, channels: Sequence[Channel]) -> Sequence[Channel]:
     return found if len(found) == 1 or all(c.kind is ChannelKind.PUBLIC for c in found) else ()
 
 
-class Place(Protocol):
+class Audience(Protocol):
     """Where an answer is read, which decides what it may be made from."""
 
     def readable(self, channels: Iterable[Channel]) -> frozenset[ChannelKey]:

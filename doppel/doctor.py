@@ -153,7 +153,7 @@ def _archive(settings: Settings) -> Check:
         return Check("archive", False, NO_ARCHIVE)
     with open_archive(where) as archive:
         counts = archive.counts()
-    found = f"{counts.messages} messages, {counts.channels} channels in {archive.place}"
+    found = f"{counts.messages} messages, {counts.channels} channels in {archive.backend}"
     return Check("archive", counts.messages > 0, found if counts.messages else f"{NO_ARCHIVE} ({found})")
 
 

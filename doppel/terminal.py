@@ -20,7 +20,7 @@ Write = Callable[[str], None]
 class ReplyEngine(Protocol):
     """What the chat needs of the engine."""
 
-    def reply(self, persona: Persona, dialogue: Dialogue, place: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
+    def reply(self, persona: Persona, dialogue: Dialogue, audience: ReadPolicy) -> AsyncIterator[ReplyEvent]: ...
 
 
 async def ask(engine: ReplyEngine, persona: Persona, dialogue: Dialogue, write: Write) -> Reply:

@@ -28,7 +28,7 @@ from indexing.vectors import DOCUMENTS_FILE, INDEX_FILE, FaissVectorStore, write
 CACHE_FILE = "unpublished-vectors.sqlite"
 REVISION_FILE = "revision"
 """Beside the versions: the current one's name, and a later revision of the archive that it was found to hold too."""
-SLAB = 256
+BATCH = 256
 """Texts embedded between two saves of what a kill would lose."""
 
 Progress = Callable[[int, int], None]
@@ -198,7 +198,7 @@ def _collect(archive: MessageSource, documents: Documents) -> dict[str, Any]:
         counts["conversations"] += 1
         counts["chunks"] += len(chunks)
         entries += map(Entry.of, chunks)
-        if len(entries) >= SLAB:
+        if len(entries) >= BATCH:
             documents.add(entries)
             entries = []
     documents.add(entries)
@@ -212,10 +212,10 @@ def _embed_missing(
     missing = sorted(_missing(documents, sources), reverse=True)
     hashes = [hash_ for _, hash_, _ in missing]
     progress(0, len(hashes))
-    for start in range(0, len(hashes), SLAB):
-        slab = hashes[start : start + SLAB]
+    for start in range(0, len(hashes), BATCH):
+        batch = hashes[start : start + BATCH]
         tell = partial(_tell, progress, start, len(hashes))
-        cache.put(slab, embedder.encode_documents(documents.texts(slab), tell))
+        cache.put(batch, embedder.encode_documents(documents.texts(batch), tell))
     return sum(count for _, _, count in missing)
 
 

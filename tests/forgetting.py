@@ -58,7 +58,7 @@ def forget(archive: Archive, messages: bool = True) -> Forgotten:
 
 def everything(archive: Archive) -> str:
     """Every row of every table."""
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         return repr([connection.execute(select(table)).all() for table in tables.metadata.sorted_tables])
 
 
@@ -70,7 +70,7 @@ def put_bot_rows(archive: Archive) -> None:
     store.add_answer(2, thread_ts=ROOT, asker="U1", user_id="U2", question=f"Which {SECRET}?", **common)
     store.add_answer(3, thread_ts=ROOT, asker="U2", user_id="U2", question="Who?", **{**common, "reply": "We."})
     store.accept([("E1", {"user": "U1", "text": SECRET}), ("E2", {"user": "U2", "text": "mine"})], at=1)
-    store.set_voice("U1", "C1")
+    store.set_default_persona("U1", "C1")
     archive.add_feedback("T1", "U1", version=None, question=SECRET, reply=SECRET)
     archive.add_feedback("T1", "U2", version=None, question="hm", reply="hm")
 

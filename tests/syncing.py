@@ -82,7 +82,7 @@ def listed_rows(archive: Archive, channels: set[str], bot: str) -> Rows:
 
 def _of(archive: Archive, table: Table, without: str) -> dict[tuple[Any, ...], dict[str, Any]]:
     keys = [column.name for column in table.primary_key]
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         found = [dict(row._mapping) for row in connection.execute(select(table))]
     for row in found:
         del row["as_of"]

@@ -10,17 +10,17 @@ from typing import Any
 from matplotlib.figure import Figure
 
 
-def save_loss_plot(log: Sequence[dict[str, Any]], title: str, path: Path, lately: int) -> None:
+def save_loss_plot(log: Sequence[dict[str, Any]], title: str, path: Path, window: int) -> None:
     """Draw the training and the held-out loss (nats per completion token) over the steps as a PNG.
 
-    Of the training each step is a dot, and a line the mean of the last `lately` steps.
+    Of the training each step is a dot, and a line the mean of the last `window` steps.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     steps, losses = _points(log, "loss")
-    means = [fmean(losses[max(0, i + 1 - lately) : i + 1]) for i in range(len(losses))]
+    means = [fmean(losses[max(0, i + 1 - window) : i + 1]) for i in range(len(losses))]
     axes.plot(steps, losses, ".", color="C0", alpha=0.3)
-    axes.plot(steps, means, "-", color="C0", label=f"training, mean of {lately} steps")
+    axes.plot(steps, means, "-", color="C0", label=f"training, mean of {window} steps")
     axes.plot(*_points(log, "eval_loss"), "o-", color="C1", label="held out")
     axes.set(title=title, xlabel="step", ylabel="nats per completion token")
     axes.legend()

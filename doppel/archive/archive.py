@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from doppel.access import ChannelKey, ConsentAction, ConsentRecord
 from doppel.archive import changes, people, reading
 from doppel.archive import consent_and_feedback as ledger
+from doppel.archive.backend import Backend
 from doppel.archive.bot import BotStore
 from doppel.archive.consent_and_feedback import Feedback
 from doppel.archive.copying import Progress, copy_rows
@@ -22,7 +23,6 @@ from doppel.archive.drafts import DraftStore, kept_edits
 from doppel.archive.erasing import Erased, erase_team
 from doppel.archive.forgotten import clean_revision
 from doppel.archive.installations import Installations
-from doppel.archive.place import Place
 from doppel.archive.posts import posts
 from doppel.archive.reading import Counts
 from doppel.archive.restrictions import Restrictions
@@ -42,11 +42,11 @@ class Archive:
     `doppel.ingest.open_archive` opens it; `waiting` is what can't wait for an import.
     """
 
-    def __init__(self, engine: Engine, place: Place, workspace_url: str = "") -> None:
-        self.place = place
+    def __init__(self, engine: Engine, backend: Backend, workspace_url: str = "") -> None:
+        self.backend = backend
         self._engine = engine
         self._url = workspace_url.rstrip("/")
-        self.waiting = Waiting(engine, place)
+        self.waiting = Waiting(engine, backend)
         self._views = Views(self._url)
 
     def __enter__(self) -> Self:
@@ -64,15 +64,15 @@ class Archive:
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state of the archive throughout."""
-        return reads(self._engine, self.place)
+        return reads(self._engine, self.backend)
 
     def writing(self) -> AbstractContextManager[Connection]:
         """A transaction that is there whole or not at all. Raises BusyError where another process writes."""
-        return writing(self._engine, self.place)
+        return writing(self._engine, self.backend)
 
     def exclusive(self, seconds: float = 0) -> AbstractContextManager[None]:
         """The right to take in much at once, for one process at a time. Raises BusyError after `seconds`."""
-        return exclusive(self.place, seconds)
+        return exclusive(self.backend, seconds)
 
     def settle(self, *records: ConsentRecord) -> None:
         """Write to the ledger what waits, and then these."""
@@ -85,16 +85,16 @@ class Archive:
 
     def bot(self, team: str) -> BotStore:
         """What the bot of one workspace must not forget."""
-        return BotStore(self._engine, self.place, team)
+        return BotStore(self._engine, self.backend, team)
 
     def deliveries(self, team: str) -> Deliveries:
         """What Slack sent from one workspace and must be done once."""
-        return Deliveries(self._engine, self.place, team)
+        return Deliveries(self._engine, self.backend, team)
 
     @property
     def installations(self) -> Installations:
         """Where the app is installed, and who is signed in."""
-        return Installations(self._engine, self.place)
+        return Installations(self._engine, self.backend)
 
     def erase(self, team: str) -> Erased:
         """Delete all that a workspace said and left here. It waits for an import that is under way."""
@@ -105,7 +105,7 @@ class Archive:
 
     def drafts(self, team: str) -> DraftStore:
         """The replies that were drafted for people of one workspace."""
-        return DraftStore(self._engine, self.place, team, self.waiting.records)
+        return DraftStore(self._engine, self.backend, team, self.waiting.records)
 
     def kept_edits(self, user: User) -> list[KeptEdit]:
         """What a person made of replies that were drafted for them, oldest first."""
@@ -117,8 +117,8 @@ class Archive:
 
         Raises BadInputError where `target` isn't empty, BusyError while another process imports into either.
         """
-        if target.place == self.place:
-            raise BadInputError(f"{target.place} is the archive itself; name a new database or a new file.")
+        if target.backend == self.backend:
+            raise BadInputError(f"{target.backend} is the archive itself; name a new database or a new file.")
         self.settle()
         with (
             self.exclusive(),
@@ -126,8 +126,8 @@ class Archive:
             self.reading() as rows,
             target.writing() as connection,
         ):
-            copied = copy_rows(rows, connection, str(target.place), progress)
-            target.place.settle(connection)
+            copied = copy_rows(rows, connection, str(target.backend), progress)
+            target.backend.settle(connection)
         return copied
 
     def snapshot(self, team: str | None = None) -> Snapshot:
@@ -277,7 +277,7 @@ class Archive:
         """
         record, given = ledger.new_record(user, action, by), action not in TAKES_AWAY
         try:
-            with nullcontext() if given else soon_exclusive(self.place):
+            with nullcontext() if given else soon_exclusive(self.backend):
                 self.settle(record)
         except BusyError:
             if given:
@@ -287,8 +287,8 @@ class Archive:
 
     def scrub(self) -> None:
         """Overwrite what deleted rows left in the database's files. Raises BusyError while others read too long."""
-        with errors_of(self.place):
-            self.place.scrub(self._engine)
+        with errors_of(self.backend):
+            self.backend.scrub(self._engine)
 
     def clean_revision(self) -> int:
         """The revision from which on an index holds nothing that was forgotten; 0 where nothing was."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from sqlalchemy import Engine, delete, insert, select
 
 from doppel.archive import tables
+from doppel.archive.backend import Backend
 from doppel.archive.database import writing
-from doppel.archive.place import Place
 from doppel.archive.upsert import put_row
 
 LEASE = 60_000_000
@@ -21,13 +21,13 @@ KEPT = 900_000_000
 class Deliveries:
     """Those of one workspace. Safe from several threads and processes; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place, team: str) -> None:
-        self._engine, self._place, self.team = engine, place, team
+    def __init__(self, engine: Engine, backend: Backend, team: str) -> None:
+        self._engine, self._backend, self.team = engine, backend, team
 
     def begin(self, id_: str, now: int) -> bool:
         """Take the right to do something; False where it was done, or another does it now."""
         t = tables.deliveries
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(delete(t).where(t.c.team == self.team, t.c.until <= now))
             known = connection.scalar(select(t.c.until).where(t.c.team == self.team, t.c.id == id_))
             if known is None:
@@ -36,11 +36,11 @@ class Deliveries:
 
     def finish(self, id_: str, now: int, kept: int = KEPT) -> None:
         """It was done, which is known for the time `kept`."""
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             put_row(connection, tables.deliveries, {"team": self.team, "id": id_}, {"until": now + kept})
 
     def give_up(self, id_: str) -> None:
         """It was not done, and may be."""
         t = tables.deliveries
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(delete(t).where(t.c.team == self.team, t.c.id == id_))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 
 from doppel.archive import tables
 from doppel.archive.channels import UNSEEN, Values, drop_channel, move_rows
-from doppel.archive.forgotten import read_unwanted
+from doppel.archive.forgotten import read_tombstones
 from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.records import Channel, User
 
@@ -25,8 +25,8 @@ _FEW = 100
 
 def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:
     """Take in people, of those who were forgotten the id alone; returns the ids that read differently now."""
-    unwanted = read_unwanted(connection, team)
-    rows = [asdict(unwanted.person(user)) | {"team": team} for user in people]
+    tombstones = read_tombstones(connection, team)
+    rows = [asdict(tombstones.person(user)) | {"team": team} for user in people]
     return merge_rows(connection, tables.users, team, rows, as_of)
 
 

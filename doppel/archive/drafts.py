@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from doppel.access import ConsentRecord, has_consent
 from doppel.archive import tables
+from doppel.archive.backend import Backend
 from doppel.archive.database import reading, writing
-from doppel.archive.place import Place
 from doppel.errors import ConsentError
 from doppel.plain_text import storable
 from doppel.records import KeptEdit, User
@@ -60,8 +60,8 @@ class DraftStore:
     `records` reads what a person said about their doppelganger.
     """
 
-    def __init__(self, engine: Engine, place: Place, team: str, records: Records) -> None:
-        self._engine, self._place, self.team, self._records = engine, place, team, records
+    def __init__(self, engine: Engine, backend: Backend, team: str, records: Records) -> None:
+        self._engine, self._backend, self.team, self._records = engine, backend, team, records
 
     def add(
         self, at: int, wanted: Wanted, text: str, version: str | None, asked_at: int, instead_of: str | None = None
@@ -71,7 +71,7 @@ class DraftStore:
         None where that one is not open any more. Raises ConsentError where its person said no since, or anybody was
         forgotten whom it may quote. Drafts that nobody sent for long go.
         """
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             self._require_unchanged(connection, wanted.user_id, asked_at)
             self._sweep(connection, at)
             return self._put(connection, Draft(_new_id(), at, wanted, storable(text), version), instead_of)
@@ -79,13 +79,13 @@ class DraftStore:
     def edit(self, draft: Draft, text: str) -> Draft | None:
         """Put what its person made of a draft in its place, under a new id; None where it is not open any more."""
         edited = Draft(_new_id(), draft.at, draft.wanted, storable(text), draft.version, edited=True)
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             return self._put(connection, edited, draft.id)
 
     def open_draft(self, draft_id: str, user_id: str) -> Draft | None:
         """Somebody's draft of that id, if it is theirs and not sent."""
         t = tables.drafts
-        with reading(self._engine, self._place) as connection:
+        with reading(self._engine, self._backend) as connection:
             row = connection.execute(select(t).where(*self._here(draft_id), t.c.user_id == user_id)).one_or_none()
         if row is None:
             return None
@@ -102,7 +102,7 @@ class DraftStore:
 
     def finish(self, draft: Draft, sent_ts: str) -> None:
         """It was sent. What its person changed is kept, if they agree to a doppelganger; of the rest only where."""
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             agrees = has_consent(self._records(connection, User(self.team, draft.wanted.user_id, "")))
             kept = {} if draft.edited and agrees else _nothing()
             values = {"state": SENT, "sent_ts": sent_ts, **kept}
@@ -131,7 +131,7 @@ class DraftStore:
         connection.execute(delete(t).where(*old))
 
     def _move(self, draft_id: str, before: str, after: str) -> bool:
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             moved = connection.execute(update(tables.drafts).where(*self._here(draft_id, before)).values(state=after))
             return bool(moved.rowcount)
 

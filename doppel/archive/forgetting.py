@@ -13,7 +13,7 @@ from doppel.archive.changes import note_change, revision
 from doppel.archive.channels import UNSEEN
 from doppel.archive.consent_and_feedback import record_consent
 from doppel.archive.drafts import drop_unsent
-from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Unwanted, group_name
+from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Tombstones, group_name
 from doppel.archive.messages import erase
 from doppel.archive.reading import AnyRow
 from doppel.records import MessageKind, User
@@ -53,7 +53,7 @@ def drop_person(connection: Connection, user: User, messages: bool, by: str) -> 
         "feedback": _delete(connection, tables.feedback, user, "user_id"),
         "questions": _delete_questions(connection, user),
         "requests": _delete(connection, tables.consent_requests, user, "user_id"),
-        "voices": _delete(connection, tables.voices, user, "user_id"),
+        "voices": _delete(connection, tables.default_personas, user, "user_id"),
         "drafts": _delete(connection, tables.drafts, user, "user_id"),
     }
     _delete(connection, tables.notices, user, "user_id")
@@ -97,11 +97,11 @@ def _rename_groups(connection: Connection, user: User) -> None:
         connection.execute(update(c).where(c.c.team == user.team, c.c.id == row.id).values(name=name))
 
 
-def clear_file_names(connection: Connection, team: str, unwanted: Unwanted) -> None:
+def clear_file_names(connection: Connection, team: str, tombstones: Tombstones) -> None:
     """Exports are named by whoever saved them."""
     i = tables.imports
     rows = connection.execute(select(i.c.id, i.c.name).where(i.c.team == team)).all()
-    named = [row.id for row in rows if unwanted.file_name(row.name) != row.name]
+    named = [row.id for row in rows if tombstones.file_name(row.name) != row.name]
     connection.execute(update(i).where(i.c.id.in_(named)).values(name=""))
 
 

@@ -31,7 +31,7 @@ def _nobody(_channel: str | None, _at: int) -> list[str | None]:
 
 
 @dataclass(frozen=True)
-class Unwanted:
+class Tombstones:
     """What must not come back.
 
     `until` says up to when, in microseconds, what somebody wrote is gone; `nameless` are those who have not agreed to
@@ -67,7 +67,7 @@ class Unwanted:
         return "" if pattern and pattern.search(name.replace("_", " ")) else name
 
 
-def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()) -> Unwanted:
+def read_tombstones(connection: Connection, team: str, people: Iterable[User] = ()) -> Tombstones:
     """What must not come back to a workspace; one without a name may be any.
 
     `people` say what those are called whose names the archive keeps no more.
@@ -78,9 +78,9 @@ def read_unwanted(connection: Connection, team: str, people: Iterable[User] = ()
         query = query.where(t.c.team.in_([team, UNKNOWN_TEAM]))
     until = {row.user_id: row.until for row in connection.execute(query)}
     if not until:
-        return Unwanted()
+        return Tombstones()
     named = _named(until, [*_stored(connection, until), *people])
-    return Unwanted(until, _nameless(connection, until), named, _authors_in(connection, team))
+    return Tombstones(until, _nameless(connection, until), named, _authors_in(connection, team))
 
 
 def group_name(name: str, ids: Mapping[str, str]) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select, update
 
 from doppel.archive import tables
+from doppel.archive.backend import Backend
 from doppel.archive.database import reading, writing
-from doppel.archive.place import Place
 from doppel.archive.upsert import put_row
 
 MAX_SESSIONS = 20
@@ -51,8 +51,8 @@ class WebSession:
 class Installations:
     """Safe from several threads; every method is one transaction."""
 
-    def __init__(self, engine: Engine, place: Place) -> None:
-        self._engine, self._place = engine, place
+    def __init__(self, engine: Engine, backend: Backend) -> None:
+        self._engine, self._backend = engine, backend
 
     def all(self) -> list[Installation]:
         """Every workspace, by team; also those that removed the app and whose data is still there."""
@@ -67,14 +67,14 @@ class Installations:
         """Keep a new installation, or one that takes the place of an earlier."""
         values = asdict(installation)
         key = {"team": values.pop("team")}
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             put_row(connection, tables.installations, key, values | {"leased_until": 0})
 
     def remove(self, team: str, at: int) -> bool:
         """The app is removed: its tokens and sessions are gone at once. False where that is known."""
         t, s, heard = tables.installations, tables.web_sessions, tables.listening
         gone = {"bot_token": "", "refresh_token": "", "expires": None, "removed_at": at}
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(delete(s).where(s.c.team == team))
             connection.execute(delete(heard).where(heard.c.team == team))
             here = (t.c.team == team, t.c.removed_at.is_(None))
@@ -84,27 +84,27 @@ class Installations:
         """Take the right to fetch new tokens, for one process at a time; False where another has it."""
         t = tables.installations
         here = (t.c.team == team, t.c.removed_at.is_(None), t.c.leased_until <= now)
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             return bool(connection.execute(update(t).where(*here).values(leased_until=until)).rowcount)
 
     def renew(self, team: str, bot_token: str, refresh_token: str, expires: int | None) -> None:
         """Keep new tokens, and give the right back; not where the app was removed meanwhile."""
         t = tables.installations
         values = {"bot_token": bot_token, "refresh_token": refresh_token, "expires": expires, "leased_until": 0}
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(update(t).where(t.c.team == team, t.c.removed_at.is_(None)).values(**values))
 
     def give_back(self, team: str) -> None:
         """Give the right to fetch tokens back, without any."""
         t = tables.installations
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(update(t).where(t.c.team == team).values(leased_until=0))
 
     def add_session(self, session: WebSession, now: int) -> None:
         """Somebody signed in; sessions that are over go, and the oldest of a person who has too many."""
         t = tables.web_sessions
         theirs = (t.c.team == session.team, t.c.user_id == session.user_id)
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(delete(t).where(t.c.expires <= now))
             ids = connection.scalars(select(t.c.id).where(*theirs).order_by(t.c.expires.desc(), t.c.id)).all()
             connection.execute(delete(t).where(t.c.team == session.team, t.c.id.in_(ids[MAX_SESSIONS - 1 :])))
@@ -114,20 +114,20 @@ class Installations:
         """Who is signed in by that, if it isn't over."""
         t = tables.web_sessions
         columns = [t.c[name] for name in WebSession.__slots__]
-        with reading(self._engine, self._place) as connection:
+        with reading(self._engine, self._backend) as connection:
             row = connection.execute(select(*columns).where(t.c.id == session_id, t.c.expires > now)).first()
         return WebSession(*row) if row else None
 
     def end_session(self, session_id: str) -> None:
         """Somebody signed out."""
         t = tables.web_sessions
-        with writing(self._engine, self._place) as connection:
+        with writing(self._engine, self._backend) as connection:
             connection.execute(delete(t).where(t.c.id == session_id))
 
     def _those(self, *conditions: Any) -> list[Installation]:
         t = tables.installations
         columns = [t.c[name] for name in Installation.__slots__]
-        with reading(self._engine, self._place) as connection:
+        with reading(self._engine, self._backend) as connection:
             rows = connection.execute(select(*columns).where(*conditions).order_by(t.c.team))
             return [Installation(*row) for row in rows]
 

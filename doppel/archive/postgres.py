@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from doppel.archive import place
+from doppel.archive import backend
 from doppel.archive.tables import metadata
 from doppel.config import POSTGRES
 from doppel.errors import ArchiveError, BadInputError, BusyError, ConfigError, DoppelError, StorageError
@@ -23,16 +23,16 @@ _IMPORT_LOCK = 0x446F7070656C02
 _LOCK_NOT_AVAILABLE = "55P03"
 _SCRUBBED = ("messages", "users", "channels", "imports", "answers", "feedback", "questions", "drafts")
 _CONNECT = {"connect_timeout": 10, "application_name": "doppel", "client_encoding": "utf8"}
-_LOST = "{place} went away in the middle; what was not finished is undone: try again once it is back."
+_LOST = "{backend} went away in the middle; what was not finished is undone: try again once it is back."
 _SENTENCES: tuple[tuple[tuple[str, ...], type[DoppelError], str], ...] = (
-    ((_LOCK_NOT_AVAILABLE, "40001", "40P01"), BusyError, place.WRITING_BUSY),
-    (("53300",), BusyError, "{place} has no connection left; try again in a moment."),
-    (("53",), StorageError, "{place} can't store more ({reason}); free some space there."),
-    (("25006",), StorageError, "{place} is read-only; give Doppel a server that takes writes."),
-    (("42501",), StorageError, "{place} does not let that user write ({reason}); make it the owner of the database."),
-    (("54",), BadInputError, "An id or a timestamp is longer than {place} can look up; correct it and try again."),
-    (("58", "XX"), ArchiveError, "{place} is damaged ({reason}); restore a backup of it."),
-    (("57014",), ArchiveError, "{place} broke the work off ({reason}); try again."),
+    ((_LOCK_NOT_AVAILABLE, "40001", "40P01"), BusyError, backend.WRITING_BUSY),
+    (("53300",), BusyError, "{backend} has no connection left; try again in a moment."),
+    (("53",), StorageError, "{backend} can't store more ({reason}); free some space there."),
+    (("25006",), StorageError, "{backend} is read-only; give Doppel a server that takes writes."),
+    (("42501",), StorageError, "{backend} does not let that user write ({reason}); make it the owner of the database."),
+    (("54",), BadInputError, "An id or a timestamp is longer than {backend} can look up; correct it and try again."),
+    (("58", "XX"), ArchiveError, "{backend} is damaged ({reason}); restore a backup of it."),
+    (("57014",), ArchiveError, "{backend} broke the work off ({reason}); try again."),
     (("08", "57P"), ArchiveError, _LOST),
 )
 
@@ -85,7 +85,7 @@ class PostgresDatabase:
         """A transaction that has the archive's write lock before its first statement."""
         # READ COMMITTED, so that what is read after the wait for the lock is what the writer before left.
         with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-            _lock(connection, _WRITE_LOCK, place.BUSY_SECONDS)
+            _lock(connection, _WRITE_LOCK, backend.BUSY_SECONDS)
             yield connection
 
     @contextmanager
@@ -108,9 +108,9 @@ class PostgresDatabase:
         reason, state = _reason(error), _state(error)
         for prefixes, kind, sentence in _SENTENCES:
             if state.startswith(prefixes):
-                return kind(sentence.format(place=self, reason=reason))
+                return kind(sentence.format(backend=self, reason=reason))
         if getattr(error, "connection_invalidated", False):
-            return ArchiveError(_LOST.format(place=self))
+            return ArchiveError(_LOST.format(backend=self))
         connecting = not state and getattr(error, "statement", None) is None
         return self._refused(reason) if connecting else None
 
@@ -124,7 +124,7 @@ class PostgresDatabase:
     def scrub(self, engine: Engine) -> None:
         """Write anew the tables from which rows are deleted; what the server archives or backs up is its own."""
         with _unpooled(self).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"SET lock_timeout = {place.BUSY_SECONDS * 1000}")
+            connection.exec_driver_sql(f"SET lock_timeout = {backend.BUSY_SECONDS * 1000}")
             for table in _SCRUBBED:
                 connection.exec_driver_sql(f'VACUUM FULL "{table}"')
 
@@ -166,7 +166,7 @@ def _lock_import(connection: Connection, seconds: float) -> None:
         _lock(connection, _IMPORT_LOCK, seconds)
     except DBAPIError as error:
         if _state(error) == _LOCK_NOT_AVAILABLE:
-            raise BusyError(place.IMPORTING_BUSY) from None
+            raise BusyError(backend.IMPORTING_BUSY) from None
         raise
 
 

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, and_, or_, select
 
-from doppel.access import ChannelKey, ConsentRecord, Place, Readership, Roster
+from doppel.access import Audience, ChannelKey, ConsentRecord, Readership, Roster
 from doppel.archive import people, reading, tables
 from doppel.archive.consent_and_feedback import consent_records
 from doppel.archive.forgotten import clean_revision
@@ -78,7 +78,7 @@ class Snapshot:
     messages: Messages = field(compare=False, repr=False)
     taken: float = field(default_factory=time.monotonic, compare=False)
     """When it was, by the monotonic clock, in seconds."""
-    _readable: dict[Place, frozenset[ChannelKey]] = field(default_factory=dict, compare=False, repr=False)
+    _readable: dict[Audience, frozenset[ChannelKey]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def channels(self) -> Sequence[Channel]:
@@ -123,11 +123,11 @@ class Snapshot:
         view = self.views.get(team)
         return _UserNames(view.users if view else {})
 
-    def readable(self, place: Place) -> frozenset[ChannelKey]:
-        """Keys of the channels that may be read in a place."""
-        if place not in self._readable:
-            self._readable[place] = place.readable(self.channels)
-        return self._readable[place]
+    def readable(self, audience: Audience) -> frozenset[ChannelKey]:
+        """Keys of the channels that may be read by an audience."""
+        if audience not in self._readable:
+            self._readable[audience] = audience.readable(self.channels)
+        return self._readable[audience]
 
     def alone(self, team: str, user_id: str) -> Readership:
         """One person alone: see `Readership`."""

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from doppel.archive import place
+from doppel.archive import backend
 from doppel.archive.tables import metadata, waiting, withdrawals
 from doppel.artifacts import storage_error
 from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
@@ -48,7 +48,7 @@ class SqliteFile:
         """An engine for the file, which is made if there is none; raises StorageError."""
         create_private(self.path)
         url = URL.create("sqlite", database=str(self.path))
-        engine = create_engine(url, connect_args={"timeout": place.BUSY_SECONDS}, hide_parameters=True)
+        engine = create_engine(url, connect_args={"timeout": backend.BUSY_SECONDS}, hide_parameters=True)
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine
@@ -64,8 +64,8 @@ class SqliteFile:
         Threads of this process take turns: SQLite lets those that wait sleep up to a tenth of a second, again and
         again, while others go ahead.
         """
-        if not self._turn.acquire(timeout=place.BUSY_SECONDS):
-            raise BusyError(place.WRITING_BUSY)
+        if not self._turn.acquire(timeout=backend.BUSY_SECONDS):
+            raise BusyError(backend.WRITING_BUSY)
         try:
             with engine.execution_options(writes=True).begin() as connection:
                 yield connection
@@ -79,7 +79,7 @@ class SqliteFile:
         try:
             lock.acquire(timeout=seconds)
         except Timeout:
-            raise BusyError(place.IMPORTING_BUSY) from None
+            raise BusyError(backend.IMPORTING_BUSY) from None
         except OSError as error:
             raise storage_error(error, self.path) from error
         try:
@@ -102,7 +102,7 @@ class SqliteFile:
         reason = error.orig if isinstance(error, DBAPIError) else error
         match getattr(reason, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return BusyError(place.WRITING_BUSY)
+                return BusyError(backend.WRITING_BUSY)
             case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
                 return StorageError(f"Can't write to {self} ({reason}); free some space or check its permissions.")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
@@ -165,7 +165,7 @@ def create_private(path: Path) -> None:
 
 def _vacuum_into(path: Path, draft: Path) -> None:
     """Write what a reader sees at this moment to `draft`, and to the disk."""
-    with closing(sqlite3.connect(path, timeout=place.BUSY_SECONDS, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=backend.BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("VACUUM INTO ?", (str(draft),))
     with draft.open("rb") as written:
         os.fsync(written.fileno())
@@ -176,7 +176,7 @@ def _add_withdrawals(draft: Path, beside: Path) -> None:
     if not beside.exists():
         return
     columns = 'team, user_id, action, at, "by"'
-    with closing(sqlite3.connect(draft, timeout=place.BUSY_SECONDS, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(draft, timeout=backend.BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("ATTACH ? AS beside", (str(beside),))
         connection.execute(f"INSERT INTO consent ({columns}) SELECT {columns} FROM beside.withdrawals ORDER BY id")
 
@@ -191,7 +191,7 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 def _use_log(connection: sqlite3.Connection) -> None:
     """Switch a new file to a write-ahead log: SQLite waits for nobody where two do so at once, it fails for one."""
-    deadline = time.monotonic() + place.BUSY_SECONDS
+    deadline = time.monotonic() + backend.BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -270,7 +270,7 @@ questions = Table(
 )
 
 # Who answers in a thread, in a channel (`thread_ts` is "") or in the workspace (`channel` is "" too).
-voices = Table(
+default_personas = Table(
     "voices",
     metadata,
     Column("team", Key, primary_key=True),

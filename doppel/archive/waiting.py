@@ -26,11 +26,11 @@ from sqlalchemy import CompoundSelect, Connection, Engine, Text, cast, delete, i
 
 from doppel.access import ConsentAction, ConsentRecord, is_refused
 from doppel.archive import tables
+from doppel.archive.backend import Backend
 from doppel.archive.channels import moved_channels
 from doppel.archive.consent_and_feedback import append_record, consent_records
 from doppel.archive.database import errors_of, exclusive
 from doppel.archive.drafts import withdraw_drafts
-from doppel.archive.place import Place
 from doppel.archive.restrictions import Limit, Restriction, Restrictions
 from doppel.errors import BusyError
 from doppel.ids import UNKNOWN_TEAM
@@ -59,32 +59,32 @@ TAKES_AWAY = frozenset(set(ConsentAction) - {ConsentAction.GRANT, ConsentAction.
 
 
 @contextmanager
-def soon_exclusive(place: Place) -> Iterator[None]:
+def soon_exclusive(backend: Backend) -> Iterator[None]:
     """The right to import, if it is to be had soon; raises BusyError."""
-    with exclusive(place, PATIENCE_SECONDS):
+    with exclusive(backend, PATIENCE_SECONDS):
         yield
 
 
 @contextmanager
-def exclusive_or(place: Place, seconds: float, note: Callable[[], None]) -> Iterator[None]:
+def exclusive_or(backend: Backend, seconds: float, note: Callable[[], None]) -> Iterator[None]:
     """The right to import; where somebody else has it, `note` what can't wait, then wait so long.
 
     Raises BusyError.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(soon_exclusive(place))
+            stack.enter_context(soon_exclusive(backend))
         except BusyError:
             note()
-            stack.enter_context(exclusive(place, seconds))
+            stack.enter_context(exclusive(backend, seconds))
         yield
 
 
 class Waiting:
     """What waits for one archive. Safe from several threads."""
 
-    def __init__(self, engine: Engine, place: Place) -> None:
-        self._archive, self._place = engine, place
+    def __init__(self, engine: Engine, backend: Backend) -> None:
+        self._archive, self._backend = engine, backend
         self._engine: Engine | None = None
         self._heard: Counter[Restriction] = Counter()
         self._lock = threading.Lock()
@@ -203,7 +203,7 @@ class Waiting:
     def _beside(self, create: bool = False) -> Engine | None:
         with self._lock:
             if self._engine is None:
-                self._engine = self._place.beside(self._archive, create)
+                self._engine = self._backend.beside(self._archive, create)
             return self._engine
 
     @contextmanager
@@ -212,13 +212,13 @@ class Waiting:
         if engine is None or engine is self._archive:
             yield None if engine is None else connection
             return
-        with errors_of(self._place), engine.connect() as beside:
+        with errors_of(self._backend), engine.connect() as beside:
             yield beside
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction beside the archive, which waits for nobody who writes there."""
-        with errors_of(self._place):
+        with errors_of(self._backend):
             engine = self._beside(create=True)
             assert engine is not None
             with engine.execution_options(writes=True).begin() as connection:

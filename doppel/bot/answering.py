@@ -15,10 +15,10 @@ from doppel.archive.archive import Archive
 from doppel.archive.bot import BotStore, Open
 from doppel.bot.question_parser import Question, question_from
 from doppel.bot.sentences import in_slack
-from doppel.bot.writing import UNEXPECTED, Engine, Scene, Writer, alone, say, where_of
+from doppel.bot.writing import UNEXPECTED, Audiences, Engine, Writer, alone, say, where_of
 from doppel.errors import DoppelError
 from doppel.fair_queue import FairQueue
-from doppel.ingest.event_ingester import Calm
+from doppel.ingest.event_ingester import WaitUntilIdle
 from doppel.logs import about, log_failure
 from doppel.records import Persona
 from doppel.slack.blocks import context, error_blocks, is_beginning
@@ -45,11 +45,11 @@ class Answering:
         client: AsyncWebClient,
         team: str,
         bot_user: str,
-        calm: Calm,
+        wait_until_idle: WaitUntilIdle,
         queue: FairQueue,
     ) -> None:
         self._engine, self._archive, self._client = engine, archive, client
-        self._team, self._bot_user, self._calm = team, bot_user, calm
+        self._team, self._bot_user, self._wait_until_idle = team, bot_user, wait_until_idle
         self._store: BotStore = archive.bot(team)
         self._queue = queue
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,11 +126,11 @@ class Answering:
             # In line at once, so that what one asks stays in its order.
             async with self._queue.place((self._team, question.asker), owed, micros(question.ts)):
                 waits.cancel()
-                await self._calm()
+                await self._wait_until_idle()
                 await self._answer_each(event_id, question)
         except DoppelError as error:
             waits.cancel()
-            await self._calm()
+            await self._wait_until_idle()
             await self._say(question, in_slack(error))
         except Exception as error:
             waits.cancel()
@@ -148,22 +148,24 @@ class Answering:
             await post_for_asker(self._client, where, WAITING, [context(WAITING)])
 
     async def _answer_each(self, event_id: str, question: Question) -> None:
-        scene = await self._writer.scene(question.channel, question.asker, question.direct)
-        for number, persona in enumerate(await self._people(question, scene)):
+        audiences = await self._writer.audiences(question.channel, question.asker, question.direct)
+        for number, persona in enumerate(await self._people(question, audiences)):
             # While the one before answered, people and channels may have changed.
-            await self._writer.write(event_id, question, persona, scene if number == 0 else None)
+            await self._writer.write(event_id, question, persona, audiences if number == 0 else None)
 
-    async def _people(self, question: Question, scene: Scene) -> list[Persona]:
+    async def _people(self, question: Question, audiences: Audiences) -> list[Persona]:
         """Whom to ask: those who are named, else the thread's, the channel's or the workspace's, else the only one.
 
         One alone is the thread's from now on.
         """
-        voices = await asyncio.to_thread(self._store.voices, question.channel, question.thread_ts)
-        chosen = list(question.people) or [voice for voice in voices if voice][:1]
-        people = [await self._engine.persona(person, self._team, scene.snapshot) for person in chosen]
+        defaults = await asyncio.to_thread(self._store.default_personas, question.channel, question.thread_ts)
+        chosen = list(question.people) or [persona for persona in defaults if persona][:1]
+        people = [await self._engine.persona(person, self._team, audiences.snapshot) for person in chosen]
         people = people or [await self._only_one()]
-        if len(people) == 1 and people[0].user_id != voices[0]:
-            await asyncio.to_thread(self._store.set_voice, people[0].user_id, question.channel, question.thread_ts)
+        if len(people) == 1 and people[0].user_id != defaults[0]:
+            await asyncio.to_thread(
+                self._store.set_default_persona, people[0].user_id, question.channel, question.thread_ts
+            )
         return people
 
     async def _only_one(self) -> Persona:

@@ -16,7 +16,7 @@ from doppel.archive.archive import Archive
 from doppel.bot.answering import Answering
 from doppel.bot.consenting import Consenting
 from doppel.bot.drafting import Drafting
-from doppel.bot.job_notices import Desk, Notices, Trainings
+from doppel.bot.job_notices import Jobs, Notices, Trainings
 from doppel.bot.question_parser import PERSON, Question, asked_of, kept
 from doppel.bot.sentences import in_slack
 from doppel.bot.writing import Engine
@@ -85,14 +85,14 @@ class Commands:
         answering: Answering,
         consenting: Consenting,
         drafting: Drafting,
-        desk: Desk,
+        jobs: Jobs,
         notices: Notices,
         trainings: Trainings,
         question_chars: int,
     ) -> None:
         self._archive, self._engine, self._client, self._team = archive, engine, client, team
         self._answering, self._consenting, self._drafting = answering, consenting, drafting
-        self._desk, self._notices, self._trainings, self._question_chars = desk, notices, trainings, question_chars
+        self._jobs, self._notices, self._trainings, self._question_chars = jobs, notices, trainings, question_chars
         self._store = archive.bot(team)
         self._admins: dict[str, tuple[bool, float]] = {}
         self._words: dict[str, Callable[[Command], Awaitable[str]]] = {
@@ -150,7 +150,7 @@ class Commands:
     async def _status(self, command: Command) -> str:
         await self._require_member(command.user, "see what I am doing")
         counts = await asyncio.to_thread(self._archive.counts, self._team)
-        lines = await asyncio.to_thread(self._desk.lines)
+        lines = await asyncio.to_thread(self._jobs.lines)
         jobs = "\n".join(f"• {plain(line)}" for line in lines) or "No job is queued or running."
         return f"{counts.messages:,} messages of {counts.channels:,} channels are in the archive.\n{jobs}"
 
@@ -160,7 +160,7 @@ class Commands:
         if everywhere:
             await self._require_admin(command.user)
         persona = await self._engine.persona(person)
-        await asyncio.to_thread(self._store.set_voice, persona.user_id, "" if everywhere else command.channel)
+        await asyncio.to_thread(self._store.set_default_persona, persona.user_id, "" if everywhere else command.channel)
         return f"{plain(persona.name)} answers {'in the workspace' if everywhere else 'here'} from now on."
 
     async def _train(self, command: Command) -> str:
@@ -197,7 +197,7 @@ class Commands:
         done = f"You were forgotten at {receipt.archive.record.at}. Removed: {', '.join(told(receipt))}."
         words = [done, *map(plain, receipt.pending)]
         if messages:
-            job = await asyncio.to_thread(self._desk.clean, receipt.archive.revision)
+            job = await asyncio.to_thread(self._jobs.clean, receipt.archive.revision)
             words += [f"Nothing of it is shown any more; job {job} takes it out of the index's files."] if job else []
         return "\n".join([*words, "You can agree again whenever you like; then it begins anew."])
 
@@ -208,13 +208,13 @@ class Commands:
 
     async def _job(self, command: Command) -> str:
         await self._require_admin(command.user)
-        job, _ = await asyncio.to_thread(self._desk.ask, command.word)
+        job, _ = await asyncio.to_thread(self._jobs.ask, command.word)
         await self._notices.add(job, command.channel, command.user)
         return f"The {command.word} is job {job}; I tell you here when it has ended."
 
     async def _cancel(self, command: Command) -> str:
         await self._require_admin(command.user)
-        return plain(await asyncio.to_thread(self._desk.cancel, command.rest))
+        return plain(await asyncio.to_thread(self._jobs.cancel, command.rest))
 
     async def _person_in(self, command: Command) -> str:
         match = _PERSON.search(command.rest)

@@ -30,7 +30,7 @@ from doppel.bot.draft_troubles import (
     told,
     was_not_sent,
 )
-from doppel.bot.writing import SILENT, Engine, Scene, SilentError, Writer
+from doppel.bot.writing import SILENT, Audiences, Engine, SilentError, Writer
 from doppel.engine.conversation import dialogue, turns
 from doppel.engine.redaction import mask
 from doppel.errors import DoppelError
@@ -57,7 +57,7 @@ from doppel.slack.failing import FAILURES
 from doppel.slack.markup import render_text
 from doppel.slack.message_transport import ReplyTarget, Updates
 from doppel.slack.messages import timestamp
-from doppel.slack.outgoing import Audience, outgoing
+from doppel.slack.outgoing import Mentionable, outgoing
 from doppel.slack.posting import post_for_asker, respond
 from doppel.slack.splitting import split
 from doppel.timestamps import now_micros
@@ -109,8 +109,8 @@ class Drafting:
     async def _draft_here(self, user: str, channel: str, text: str) -> None:
         if text.strip():
             require_length(text.strip(), self._question_chars)
-            scene = await self._scene(user, channel)
-            said = storable(render_text(text, scene.names(scene.everybody))).strip()
+            audiences = await self._audiences(user, channel)
+            said = storable(render_text(text, audiences.names(audiences.everybody))).strip()
             await self._begin(Wanted(user, channel, "", "", mask(said)), shown_in="")
             return
         last = await asyncio.to_thread(self._archive.last_said, self._team, channel, user)
@@ -164,11 +164,11 @@ class Drafting:
 
     async def _send(self, draft: Draft, response_url: str) -> None:
         """Post a draft under its person's name; at most once, whoever else tries."""
-        scene = await self._scene(draft.wanted.user_id, draft.wanted.channel)
+        audiences = await self._audiences(draft.wanted.user_id, draft.wanted.channel)
         if not await asyncio.to_thread(self._drafts.claim, draft.id):
             raise DraftError(GONE)
         try:
-            ts = await self._post(draft, scene)
+            ts = await self._post(draft, audiences)
         except MaybeSentError:
             raise
         except DraftError as error:
@@ -181,13 +181,13 @@ class Drafting:
             log.error("A draft was sent but not noted as such: %s", error)
         await respond(response_url, SENT, settled(SENT), in_place=True)
 
-    async def _post(self, draft: Draft, scene: Scene) -> str:
+    async def _post(self, draft: Draft, audiences: Audiences) -> str:
         """The timestamp of its message. Raises DraftError where it surely was not posted, else MaybeSentError."""
         wanted = draft.wanted
-        written = split(_visible(draft.text, scene), EPHEMERAL_CHARS)
+        written = split(_visible(draft.text, audiences), EPHEMERAL_CHARS)
         if len(written) != 1:
             raise DraftError(TOO_LONG if written else EMPTY)
-        person = _name(wanted.user_id, scene)
+        person = _name(wanted.user_id, audiences)
         icon = await self._writer.icon(wanted.user_id)
         where = ReplyTarget(
             self._team, wanted.channel, wanted.thread_ts, wanted.answered_ts, wanted.user_id, person, icon, draft.id
@@ -205,12 +205,12 @@ class Drafting:
         """A new draft, as it is shown."""
         asked_at = now_micros()
         async with self._queue.place((self._team, wanted.user_id)):
-            scene = await self._scene(wanted.user_id, wanted.channel)
+            audiences = await self._audiences(wanted.user_id, wanted.channel)
             said = await self._said(wanted)
-            dialogue = self._dialogue(said, wanted, scene)
-            reply = await self._reply(wanted.user_id, dialogue, scene)
+            dialogue = self._dialogue(said, wanted, audiences)
+            reply = await self._reply(wanted.user_id, dialogue, audiences)
         text = split(reply.text, FIELD_CHARS)[0]
-        shown = _visible(text, scene).strip()
+        shown = _visible(text, audiences).strip()
         if not shown:
             raise SilentError(SILENT)
         arguments = (now_micros(), wanted, text, reply.persona.version, asked_at, instead_of)
@@ -220,20 +220,20 @@ class Drafting:
         about = await self._about(said[-1]) if said else ""
         return draft_message(shown, draft.id, reply.persona, about, reply)
 
-    async def _reply(self, user_id: str, dialogue: Dialogue, scene: Scene) -> Reply:
+    async def _reply(self, user_id: str, dialogue: Dialogue, audiences: Audiences) -> Reply:
         persona = await self._engine.persona(user_id)
-        async for event in self._engine.reply(persona, dialogue, scene.everybody, is_draft=True):
+        async for event in self._engine.reply(persona, dialogue, audiences.everybody, is_draft=True):
             if isinstance(event, Finished) and event.reply.text.strip():
                 return event.reply
         raise SilentError(SILENT)
 
-    def _dialogue(self, said: Sequence[Message], wanted: Wanted, scene: Scene) -> Dialogue:
+    def _dialogue(self, said: Sequence[Message], wanted: Wanted, audiences: Audiences) -> Dialogue:
         """What leads to what is answered, of which a very long one's end is enough."""
         if not said:
             return Dialogue((Turn(ASKER, wanted.question),))
         *before, asked = turns(said, wanted.user_id)
         asked = replace(asked, text=asked.text[-self._question_chars :])
-        channel = scene.snapshot.channel((self._team, wanted.channel))
+        channel = audiences.snapshot.channel((self._team, wanted.channel))
         root = said[-1].thread_ts or said[-1].ts
         in_thread = any(message.thread_ts == root and message.ts != root for message in said)
         conversation = Conversation(self._team, wanted.channel, root if in_thread else None, tuple(said))
@@ -261,9 +261,9 @@ class Drafting:
         if await asyncio.to_thread(self._drafts.open_draft, draft.id, draft.wanted.user_id) is None:
             await respond(response_url, said, settled(said), in_place=True)
             return
-        scene = await self._scene(draft.wanted.user_id, draft.wanted.channel)
-        persona = Persona(self._team, draft.wanted.user_id, _name(draft.wanted.user_id, scene), "", draft.version)
-        shown = draft_message(_visible(draft.text, scene) or "…", draft.id, persona)
+        audiences = await self._audiences(draft.wanted.user_id, draft.wanted.channel)
+        persona = Persona(self._team, draft.wanted.user_id, _name(draft.wanted.user_id, audiences), "", draft.version)
+        shown = draft_message(_visible(draft.text, audiences) or "…", draft.id, persona)
         await respond(response_url, said, with_trouble(said, shown), in_place=True)
 
     async def _open(self, draft_id: str, user: str) -> Draft:
@@ -276,9 +276,9 @@ class Drafting:
             raise DraftError(LEFT)
         return draft
 
-    async def _scene(self, user: str, channel: str) -> Scene:
+    async def _audiences(self, user: str, channel: str) -> Audiences:
         """Whoever would read a reply; only its two people are in a direct conversation with the bot."""
-        return await self._writer.scene(channel, user, direct=channel.startswith("D"))
+        return await self._writer.audiences(channel, user, direct=channel.startswith("D"))
 
     async def _require_agreed(self, user_id: str) -> None:
         user = await asyncio.to_thread(self._archive.user, self._team, user_id)
@@ -291,10 +291,10 @@ class Drafting:
             raise DraftError(RESTING)
 
 
-def _visible(text: str, scene: Scene) -> str:
+def _visible(text: str, audiences: Audiences) -> str:
     """A draft as it is shown and posted; it can mention nobody."""
-    return outgoing(text, Audience(names=scene.names(scene.everybody)))
+    return outgoing(text, Mentionable(names=audiences.names(audiences.everybody)))
 
 
-def _name(user_id: str, scene: Scene) -> str:
-    return scene.snapshot.names(scene.team).get(user_id, user_id)
+def _name(user_id: str, audiences: Audiences) -> str:
+    return audiences.snapshot.names(audiences.team).get(user_id, user_id)

@@ -12,14 +12,14 @@ from doppel.archive.bot import BotStore
 from doppel.records import Raw
 from doppel.timestamps import now_micros
 
-CALM_SECONDS = 0.03
-CALM_LIMIT_SECONDS = 0.5
+IDLE_SECONDS = 0.03
+IDLE_LIMIT_SECONDS = 0.5
 
 
 class Inbox:
     """Keeps what comes at the same time in one transaction, so that a burst waits for few.
 
-    Slack waits for no more than that: everything else is to wait for `calm` first.
+    Slack waits for no more than that: everything else is to wait for `wait_until_idle` first.
     """
 
     def __init__(self, store: BotStore) -> None:
@@ -37,12 +37,12 @@ class Inbox:
         self._last = loop.time()
         return await kept
 
-    async def calm(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until no question has come for a moment, though not for long."""
         loop = asyncio.get_running_loop()
-        limit = loop.time() + CALM_LIMIT_SECONDS
-        while (now := loop.time()) < min(self._last + CALM_SECONDS, limit):
-            await asyncio.sleep(self._last + CALM_SECONDS - now)
+        limit = loop.time() + IDLE_LIMIT_SECONDS
+        while (now := loop.time()) < min(self._last + IDLE_SECONDS, limit):
+            await asyncio.sleep(self._last + IDLE_SECONDS - now)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ LOOK_SECONDS = 2.0
 log = logging.getLogger("doppel.bot")
 
 
-class Desk(Protocol):
+class Jobs(Protocol):
     """The queue of jobs. Methods block, and raise JobError."""
 
     def ask(self, kind: str) -> tuple[str, bool]:
@@ -58,8 +58,8 @@ class Desk(Protocol):
 class Notices:
     """Tells whoever asked for a job when it has ended, also after a restart."""
 
-    def __init__(self, desk: Desk, store: BotStore, client: AsyncWebClient) -> None:
-        self._desk, self._store, self._client = desk, store, client
+    def __init__(self, jobs: Jobs, store: BotStore, client: AsyncWebClient) -> None:
+        self._jobs, self._store, self._client = jobs, store, client
 
     async def add(self, job_id: str, channel: str, user: str) -> None:
         """Tell `user` in `channel` what becomes of a job."""
@@ -78,7 +78,7 @@ class Notices:
         notices = await asyncio.to_thread(self._store.notices)
         if not notices:
             return
-        outcomes = await asyncio.to_thread(self._desk.ended, {notice.job_id for notice in notices})
+        outcomes = await asyncio.to_thread(self._jobs.ended, {notice.job_id for notice in notices})
         for notice in notices:
             if notice.job_id in outcomes:
                 await self._tell(notice, outcomes[notice.job_id])
@@ -95,11 +95,11 @@ class Notices:
 class Trainings:
     """Begins trainings, and tells whoever wanted one what becomes of it."""
 
-    def __init__(self, desk: Desk, notices: Notices) -> None:
-        self._desk, self._notices = desk, notices
+    def __init__(self, jobs: Jobs, notices: Notices) -> None:
+        self._jobs, self._notices = jobs, notices
 
     async def begin(self, person: User, channel: str, asked_by: str) -> str:
         """Queue the training of somebody, and tell `asked_by` in `channel` when it has ended; returns the job's id."""
-        job = await asyncio.to_thread(self._desk.train, person)
+        job = await asyncio.to_thread(self._jobs.train, person)
         await self._notices.add(job, channel, asked_by)
         return job

@@ -42,7 +42,7 @@ class Receiver:
         archive: Archive,
         team: str,
         bot_user: str,
-        feed: EventIngester,
+        ingester: EventIngester,
         inbox: Inbox,
         answering: Answering,
         commands: Commands,
@@ -54,12 +54,12 @@ class Receiver:
         self._store, self._deliveries, self._bot_user = archive.bot(team), archive.deliveries(team), bot_user
         self._voting, self._question_chars = voting, question_chars
         self._under_way: set[str] = set()
-        self._feed, self._inbox, self._answering = feed, inbox, answering
+        self._ingester, self._inbox, self._answering = ingester, inbox, answering
         self._commands, self._consenting, self._drafting = commands, consenting, drafting
 
     async def take(self, event_id: str, event: Raw) -> None:
         """Take an event. It returns once a question in it is kept, so that Slack may be told that it came."""
-        self._feed.put(event)
+        self._ingester.put(event)
         question = question_of(event, self._bot_user)
         if question is None or not event_id or not await self._is_meant(question):
             return
@@ -75,14 +75,14 @@ class Receiver:
 
     def missed(self, until: int = 0) -> None:
         """Events did not come, or may not have, and will not `until` then: a sync is to read what they told of."""
-        self._feed.begin(until)
+        self._ingester.begin(until)
 
     async def _is_meant(self, question: Question) -> bool:
         """What stands in a thread without a mention is meant for the bot where it answered before."""
         if question.addressed:
             return True
-        voice = await asyncio.to_thread(self._store.voice, question.channel, question.thread_ts)
-        return voice is not None
+        persona = await asyncio.to_thread(self._store.default_persona, question.channel, question.thread_ts)
+        return persona is not None
 
     @asynccontextmanager
     async def once(self, request: str, kept: int = KEPT) -> AsyncIterator[bool]:

@@ -33,7 +33,7 @@ class Parts:
     """What answers in one workspace, and what takes its events into the archive."""
 
     receiver: Receiver
-    feed: EventIngester
+    ingester: EventIngester
 
 
 Open = Callable[[Connected], AbstractAsyncContextManager[Parts]]
@@ -60,7 +60,7 @@ class Workspaces:
         """Whether the app is installed in a workspace, be it at work there or not yet."""
         return any(found.team == team for found in self._tasks)
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Look at once."""
         self._hurry.set()
 
@@ -68,18 +68,18 @@ class Workspaces:
         """From now on events come, from every workspace."""
         self._is_heard = True
         for parts in self._parts.values():
-            parts.feed.begin()
+            parts.ingester.begin()
 
     def doubt(self) -> None:
         """Something that Slack sent may have been lost, of whichever workspace."""
         for parts in self._parts.values():
-            parts.feed.doubt()
+            parts.ingester.doubt()
 
     def end(self) -> None:
         """Events don't come any more."""
         self._is_heard = False
         for parts in self._parts.values():
-            parts.feed.end()
+            parts.ingester.end()
 
     async def removed(self, team: str, at: int | None = None) -> None:
         """The app was removed from a workspace: nothing is done there any more, and its tokens are gone.
@@ -129,7 +129,7 @@ class Workspaces:
             async with self._open(found) as parts:
                 self._parts[found.team] = parts
                 if self._is_heard:
-                    parts.feed.begin()
+                    parts.ingester.begin()
                 is_open.set()
                 try:
                     await asyncio.Event().wait()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from doppel.access import Place
+from doppel.access import Audience
 from doppel.archive.archive import Archive
 from doppel.archive.bot import Answer, new_answer_id
 from doppel.archive.snapshots import Snapshot
@@ -28,7 +28,7 @@ from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, err
 from doppel.slack.markup import Names
 from doppel.slack.message_text import render_message
 from doppel.slack.message_transport import ReplyTarget
-from doppel.slack.outgoing import Audience, OutgoingPieces, outgoing
+from doppel.slack.outgoing import Mentionable, OutgoingPieces, outgoing
 from doppel.slack.posting import GrowingMessage, post, post_for_asker
 from doppel.timestamps import micros, now_micros
 
@@ -55,10 +55,15 @@ class Engine(Protocol):
 
     async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona: ...
 
-    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]: ...
+    async def look_up(self, dialogue: Dialogue, audiences: Sequence[Audience], snapshot: Snapshot) -> list[Found]: ...
 
     def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
+        self,
+        persona: Persona,
+        dialogue: Dialogue,
+        audience: Audience,
+        found: Found | None = None,
+        is_draft: bool = False,
     ) -> AsyncIterator[ReplyEvent]: ...
 
 
@@ -71,23 +76,23 @@ class Engines(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Audiences:
     """Where something is asked, as of one moment: who reads along, and what its words mean to them."""
 
-    everybody: Place
-    asker: Place
+    everybody: Audience
+    asker: Audience
     team: str
     snapshot: Snapshot
 
     @classmethod
-    def of(cls, snapshot: Snapshot, team: str, channel: str, asker: str, direct: bool) -> Scene:
+    def of(cls, snapshot: Snapshot, team: str, channel: str, asker: str, direct: bool) -> Audiences:
         """Where somebody asks; `direct` says that nobody else reads along."""
         alone = snapshot.alone(team, asker)
         return cls(alone if direct else snapshot.together((team, channel), asker), alone, team, snapshot)
 
-    def names(self, place: Place) -> Names:
+    def names(self, audience: Audience) -> Names:
         """How ids read; of a channel that may not be read there not even the name is known."""
-        readable = self.snapshot.readable(place)
+        readable = self.snapshot.readable(audience)
         channels = {c.id: c.name for c in self.snapshot.channels if (c.team, c.id) in readable}
         return Names(self.snapshot.names(self.team), channels)
 
@@ -101,8 +106,8 @@ class Writer:
         self._hearing = Hearing(archive, client, team)
         self._icons: dict[str, str] = {}
 
-    async def write(self, event_id: str, question: Question, persona: Persona, scene: Scene | None) -> None:
-        """Answer as `persona`, in the scene as it is now, or as it was a moment ago; whatever goes wrong is said in the
+    async def write(self, event_id: str, question: Question, persona: Persona, audiences: Audiences | None) -> None:
+        """Answer as `persona`, for the audiences of now, or of a moment ago; whatever goes wrong is said in the
         thread.
         """
         where = where_of(self._team, question)
@@ -111,9 +116,9 @@ class Writer:
             self._client, masked, lambda ts: asyncio.to_thread(self._store.note_posted, event_id, ts)
         )
         try:
-            if scene is None or time.monotonic() - scene.snapshot.taken > FRESH_SECONDS:
-                scene = await self.scene(question.channel, question.asker, question.direct)
-            await self._write(question, persona, message, scene)
+            if audiences is None or time.monotonic() - audiences.snapshot.taken > FRESH_SECONDS:
+                audiences = await self.audiences(question.channel, question.asker, question.direct)
+            await self._write(question, persona, message, audiences)
         except DoppelError as error:
             await self._fail(message, where, in_slack(error))
         except Exception as error:
@@ -129,30 +134,30 @@ class Writer:
         thread, icon = answer.thread_ts, await self.icon(answer.user_id)
         where = ReplyTarget(self._team, answer.channel, thread, thread, user, persona.name, icon, answer_id)
         message = GrowingMessage(self._client, where, _nothing)
-        await message.append(outgoing(answer.reply, Audience(frozenset({user}))))
+        await message.append(outgoing(answer.reply, Mentionable(frozenset({user}))))
         await message.finish([context(mark(persona)), context(f"Shared by <@{user}>, who alone saw its sources.")])
 
-    async def _write(self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene) -> None:
-        dialogue = await self._dialogue(question, persona, scene, private=False)
-        places = [scene.everybody] if question.direct else [scene.everybody, scene.asker]
-        everybodys, *askers = await self._engine.look_up(dialogue, places, scene.snapshot)
+    async def _write(self, question: Question, persona: Persona, message: GrowingMessage, audiences: Audiences) -> None:
+        dialogue = await self._dialogue(question, persona, audiences, private=False)
+        places = [audiences.everybody] if question.direct else [audiences.everybody, audiences.asker]
+        everybodys, *askers = await self._engine.look_up(dialogue, places, audiences.snapshot)
         # The best source may be one that the asker may read, but not everybody here.
         if not any(found.similarity > everybodys.similarity + MARGIN for found in askers):
             try:
-                await self._write_for_all(question, persona, message, scene, everybodys)
+                await self._write_for_all(question, persona, message, audiences, everybodys)
                 return
             except NotReadableError:
                 if question.direct or message.has_begun:
                     raise
-        await self._write_for_asker(question, persona, message.where, scene, askers[0])
+        await self._write_for_asker(question, persona, message.where, audiences, askers[0])
 
     async def _write_for_all(
-        self, question: Question, persona: Persona, message: GrowingMessage, scene: Scene, found: Found
+        self, question: Question, persona: Persona, message: GrowingMessage, audiences: Audiences, found: Found
     ) -> None:
-        names = scene.names(scene.everybody)
-        pieces = OutgoingPieces(Audience(frozenset({question.asker}), frozenset(), names))
+        names = audiences.names(audiences.everybody)
+        pieces = OutgoingPieces(Mentionable(frozenset({question.asker}), frozenset(), names))
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, found.dialogue, scene.everybody, found):
+        async for event in self._engine.reply(persona, found.dialogue, audiences.everybody, found):
             if isinstance(event, TextDelta):
                 await message.append(pieces.feed(event.text))
             elif isinstance(event, Finished):
@@ -165,33 +170,33 @@ class Writer:
         await message.finish(closing_blocks(reply, answer.id))
 
     async def _write_for_asker(
-        self, question: Question, persona: Persona, where: ReplyTarget, scene: Scene, found: Found
+        self, question: Question, persona: Persona, where: ReplyTarget, audiences: Audiences, found: Found
     ) -> None:
         """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
-        names = scene.names(scene.asker)
-        dialogue = await self._dialogue(question, persona, scene, private=True)
+        names = audiences.names(audiences.asker)
+        dialogue = await self._dialogue(question, persona, audiences, private=True)
         reply: Reply | None = None
-        async for event in self._engine.reply(persona, dialogue, scene.asker, found):
+        async for event in self._engine.reply(persona, dialogue, audiences.asker, found):
             if isinstance(event, Finished):
                 reply = event.reply
         if reply is None or not reply.text:
             raise SilentError(SILENT)
         answer = await self._keep(where.answer_id, question, _typed(question, names), reply, private=True)
-        written = outgoing(reply.text, Audience(frozenset({question.asker}), frozenset(), names))
+        written = outgoing(reply.text, Mentionable(frozenset({question.asker}), frozenset(), names))
         for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
             await post_for_asker(self._client, alone(where), ONLY_YOU, shown)
 
-    async def scene(self, channel: str, asker: str, direct: bool) -> Scene:
+    async def audiences(self, channel: str, asker: str, direct: bool) -> Audiences:
         """Where somebody asks; `direct` says that nobody else reads along."""
         snapshot = await asyncio.to_thread(self._archive.snapshot, self._team)
-        return Scene.of(snapshot, self._team, channel, asker, direct)
+        return Audiences.of(snapshot, self._team, channel, asker, direct)
 
-    async def _dialogue(self, question: Question, persona: Persona, scene: Scene, private: bool) -> Dialogue:
+    async def _dialogue(self, question: Question, persona: Persona, audiences: Audiences, private: bool) -> Dialogue:
         """What led to a question, and it; what one alone saw is for them alone."""
-        names = scene.names(scene.asker if private else scene.everybody)
+        names = audiences.names(audiences.asker if private else audiences.everybody)
         text = _words(question, names)
-        return await self._hearing.dialogue(question, text, persona.user_id, scene.snapshot, names, private)
+        return await self._hearing.dialogue(question, text, persona.user_id, audiences.snapshot, names, private)
 
     async def _keep(self, id_: str, question: Question, text: str, reply: Reply, private: bool) -> Answer:
         return await asyncio.to_thread(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from doppel.archive.forgotten import FORGOTTEN_NAME, Unwanted
+from doppel.archive.forgotten import FORGOTTEN_NAME, Tombstones
 from doppel.records import Raw
 from doppel.slack.copies import Origin, without_copies
 from doppel.slack.markup import Names
@@ -16,17 +16,17 @@ _COPY_KEYS = ('_url"', '"author_', '"user_profile"', '"message_blocks"')
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies of what is `unwanted`."""
+    """The copies of what `tombstones` cover."""
 
-    unwanted: Unwanted
+    tombstones: Tombstones
 
     def names(self, names: Names) -> Names:
         """`names` without theirs."""
-        return replace(names, users={**names.users, **dict.fromkeys(self.unwanted.nameless, FORGOTTEN_NAME)})
+        return replace(names, users={**names.users, **dict.fromkeys(self.tombstones.nameless, FORGOTTEN_NAME)})
 
     def may_be_in(self, encoded: str) -> bool:
         """Whether an encoded message may hold a copy or a name of theirs; if not, it need not be read."""
-        if not self.unwanted.until:
+        if not self.tombstones.until:
             return False
         # A message has one timestamp of its own.
         has_copy = encoded.count('"ts"') > 1 or any(key in encoded for key in _COPY_KEYS)
@@ -38,20 +38,20 @@ class Copies:
 
     def found_and_removed(self, raw: Raw, at: int) -> tuple[Raw, bool]:
         """The same, and whether there was a copy."""
-        unwanted = self.unwanted
-        return without_copies(raw, at, self._is_gone, unwanted.nameless) if unwanted.until else (raw, False)
+        tombstones = self.tombstones
+        return without_copies(raw, at, self._is_gone, tombstones.nameless) if tombstones.until else (raw, False)
 
     def _is_gone(self, origin: Origin) -> bool:
         """By the author's id, else by what the archive knows of the place, else by the author's name."""
         if origin.authors:
-            return any(self.unwanted.covers(user, origin.at) for user in origin.authors)
+            return any(self.tombstones.covers(user, origin.at) for user in origin.authors)
         for channel, at in origin.places:
-            if found := self.unwanted.authors(channel, at):
+            if found := self.tombstones.authors(channel, at):
                 # Of what was deleted nobody knows any more whose it was.
-                return any(user == "" or self.unwanted.covers(user, at) for user in found)
-        return any(origin.at <= self.unwanted.named.get(name, -1) for name in origin.names)
+                return any(user == "" or self.tombstones.covers(user, at) for user in found)
+        return any(origin.at <= self.tombstones.named.get(name, -1) for name in origin.names)
 
     @cached_property
     def _marks(self) -> re.Pattern[str]:
-        ids = "|".join(map(re.escape, sorted(self.unwanted.until)))
+        ids = "|".join(map(re.escape, sorted(self.tombstones.until)))
         return re.compile(rf'[@"/](?:{ids})[">|/?#]')

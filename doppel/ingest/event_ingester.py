@@ -34,7 +34,7 @@ BATCH = 200
 log = logging.getLogger("doppel.events")
 
 
-Calm = Callable[[], Awaitable[None]]
+WaitUntilIdle = Callable[[], Awaitable[None]]
 """Waits until there is nothing more urgent to write."""
 
 
@@ -48,9 +48,20 @@ class EventIngester:
     """Takes events from a running event loop; the archive is written in a thread."""
 
     def __init__(
-        self, store: EventStore, bot_user: str, ask_sync: AskSync, calm: Calm, now: Callable[[], float] = time.time
+        self,
+        store: EventStore,
+        bot_user: str,
+        ask_sync: AskSync,
+        wait_until_idle: WaitUntilIdle,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._bot_user, self._ask_sync, self._calm, self._now = store, bot_user, ask_sync, calm, now
+        self._store, self._bot_user, self._ask_sync, self._wait_until_idle, self._now = (
+            store,
+            bot_user,
+            ask_sync,
+            wait_until_idle,
+            now,
+        )
         self._queue: asyncio.Queue[tuple[Change, int]] = asyncio.Queue()
         self._pending = 0
         self._since: int | None = None
@@ -112,7 +123,7 @@ class EventIngester:
     async def _write(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            await self._calm()
+            await self._wait_until_idle()
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await self._take(batch)

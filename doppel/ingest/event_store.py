@@ -85,7 +85,7 @@ class EventStore:
             kept.extend(self._waiting.keep(limits))
 
         with self._heard(limits), self._lock:
-            with exclusive_or(self._archive.place, WAIT_SECONDS, keep), self._archive.writing() as connection:
+            with exclusive_or(self._archive.backend, WAIT_SECONDS, keep), self._archive.writing() as connection:
                 unread = self._take(connection, changes)
             if kept:
                 self._waiting.drop(kept)
@@ -194,7 +194,7 @@ class EventStore:
             raw = self._attributed(connection, channel, raw)
         merger = self._merged(connection, channel, raw, at)
         if merger.erased:
-            clean_messages(connection, read_directory(connection, self.team), merger.unwanted)
+            clean_messages(connection, read_directory(connection, self.team), merger.tombstones)
         outcome.changed |= merger.changed
         thread = timestamp(raw.get("thread_ts"))
         if merger.added and thread not in (None, timestamp(raw.get("ts"))):

@@ -20,7 +20,7 @@ from doppel.archive.changes import note_change
 from doppel.archive.channels import channel_values, hide_channels, merge_channels, moved_channels, take_lists
 from doppel.archive.consent_and_feedback import now
 from doppel.archive.directory import merge_people, merge_team, rekey_named, take_url
-from doppel.archive.forgotten import read_unwanted
+from doppel.archive.forgotten import read_tombstones
 from doppel.archive.messages import take_back
 from doppel.archive.reading import counts
 from doppel.errors import BusyError
@@ -77,9 +77,9 @@ def _import(connection: Connection, export: Export, progress: Progress | None) -
         export.require_sound()
     for stand_in, channels in export.of_several.items():
         take_back(connection, directory.team, stand_in, channels)
-    if merger.unwanted.until:
+    if merger.tombstones.until:
         # What was forgotten may have come after its copies, or was forgotten by a Doppel that knew fewer of these.
-        cleaned = clean_messages(connection, merger.directory, merger.unwanted)
+        cleaned = clean_messages(connection, merger.directory, merger.tombstones)
     merge_authors(connection, directory)
     if export.url:
         take_url(connection, directory.team, export.url, micros(export.as_of))
@@ -93,7 +93,7 @@ def _import(connection: Connection, export: Export, progress: Progress | None) -
     )
     if changed or merger.changed or cleaned:
         note_change(connection, directory.team)
-    _log(connection, directory.team, merger.unwanted.file_name(export.path.name), micros(export.as_of), report)
+    _log(connection, directory.team, merger.tombstones.file_name(export.path.name), micros(export.as_of), report)
     return report
 
 
@@ -103,10 +103,10 @@ def _merge_directory(connection: Connection, export: Export) -> tuple[dict[str, 
     """
     as_of = micros(export.as_of)
     export.team = team = merge_team(connection, export.teams, export.channels)
-    people, unwanted = export.users, read_unwanted(connection, team)
+    people, tombstones = export.users, read_tombstones(connection, team)
     changed = merge_people(connection, team, people, as_of)
     moved = moved_channels(connection, team)
-    channels = [unwanted.channel(channel, people) for channel in export.channels]
+    channels = [tombstones.channel(channel, people) for channel in export.channels]
     now = [replace(channel, id=moved.get(channel.id, channel.id)) for channel in channels]
     ids, places = _merge_channels(connection, team, now, as_of)
     channel_ids = {channel.id: ids[moved.get(channel.id, channel.id)] for channel in channels}

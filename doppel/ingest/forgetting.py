@@ -15,7 +15,7 @@ from doppel.access import ConsentAction
 from doppel.archive import Archive, tables
 from doppel.archive.consent_and_feedback import new_record
 from doppel.archive.forgetting import Forgotten, clear_file_names, drop_messages, drop_person
-from doppel.archive.forgotten import DELETED, Unwanted, read_unwanted
+from doppel.archive.forgotten import DELETED, Tombstones, read_tombstones
 from doppel.archive.messages import replace_rows, rows_where
 from doppel.archive.reading import AnyRow
 from doppel.archive.waiting import exclusive_or
@@ -43,7 +43,7 @@ def forget_person(archive: Archive, user: User, messages: bool, by: str) -> Forg
     def withdraw() -> None:
         archive.waiting.withdraw(new_record(user, ConsentAction.REVOKE, by))
 
-    with exclusive_or(archive.place, WAIT_SECONDS, withdraw):
+    with exclusive_or(archive.backend, WAIT_SECONDS, withdraw):
         archive.settle()
         with archive.writing() as connection:
             forgotten = drop_person(connection, user, messages, by)
@@ -53,10 +53,10 @@ def forget_person(archive: Archive, user: User, messages: bool, by: str) -> Forg
 def _without_messages(connection: Connection, user: User, forgotten: Forgotten) -> Forgotten:
     called = [User(user.team, user.id, name) for name in _names_of(connection, user)]
     gone = drop_messages(connection, user, forgotten.at)
-    unwanted, directory = read_unwanted(connection, user.team, called), read_directory(connection, user.team)
-    clear_file_names(connection, user.team, unwanted)
-    copies = clean_messages(connection, directory, unwanted)
-    _clean_questions(connection, user.team, Copies(unwanted))
+    tombstones, directory = read_tombstones(connection, user.team, called), read_directory(connection, user.team)
+    clear_file_names(connection, user.team, tombstones)
+    copies = clean_messages(connection, directory, tombstones)
+    _clean_questions(connection, user.team, Copies(tombstones))
     render_again(connection, user.team, {user.id})
     return replace(forgotten, messages=gone, copies=copies)
 
@@ -78,9 +78,9 @@ def _profile_names(raw: Raw) -> Iterable[str]:
     return [name for name in found if isinstance(name, str)]
 
 
-def clean_messages(connection: Connection, directory: Directory, unwanted: Unwanted) -> int:
+def clean_messages(connection: Connection, directory: Directory, tombstones: Tombstones) -> int:
     """Clean every stored message of a workspace; returns out of how many a copy was taken."""
-    copies, number = Copies(unwanted), 0
+    copies, number = Copies(tombstones), 0
     directory = replace(directory, names=copies.names(directory.names))
     for found in rows_where(connection, directory.team, lambda row: _may_hold(row, copies)):
         cleaned = [(row, *_cleaned(row, copies)) for row in found]

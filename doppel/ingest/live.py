@@ -9,7 +9,7 @@ from dataclasses import replace
 from doppel.access import ChannelKey
 from doppel.archive import reading
 from doppel.archive.archive import Archive
-from doppel.archive.forgotten import read_unwanted
+from doppel.archive.forgotten import read_tombstones
 from doppel.ingest.copies import Copies
 from doppel.ingest.event_store import listening
 from doppel.records import Message, Raw
@@ -45,12 +45,12 @@ def read_live(
     """
     found = []
     with archive.reading() as connection:
-        unwanted = read_unwanted(connection, team)
-        copies = Copies(unwanted)
-        names = copies.names(names) if unwanted.nameless else names
+        tombstones = read_tombstones(connection, team)
+        copies = Copies(tombstones)
+        names = copies.names(names) if tombstones.nameless else names
         for raw in raws:
             ts = timestamp(raw.get("ts"))
-            if ts is None or unwanted.covers(raw.get("user"), micros(ts)):
+            if ts is None or tombstones.covers(raw.get("user"), micros(ts)):
                 continue
             # Nothing keeps anybody from nesting blocks without end.
             with suppress(RecursionError):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from doppel.archive import tables
 from doppel.archive.channels import UNSEEN
 from doppel.archive.directory import merge_people
-from doppel.archive.forgotten import DELETED, FORGOTTEN, Unwanted, read_unwanted
+from doppel.archive.forgotten import DELETED, FORGOTTEN, Tombstones, read_tombstones
 from doppel.archive.messages import Values, blank, encoded, mark_seen, replace_rows
 from doppel.archive.reading import AnyRow
 from doppel.ids import is_id
@@ -52,13 +52,13 @@ class Merger:
     updated: int = 0
     unchanged: int = 0
     erased: int = 0
-    unwanted: Unwanted = field(init=False)
+    tombstones: Tombstones = field(init=False)
     _copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
         # Read in this transaction: a page, an event or an export may have been on its way when somebody was forgotten.
-        self.unwanted = read_unwanted(self.connection, self.directory.team, self.people)
-        self._copies = Copies(self.unwanted)
+        self.tombstones = read_tombstones(self.connection, self.directory.team, self.people)
+        self._copies = Copies(self.tombstones)
         self.directory = replace(self.directory, names=self._copies.names(self.directory.names))
 
     def take(self, channel: str, raws: Iterable[Raw]) -> None:
@@ -86,9 +86,9 @@ class Merger:
 
     def _row(self, raw: Raw, channel: str) -> Values | None:
         row = row_of(raw, self.directory, channel)
-        if row is None or not self.unwanted.until:
+        if row is None or not self.tombstones.until:
             return row
-        if self.unwanted.covers(row["user"], row["at"]):
+        if self.tombstones.covers(row["user"], row["at"]):
             return row | blank(row["ts"], FORGOTTEN)
         if not self._copies.may_be_in(row["raw"]):
             return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from doppel.archive import Archive
-from doppel.archive.database import open_engine, place_of
+from doppel.archive.database import backend_of, open_engine
 from doppel.ingest.render import render_outdated
 
 
@@ -14,8 +14,8 @@ def open_archive(where: Path | str, workspace_url: str = "") -> Archive:
 
     `workspace_url` goes before what the export says. What an earlier version of Doppel read otherwise is read again.
     """
-    place = place_of(where)
-    archive = Archive(open_engine(place), place, workspace_url)
+    backend = backend_of(where)
+    archive = Archive(open_engine(backend), backend, workspace_url)
     try:
         render_outdated(archive)
     except BaseException:

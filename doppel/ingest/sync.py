@@ -134,7 +134,7 @@ class Sync:
         self._fresh: set[str] = set()
         self._began: dict[str, int] = {}
         self._told_pace = False
-        self._lanes = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
+        self._pools = {method: Lane(LANE_THREADS) for method in (HISTORY, REPLIES, MEMBERS)}
 
     def run(self) -> SyncReport:
         """Sync. Raises SlackTokenError, SlackError where nothing can be read, BadInputError for an unknown channel."""
@@ -153,8 +153,8 @@ class Sync:
             self._clock.stop()
             raise
         finally:
-            for lane in self._lanes.values():
-                lane.close()
+            for pool in self._pools.values():
+                pool.close()
         return self._report(len(self._stretches))
 
     def _plan(self, listed: Listed) -> None:
@@ -336,7 +336,7 @@ class Sync:
             except SlackError as error:
                 self._refused(method, channel, error)
 
-        self._lanes[method].put(priority, guarded)
+        self._pools[method].put(priority, guarded)
 
     def _refused(self, method: str, channel: str, error: SlackError) -> None:
         if method == REPLIES:
@@ -352,13 +352,13 @@ class Sync:
             self._tally.refusals.setdefault(sentence, {})[self._names[channel]] = None
 
     def _work(self, channels: int) -> None:
-        while not all(lane.is_idle for lane in self._lanes.values()):
-            failure = next((lane.failure for lane in self._lanes.values() if lane.failure), None)
+        while not all(pool.is_idle for pool in self._pools.values()):
+            failure = next((pool.failure for pool in self._pools.values() if pool.failure), None)
             if failure:
                 raise failure
             self._tell(channels)
             self._clock.sleep(POLL_SECONDS)
-        failures = [lane.failure for lane in self._lanes.values() if lane.failure]
+        failures = [pool.failure for pool in self._pools.values() if pool.failure]
         if failures:
             raise failures[0]
         self._tell(channels)

@@ -24,7 +24,7 @@ from doppel.archive.channels import (
     take_members,
 )
 from doppel.archive.directory import doubt_unlisted, merge_groups, merge_people, merge_team, rekey_named, take_url
-from doppel.archive.forgotten import read_unwanted
+from doppel.archive.forgotten import read_tombstones
 from doppel.archive.messages import mark_deleted
 from doppel.archive.reading import AnyRow
 from doppel.archive.upsert import put_row
@@ -125,8 +125,8 @@ class SyncStore:
             moved = settle_moves(connection, team, {channel.id for channel in channels}, as_of)
             changed = moved | merge_people(connection, team, users, as_of)
             doubt_unlisted(connection, team, {user.id for user in users}, as_of)
-            unwanted = read_unwanted(connection, team, users)
-            places = [channel_values(unwanted.channel(channel, users)) for channel in channels]
+            tombstones = read_tombstones(connection, team, users)
+            places = [channel_values(tombstones.channel(channel, users)) for channel in channels]
             changed |= merge_channels(connection, team, places, as_of)
             changed |= hide_channels(connection, team, _unlisted(connection, team, channels), as_of)
             changed |= merge_groups(connection, team, groups, as_of)
@@ -224,8 +224,8 @@ class SyncStore:
         What events forbade before is over where all was read since `began`; None where it wasn't.
         """
         with self._lock, self._archive.exclusive(WAIT_SECONDS), self._archive.writing() as connection:
-            unwanted = read_unwanted(connection, self.team, self._people)
-            if unwanted.until and clean_messages(connection, self._names, unwanted):
+            tombstones = read_tombstones(connection, self.team, self._people)
+            if tombstones.until and clean_messages(connection, self._names, tombstones):
                 note_change(connection, self.team)
             merge_authors(connection, self._names)
         if began is not None:

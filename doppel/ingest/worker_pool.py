@@ -19,7 +19,7 @@ class _Item:
 
 
 class Lane:
-    """A few threads over one queue. An exception of a task ends the lane; `failure` tells it."""
+    """A few threads over one queue. An exception of a task ends the pool; `failure` tells it."""
 
     def __init__(self, threads: int) -> None:
         self.failure: BaseException | None = None

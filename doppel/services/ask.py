@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from doppel.access import (
+    Audience,
     ChannelKey,
-    Place,
     has_consent,
     is_paused,
     require_awake,
@@ -92,10 +92,10 @@ class Archive(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found for a `dialogue` that may be read in a `place`, best first, as of `snapshot`."""
+    """What was found for a `dialogue` that an `audience` may read, best first, as of `snapshot`."""
 
     dialogue: Dialogue
-    place: Place
+    audience: Audience
     passages: tuple[Passage, ...]
     snapshot: Snapshot
 
@@ -156,10 +156,10 @@ class Engine:
         seen = await asyncio.to_thread(self._archive.snapshot, team) if snapshot is None else snapshot
         return self._persona(seen, seen.get_user(team, user_id))
 
-    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
-        """What is found for `dialogue` in each of `places`; it is embedded once. Raises TooLongError, ArtifactError."""
+    async def look_up(self, dialogue: Dialogue, audiences: Sequence[Audience], snapshot: Snapshot) -> list[Found]:
+        """What is found for `dialogue` by each of `audiences`, embedded once. Raises TooLongError, ArtifactError."""
         require_length(dialogue.question, self._settings.question_chars)
-        scopes = [snapshot.readable(place) for place in places]
+        scopes = [snapshot.readable(audience) for audience in audiences]
         found = await asyncio.to_thread(
             self._retriever.look_up,
             queries(dialogue.turns),
@@ -168,12 +168,19 @@ class Engine:
             snapshot,
             dialogue.span,
         )
-        return [Found(dialogue, place, tuple(each), snapshot) for place, each in zip(places, found, strict=True)]
+        return [
+            Found(dialogue, audience, tuple(each), snapshot) for audience, each in zip(audiences, found, strict=True)
+        ]
 
     async def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
+        self,
+        persona: Persona,
+        dialogue: Dialogue,
+        audience: Audience,
+        found: Found | None = None,
+        is_draft: bool = False,
     ) -> AsyncIterator[ReplyEvent]:
-        """Answer the question of `dialogue` as `persona`, from what may be read in `place`.
+        """Answer the question of `dialogue` as `persona`, from what `audience` may read.
 
         A draft, which its person reads and may change before anybody else sees it, is never refused and left as it is.
         It isn't looked up again where `found` is what there is for that question there. Yields SourcesFound, then
@@ -183,14 +190,14 @@ class Engine:
         require_length(dialogue.question, self._settings.question_chars)
         started = time.monotonic()
         self._require_within(persona.team)
-        is_found = found is not None and (found.dialogue.question, found.place) == (dialogue.question, place)
+        is_found = found is not None and (found.dialogue.question, found.audience) == (dialogue.question, audience)
         seen = found.snapshot if found and is_found else await asyncio.to_thread(self._archive.snapshot, self._team)
         user = seen.get_user(persona.team, persona.user_id)
         persona, watch = self._persona(seen, user), _Watch(self._archive, user, seen)
-        readable = seen.readable(place)
+        readable = seen.readable(audience)
         adapter, notes = await asyncio.to_thread(self._adapter, user, readable)
         if found is None or not is_found:
-            (found,) = await self.look_up(dialogue, [place], seen)
+            (found,) = await self.look_up(dialogue, [audience], seen)
         sure = confidence(dialogue.question, found.passages)
         if not is_draft and self._refuses(dialogue, sure):
             async for event in _refusal(persona, found.passages[:NEAREST], notes, sure, started):

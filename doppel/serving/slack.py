@@ -103,7 +103,7 @@ class _Slack:
         if self.context.settings.slack_bot_token.get_secret_value():
             self.own = await _identity(self.context, self._own_client())
             await asyncio.to_thread(self._note_own, self.own)
-            teams.hurry()
+            teams.wake()
 
     def connected(self) -> list[Connected]:
         """The workspaces in which the app is installed now; blocks."""
@@ -131,34 +131,36 @@ class _Slack:
 
         context, archive, team, bot_user = self.context, self.archive, place.team, place.bot_user
         client, keep_token = await self._client(team)
-        engine, desk, store = self.engine.within(team), JobClient(context, team, keep_token is None), archive.bot(team)
-        inbox, notices = Inbox(store), Notices(desk, store, client)
-        trainings = Trainings(desk, notices)
-        feed = EventIngester(EventStore(archive, team), bot_user, lambda: desk.ask("sync")[1], inbox.calm)
+        engine, jobs, store = self.engine.within(team), JobClient(context, team, keep_token is None), archive.bot(team)
+        inbox, notices = Inbox(store), Notices(jobs, store, client)
+        trainings = Trainings(jobs, notices)
+        ingester = EventIngester(
+            EventStore(archive, team), bot_user, lambda: jobs.ask("sync")[1], inbox.wait_until_idle
+        )
         chars = context.settings.question_chars
 
-        async def calm() -> None:
+        async def wait_until_idle() -> None:
             """What was said before a question is in the archive, or will be soon."""
-            await inbox.calm()
-            await feed.caught_up()
+            await inbox.wait_until_idle()
+            await ingester.caught_up()
 
-        answering = Answering(engine, archive, client, team, bot_user, calm, self.queue)
+        answering = Answering(engine, archive, client, team, bot_user, wait_until_idle, self.queue)
         withdraw, forget = functools.partial(_withdraw, context, archive), functools.partial(_forget, context, archive)
         consenting = Consenting(archive, context.adapters(), client, team, trainings.begin, withdraw, forget)
         drafting = Drafting(engine, archive, client, team, self.queue, chars)
         commands = Commands(
-            archive, engine, client, team, answering, consenting, drafting, desk, notices, trainings, chars
+            archive, engine, client, team, answering, consenting, drafting, jobs, notices, trainings, chars
         )
         voting = Voting(archive, team, _vote_secret(context.settings))
         receiver = Receiver(
-            archive, team, bot_user, feed, inbox, answering, commands, consenting, drafting, voting, chars
+            archive, team, bot_user, ingester, inbox, answering, commands, consenting, drafting, voting, chars
         )
-        async with feed.running(), inbox.running(), answering.running():
+        async with ingester.running(), inbox.running(), answering.running():
             beside = [asyncio.create_task(notices.keep_telling())]
             if keep_token:
                 beside.append(asyncio.create_task(_keep_token(client, keep_token, team)))
             try:
-                yield Parts(receiver, feed)
+                yield Parts(receiver, ingester)
             finally:
                 for task in beside:
                     task.cancel()

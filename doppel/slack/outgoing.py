@@ -77,7 +77,7 @@ _AT_WORD = re.compile(rf"({_AT})[{_JOINERS}]*((?:\w[{_JOINERS}]*)+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
+class Mentionable:
     """Whom an answer may mention: ids of the people and channels of its conversation. `names` reads other ids."""
 
     people: frozenset[str] = frozenset()
@@ -85,12 +85,12 @@ class Audience:
     names: Names = NO_NAMES
 
 
-NOBODY = Audience()
+NOBODY = Mentionable()
 
 
-def outgoing(text: str, audience: Audience = NOBODY) -> str:
+def outgoing(text: str, mentionable: Mentionable = NOBODY) -> str:
     """`text` of a model as it may be posted."""
-    return _Writer(audience).write(mask(_visible(text)))
+    return _Writer(mentionable).write(mask(_visible(text)))
 
 
 def plain(text: str) -> str:
@@ -101,9 +101,9 @@ def plain(text: str) -> str:
 class OutgoingPieces:
     """`outgoing` for text that arrives in pieces; what can still become a secret or a control sequence waits."""
 
-    def __init__(self, audience: Audience = NOBODY) -> None:
+    def __init__(self, mentionable: Mentionable = NOBODY) -> None:
         self._unmasked = masked_pieces()
-        self._unwritten = Pieces(_SCAN, _Writer(audience).write)
+        self._unwritten = Pieces(_SCAN, _Writer(mentionable).write)
 
     def feed(self, piece: str) -> str:
         """Take the next piece of the model's text; returns what may be posted now."""
@@ -121,8 +121,8 @@ def _visible(text: str) -> str:
 class _Writer:
     """Rewrites token by token; remembers whether it stands inside a fence."""
 
-    def __init__(self, audience: Audience) -> None:
-        self._audience = audience
+    def __init__(self, mentionable: Mentionable) -> None:
+        self._mentionable = mentionable
         self._fenced = False
 
     def write(self, text: str) -> str:
@@ -151,16 +151,16 @@ class _Writer:
     def _control(self, target: str, label: str) -> str:
         kind, rest = target[0], target[1:]
         if kind == "@":
-            return f"<@{rest}>" if rest in self._audience.people else _inert(self._name(rest, label))
+            return f"<@{rest}>" if rest in self._mentionable.people else _inert(self._name(rest, label))
         if kind == "#":
             # The name of a channel that is not to be linked here is not looked up: it may be private.
-            return f"<#{rest}>" if rest in self._audience.channels else "#" + _inert(label.lstrip("#") or rest)
+            return f"<#{rest}>" if rest in self._mentionable.channels else "#" + _inert(label.lstrip("#") or rest)
         if kind == "!":
             return _special(rest, label)
         return _link(target, label)
 
     def _name(self, user: str, label: str) -> str:
-        return self._audience.names.users.get(user) or label.lstrip("@＠﹫") or user
+        return self._mentionable.names.users.get(user) or label.lstrip("@＠﹫") or user
 
 
 def _special(command: str, label: str) -> str:

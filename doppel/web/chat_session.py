@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from doppel.access import Place
+from doppel.access import Audience
 from doppel.errors import DoppelError
 from doppel.fair_queue import Asker, FairQueue
 from doppel.labels import ASKER
@@ -30,7 +30,7 @@ class ReplyEngine(Protocol):
 
     async def persona(self, user_id: str, team: str | None = None) -> Persona: ...
 
-    def reply(self, persona: Persona, dialogue: Dialogue, place: Place) -> AsyncIterator[ReplyEvent]: ...
+    def reply(self, persona: Persona, dialogue: Dialogue, audience: Audience) -> AsyncIterator[ReplyEvent]: ...
 
 
 class Engines(ReplyEngine, Protocol):
@@ -55,10 +55,10 @@ class InTurn:
         """As the engine."""
         return await self.engine.persona(user_id, team)
 
-    async def reply(self, persona: Persona, dialogue: Dialogue, place: Place) -> AsyncIterator[ReplyEvent]:
+    async def reply(self, persona: Persona, dialogue: Dialogue, audience: Audience) -> AsyncIterator[ReplyEvent]:
         """As the engine; raises CrowdedError too."""
         async with self.queue.place(self.asker):
-            async for event in self.engine.reply(persona, dialogue, place):
+            async for event in self.engine.reply(persona, dialogue, audience):
                 yield event
 
 
@@ -67,7 +67,7 @@ class Reader:
     """Somebody before the web chat: whom they can ask, and what they may read. `name` is "" where nobody signs in."""
 
     engine: ReplyEngine
-    place: Place
+    audience: Audience
     name: str = ""
 
 
@@ -168,7 +168,7 @@ class ChatSession:
         return Dialogue(tuple(turns))
 
     async def ask(
-        self, engine: ReplyEngine, question: str, place: Place, asker: str = ""
+        self, engine: ReplyEngine, question: str, audience: Audience, asker: str = ""
     ) -> AsyncGenerator[Exchange, None]:
         """Ask, and yield the exchange once at the start and then whenever it has changed, until it is closed.
 
@@ -180,7 +180,7 @@ class ChatSession:
         exchange = Exchange(question, self.persona, asker)
         self.exchanges.append(exchange)
         changed = asyncio.Event()
-        self._writing = task = asyncio.create_task(_write(engine, exchange, self.dialogue(), place, changed))
+        self._writing = task = asyncio.create_task(_write(engine, exchange, self.dialogue(), audience, changed))
         # A task that is stopped before its first step runs no line of its own.
         task.add_done_callback(lambda _: exchange.close())
         task.add_done_callback(lambda _: changed.set())
@@ -197,11 +197,11 @@ class ChatSession:
 
 
 async def _write(
-    engine: ReplyEngine, exchange: Exchange, dialogue: Dialogue, place: Place, changed: asyncio.Event
+    engine: ReplyEngine, exchange: Exchange, dialogue: Dialogue, audience: Audience, changed: asyncio.Event
 ) -> None:
     try:
         persona = await engine.persona(exchange.persona.user_id, exchange.persona.team)
-        async for event in engine.reply(persona, dialogue, place):
+        async for event in engine.reply(persona, dialogue, audience):
             exchange.take(event)
             changed.set()
     except DoppelError as error:

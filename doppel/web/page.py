@@ -135,7 +135,7 @@ class _Page:
         self._status = status
         self._answering: set[ChatSession] = set()
         with gr.Blocks(title="Doppel", analytics_enabled=False, fill_width=True) as self.blocks:
-            self._talk = gr.State(ChatSession())
+            self._session = gr.State(ChatSession())
             self._lay_out(examples)
             self._wire(gr.Timer(refresh_seconds))
         self.blocks.max_threads = READERS_AT_ONCE
@@ -166,20 +166,20 @@ class _Page:
         quick = {**answer, "queue": False}
         people = [self._who, self._about, self._news, self._chat, self._sources, self._visitor]
         everything = [*people, self._box, self._send, self._stop]
-        gr.on([self.blocks.load, timer.tick], self._refresh, [self._talk], people, **quick)
-        self._who.input(self._choose, [self._talk, self._who], people, **quick)
-        self._new.click(self._restart, [self._talk], people, **quick)
-        self._stop.click(self._halt, [self._talk], [], **quick)
+        gr.on([self.blocks.load, timer.tick], self._refresh, [self._session], people, **quick)
+        self._who.input(self._choose, [self._session, self._who], people, **quick)
+        self._new.click(self._restart, [self._session], people, **quick)
+        self._stop.click(self._halt, [self._session], [], **quick)
         # By default Gradio drops what comes while the last is under way.
-        self._chat.like(self._like, [self._talk], [self._news], **quick, trigger_mode="multiple")
-        gr.on([self._box.submit, self._send.click], self._ask, [self._talk, self._box], everything, **answer)
-        self._chat.example_select(self._ask_example, [self._talk], everything, **answer)
-        self._chat.retry(self._retry, [self._talk], everything, **answer)
+        self._chat.like(self._like, [self._session], [self._news], **quick, trigger_mode="multiple")
+        gr.on([self._box.submit, self._send.click], self._ask, [self._session, self._box], everything, **answer)
+        self._chat.example_select(self._ask_example, [self._session], everything, **answer)
+        self._chat.retry(self._retry, [self._session], everything, **answer)
         gr.on([self._who.input, self._new.click, self._send.click, self._stop.click, self._chat.retry], js=FOCUS)
 
-    async def _refresh(self, talk: ChatSession, request: gr.Request) -> Updates:
+    async def _refresh(self, session: ChatSession, request: gr.Request) -> Updates:
         """Look up again who can be asked; the conversation stays unless its persona is gone."""
-        _require_owner(talk, request)
+        _require_owner(session, request)
         try:
             reader = await self._reader(request)
             people = await reader.engine.personas()
@@ -187,148 +187,150 @@ class _Page:
         except Exception as error:
             return {self._news: markup.trouble_html(sentence(error))}
         updates: Updates = {
-            self._news: markup.trouble_html(talk.trouble) if talk.trouble else markup.status_html(status),
+            self._news: markup.trouble_html(session.trouble) if session.trouble else markup.status_html(status),
             self._visitor: markup.visitor_html(reader.name, SIGN_OUT),
         }
-        if people != talk.people:
-            talk.people = people
-            updates |= self._meet(talk)
+        if people != session.people:
+            session.people = people
+            updates |= self._meet(session)
         return updates
 
-    def _meet(self, talk: ChatSession) -> Updates:
+    def _meet(self, session: ChatSession) -> Updates:
         """Take up the people that are new, and the versions that are."""
-        assert talk.people is not None
-        now = talk.known(talk.persona.key if talk.persona else "")
-        talk.persona = now or talk.persona
-        updates = {self._about: markup.persona_html(now)} if now else self._begin(talk, next(iter(talk.people), None))
-        value = talk.persona.key if talk.persona else None
-        return updates | {self._who: gr.update(choices=markup.choices(talk.people), value=value)}
+        assert session.people is not None
+        now = session.known(session.persona.key if session.persona else "")
+        session.persona = now or session.persona
+        updates = (
+            {self._about: markup.persona_html(now)} if now else self._begin(session, next(iter(session.people), None))
+        )
+        value = session.persona.key if session.persona else None
+        return updates | {self._who: gr.update(choices=markup.choices(session.people), value=value)}
 
     async def _reader(self, request: gr.Request) -> Reader:
         return await asyncio.to_thread(self._readers, request.username)
 
-    async def _choose(self, talk: ChatSession, key: str, request: gr.Request) -> Updates:
-        _require_owner(talk, request)
-        return self._begin(talk, talk.known(key))
+    async def _choose(self, session: ChatSession, key: str, request: gr.Request) -> Updates:
+        _require_owner(session, request)
+        return self._begin(session, session.known(key))
 
-    async def _restart(self, talk: ChatSession, request: gr.Request) -> Updates:
-        _require_owner(talk, request)
-        return self._begin(talk, talk.persona)
+    async def _restart(self, session: ChatSession, request: gr.Request) -> Updates:
+        _require_owner(session, request)
+        return self._begin(session, session.persona)
 
-    def _begin(self, talk: ChatSession, persona: Persona | None) -> Updates:
-        talk.restart(persona)
+    def _begin(self, session: ChatSession, persona: Persona | None) -> Updates:
+        session.restart(persona)
         return {
             self._chat: [],
             self._sources: markup.sources_html(()),
             self._about: markup.persona_html(persona),
         }
 
-    async def _ask(self, talk: ChatSession, text: object, request: gr.Request) -> AsyncIterator[Updates]:
-        _require_owner(talk, request)
+    async def _ask(self, session: ChatSession, text: object, request: gr.Request) -> AsyncIterator[Updates]:
+        _require_owner(session, request)
         question = text.strip() if isinstance(text, str) else ""
-        if trouble := self._refusal(talk, question):
-            yield self._tell(talk, trouble)
+        if trouble := self._refusal(session, question):
+            yield self._tell(session, trouble)
             return
-        if talk.people is None:
+        if session.people is None:
             # Asked before the page had loaded wholly.
-            yield await self._refresh(talk, request)
-        if talk.persona is None:
-            yield self._tell(talk, NOBODY)
-        elif question and not talk.busy:
-            yield {self._box: "", self._news: self._cleared(talk)}
-            async for updates in self._answer(talk, question, request):
+            yield await self._refresh(session, request)
+        if session.persona is None:
+            yield self._tell(session, NOBODY)
+        elif question and not session.busy:
+            yield {self._box: "", self._news: self._cleared(session)}
+            async for updates in self._answer(session, question, request):
                 yield updates
         else:
             yield self._nothing()
 
-    def _refusal(self, talk: ChatSession, question: str) -> str:
+    def _refusal(self, session: ChatSession, question: str) -> str:
         """Why something is not asked, as a sentence, or ""."""
         try:
             require_length(question, self._question_chars)
         except TooLongError as error:
             return str(error)
-        return LONG_TALK if len(talk.exchanges) >= EXCHANGES else ""
+        return LONG_TALK if len(session.exchanges) >= EXCHANGES else ""
 
     async def _ask_example(
-        self, talk: ChatSession, chosen: gr.SelectData, request: gr.Request
+        self, session: ChatSession, chosen: gr.SelectData, request: gr.Request
     ) -> AsyncIterator[Updates]:
         text = chosen.value.get("text") if isinstance(chosen.value, dict) else None
-        async for updates in self._ask(talk, text, request):
+        async for updates in self._ask(session, text, request):
             yield updates
 
-    async def _retry(self, talk: ChatSession, request: gr.Request) -> AsyncIterator[Updates]:
-        _require_owner(talk, request)
-        if talk.exchanges and not talk.busy:
-            async for updates in self._answer(talk, talk.exchanges.pop().question, request):
+    async def _retry(self, session: ChatSession, request: gr.Request) -> AsyncIterator[Updates]:
+        _require_owner(session, request)
+        if session.exchanges and not session.busy:
+            async for updates in self._answer(session, session.exchanges.pop().question, request):
                 yield updates
         else:
             yield self._nothing()
 
-    def _tell(self, talk: ChatSession, trouble: str) -> Updates:
+    def _tell(self, session: ChatSession, trouble: str) -> Updates:
         """Say what is wrong with what the reader just did."""
-        talk.trouble = trouble
+        session.trouble = trouble
         return {self._news: markup.trouble_html(trouble)}
 
-    def _cleared(self, talk: ChatSession) -> Any:
+    def _cleared(self, session: ChatSession) -> Any:
         """The news without the trouble that stood there, if one did."""
-        stood, talk.trouble = talk.trouble, ""
+        stood, session.trouble = session.trouble, ""
         return "" if stood else gr.skip()
 
     def _nothing(self) -> Updates:
         """Leaves the page as it is: Gradio takes a generator that yields nothing for a fault."""
         return {self._news: gr.skip()}
 
-    async def _answer(self, talk: ChatSession, question: str, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _answer(self, session: ChatSession, question: str, request: gr.Request) -> AsyncIterator[Updates]:
         try:
             reader = await self._reader(request)
         except Exception as error:
-            yield self._tell(talk, sentence(error))
+            yield self._tell(session, sentence(error))
             return
-        if talk.busy:
+        if session.busy:
             # Asked twice at the same time.
             yield self._nothing()
             return
         engine = InTurn(reader.engine, self._queue, _asker(request)) if self._queue else reader.engine
         listed: object = None
-        self._answering.add(talk)
+        self._answering.add(session)
         try:
-            async with aclosing(talk.ask(engine, question, reader.place, reader.name)) as states:
+            async with aclosing(session.ask(engine, question, reader.audience, reader.name)) as states:
                 async for exchange in states:
-                    updates = self._shown(talk)
+                    updates = self._shown(session)
                     if exchange.sources is not listed:
                         listed = exchange.sources
-                        updates[self._sources] = markup.sources_html(talk.exchanges)
+                        updates[self._sources] = markup.sources_html(session.exchanges)
                     yield updates
         finally:
-            self._answering.discard(talk)
+            self._answering.discard(session)
 
     async def end(self) -> None:
         """Stop every answer."""
-        await asyncio.gather(*(talk.end() for talk in self._answering))
+        await asyncio.gather(*(session.end() for session in self._answering))
 
-    def _shown(self, talk: ChatSession) -> Updates:
+    def _shown(self, session: ChatSession) -> Updates:
         """The conversation as it stands.
 
         The properties are the same every time: Gradio sends differences, and its page applies them in place, so that
         a property which is there once and not the next time may be gone before the page has read it.
         """
-        thumbs = [{True: "Like", False: "Dislike", None: None}[exchange.liked] for exchange in talk.exchanges]
+        thumbs = [{True: "Like", False: "Dislike", None: None}[exchange.liked] for exchange in session.exchanges]
         return {
-            self._chat: gr.update(value=markup.messages(talk.exchanges), feedback_value=thumbs),
-            self._send: gr.update(visible=not talk.busy),
-            self._stop: gr.update(visible=talk.busy),
+            self._chat: gr.update(value=markup.messages(session.exchanges), feedback_value=thumbs),
+            self._send: gr.update(visible=not session.busy),
+            self._stop: gr.update(visible=session.busy),
         }
 
-    async def _halt(self, talk: ChatSession, request: gr.Request) -> None:
-        _require_owner(talk, request)
-        talk.stop()
+    async def _halt(self, session: ChatSession, request: gr.Request) -> None:
+        _require_owner(session, request)
+        session.stop()
 
-    async def _like(self, talk: ChatSession, thumb: gr.LikeData, request: gr.Request) -> Updates:
+    async def _like(self, session: ChatSession, thumb: gr.LikeData, request: gr.Request) -> Updates:
         """Store a thumb; Gradio counts messages, and says "" where it was taken back."""
-        _require_owner(talk, request)
-        exchange = _exchange(talk, thumb.index)
+        _require_owner(session, request)
+        exchange = _exchange(session, thumb.index)
         if exchange is None:
-            return self._tell(talk, OUTDATED)
+            return self._tell(session, OUTDATED)
         links = [source.permalink for source in exchange.sources or ()]
         exchange.liked = thumb.liked if isinstance(thumb.liked, bool) else None
         keep = partial(self._feedback, exchange.persona, exchange.question, exchange.text, links, exchange.liked)
@@ -337,20 +339,20 @@ class _Page:
         try:
             exchange.vote = await asyncio.to_thread(keep)
         except Exception as error:
-            return self._tell(talk, sentence(error))
-        return {self._news: self._cleared(talk)}
+            return self._tell(session, sentence(error))
+        return {self._news: self._cleared(session)}
 
 
-def _exchange(talk: ChatSession, index: object) -> Exchange | None:
+def _exchange(session: ChatSession, index: object) -> Exchange | None:
     """The answer that stands at `index` in the page, where one was given to its end; a browser may send anything."""
     if (
         not isinstance(index, int)
         or isinstance(index, bool)
         or index % 2 == 0
-        or not 0 <= index // 2 < len(talk.exchanges)
+        or not 0 <= index // 2 < len(session.exchanges)
     ):
         return None
-    exchange = talk.exchanges[index // 2]
+    exchange = session.exchanges[index // 2]
     return exchange if exchange.text and not exchange.open else None
 
 
@@ -360,9 +362,9 @@ def _asker(request: gr.Request) -> Asker:
     return (team, user) if user else ("", str(request.session_hash))
 
 
-def _require_owner(talk: ChatSession, request: gr.Request) -> None:
+def _require_owner(session: ChatSession, request: gr.Request) -> None:
     """Raise what shows as an error where somebody reaches for a conversation that is another's."""
-    if not talk.belongs_to(request.username):
+    if not session.belongs_to(request.username):
         raise gr.Error(OUTDATED, print_exception=False)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from doppel.access import Place
+from doppel.access import Audience
 from doppel.archive.snapshots import Snapshot
 from doppel.errors import UnknownUserError
 from doppel.records import Dialogue, Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta, Turn
@@ -50,7 +50,7 @@ def answer(
 
 
 class FakeEngine:
-    """Answers by `script`; `asked` remembers each question's persona, turns and place, `stopped` each broken answer.
+    """Answers by `script`; `asked` remembers each question's persona, turns and audience, `stopped` each broken answer.
 
     `dialogues` are the same questions with where they were asked.
     """
@@ -62,10 +62,10 @@ class FakeEngine:
         """Begin anew; without a script it answers "About" and the question."""
         self.people = list(people)
         self.script: Script = script or (lambda persona, turns: answer(persona, f"About {turns[-1].text}"))
-        self.asked: list[tuple[Persona, tuple[Turn, ...], Place]] = []
+        self.asked: list[tuple[Persona, tuple[Turn, ...], Audience]] = []
         self.dialogues: list[Dialogue] = []
         self.stopped = 0
-        self.near: Callable[[Place], float] = lambda place: 0.0
+        self.near: Callable[[Audience], float] = lambda audience: 0.0
 
     def within(self, team: str) -> _Within:
         """The same for the people of one workspace."""
@@ -77,16 +77,21 @@ class FakeEngine:
     async def persona(self, user_id: str, team: str | None = None, snapshot: Snapshot | None = None) -> Persona:
         return _with_id([p for p in self.people if team in (None, p.team)], user_id)
 
-    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
+    async def look_up(self, dialogue: Dialogue, audiences: Sequence[Audience], snapshot: Snapshot) -> list[Found]:
         """As similar as `near` says, which tests may set."""
-        found = [replace(passage(), score=self.near(place)) for place in places]
-        return [Found(dialogue, place, (each,), snapshot) for place, each in zip(places, found, strict=True)]
+        found = [replace(passage(), score=self.near(audience)) for audience in audiences]
+        return [Found(dialogue, audience, (each,), snapshot) for audience, each in zip(audiences, found, strict=True)]
 
     async def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
+        self,
+        persona: Persona,
+        dialogue: Dialogue,
+        audience: Audience,
+        found: Found | None = None,
+        is_draft: bool = False,
     ) -> AsyncIterator[ReplyEvent]:
         turns = dialogue.turns
-        self.asked.append((persona, turns, place))
+        self.asked.append((persona, turns, audience))
         self.dialogues.append(dialogue)
         try:
             for step in self.script(persona, turns):
@@ -115,14 +120,19 @@ class _Within:
         assert team in (None, self.team)
         return _with_id(await self.personas(), user_id)
 
-    async def look_up(self, dialogue: Dialogue, places: Sequence[Place], snapshot: Snapshot) -> list[Found]:
-        return await self.engine.look_up(dialogue, places, snapshot)
+    async def look_up(self, dialogue: Dialogue, audiences: Sequence[Audience], snapshot: Snapshot) -> list[Found]:
+        return await self.engine.look_up(dialogue, audiences, snapshot)
 
     def reply(
-        self, persona: Persona, dialogue: Dialogue, place: Place, found: Found | None = None, is_draft: bool = False
+        self,
+        persona: Persona,
+        dialogue: Dialogue,
+        audience: Audience,
+        found: Found | None = None,
+        is_draft: bool = False,
     ) -> AsyncIterator[ReplyEvent]:
         assert persona.team == self.team
-        return self.engine.reply(persona, dialogue, place, found, is_draft)
+        return self.engine.reply(persona, dialogue, audience, found, is_draft)
 
 
 def _with_id(people: Sequence[Persona], user_id: str) -> Persona:

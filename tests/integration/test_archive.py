@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event, select
 
 from doppel.access import ConsentAction, has_consent
-from doppel.archive import Archive, Counts, database, place, tables
+from doppel.archive import Archive, Counts, backend, database, tables
 from doppel.engine.conversation import conversations
 from doppel.errors import BusyError, UnknownUserError
 from doppel.ingest import ImportReport, import_export, open_archive
@@ -42,7 +42,7 @@ def texts(archive: Archive) -> list[str]:
 
 
 def row(archive: Archive, ts: str) -> dict[str, object]:
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         found = connection.execute(select(tables.messages).where(tables.messages.c.ts == ts)).one()
     return dict(found._mapping)
 
@@ -391,8 +391,8 @@ def test_threads_that_write_take_turns_without_sqlite_s_waiting(tmp_path: Path) 
         event.listen(archive._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=0"))
         store = archive.bot("T1")
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda number: store.set_voice("U1", "C1", str(number)), range(80)))
-        assert store.voice("C1", "79") == "U1"
+            list(pool.map(lambda number: store.set_default_persona("U1", "C1", str(number)), range(80)))
+        assert store.default_persona("C1", "79") == "U1"
 
 
 def test_a_reader_sees_one_state_while_an_import_goes_on(archive: Archive) -> None:
@@ -444,10 +444,10 @@ def test_what_no_database_stores_is_replaced(archive: Archive) -> None:
 def test_a_writer_is_told_when_another_holds_the_archive(
     where: Path | str, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(backend, "BUSY_SECONDS", 0)
     with (
         open_archive(where) as other,
-        database.writing(archive._engine, archive.place),
+        database.writing(archive._engine, archive.backend),
         pytest.raises(BusyError, match="wait for it to end"),
     ):
         other.record_consent(User("T1", "U1", "ada"), ConsentAction.GRANT, by="root")

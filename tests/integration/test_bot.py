@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from doppel.access import Place, Readership
+from doppel.access import Audience, Readership
 from doppel.archive import Archive
 from doppel.bot.answering import INTERRUPTED
 from doppel.bot.question_parser import Question, question_of
@@ -192,7 +192,7 @@ async def test_who_answers_is_said_once_and_sticks_to_the_thread(
         await answered(doppel, "C1", root, 2)
         slack.workspace.post("C1", "U3", "and you?", thread_ts=root)
         await answered(doppel, "C1", root, 3)
-        archive.bot(TEAM).set_voice("U1", "C1")
+        archive.bot(TEAM).set_default_persona("U1", "C1")
         again = slack.workspace.post("C1", "U3", f"<@{BOT}> and here?")
         await answered(doppel, "C1", again)
         panel = slack.workspace.post("C1", "U3", f"<@{BOT}> panel <@U1> <@U2> tabs or spaces?")
@@ -209,15 +209,15 @@ async def test_what_may_be_read_is_what_everybody_there_may_read(
     async with listening(slack, archive, tmp_path, way, engine) as doppel:
         for channel, asker in (("C1", "U1"), ("C2", "U1"), ("C3", "U1"), ("D1", "U1")):
             await answered(doppel, channel, slack.workspace.post(channel, asker, f"<@{BOT}> what is new?"))
-    readable = [{id_ for _, id_ in place.readable(archive.channels())} for *_, place in engine.asked]
+    readable = [{id_ for _, id_ in audience.readable(archive.channels())} for *_, audience in engine.asked]
     assert readable == [{"C1", "C3"}, {"C1", "C2", "C3"}, {"C3"}, {"C1", "C2", "C3"}]
 
 
-def wider(place: Place) -> float:
+def wider(audience: Audience) -> float:
     """As if the best source were in the private channel C2."""
     return (
         0.9
-        if (TEAM, "C2") in place.readable([Channel(TEAM, "C2", "secret", ChannelKind.PRIVATE, ("U1", "U3"))])
+        if (TEAM, "C2") in audience.readable([Channel(TEAM, "C2", "secret", ChannelKind.PRIVATE, ("U1", "U3"))])
         else 0.4
     )
 

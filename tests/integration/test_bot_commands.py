@@ -121,7 +121,7 @@ async def test_what_only_admins_may_do_is_refused_to_others(doppel: Listening) -
     assert "from now on" in await say(doppel, "use <@U1> workspace", user="U1")
     assert "Ada answers here" in await say(doppel, "use @ada")
     store = doppel.archive.bot(TEAM)
-    assert (store.voice(), store.voice("C1")) == ("U1", "U1")
+    assert (store.default_persona(), store.default_persona("C1")) == ("U1", "U1")
 
 
 async def test_a_job_asked_for_in_slack_is_queued_cancelled_and_told_of(doppel: Listening, slack: FakeSlack) -> None:

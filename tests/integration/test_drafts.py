@@ -73,7 +73,7 @@ def sent(archive: Archive, wanted: Wanted, changed: str | None, ts: str = "18000
 
 def everything(archive: Archive) -> str:
     """Every row of the drafts."""
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         return repr(connection.execute(select(tables.drafts)).all())
 
 

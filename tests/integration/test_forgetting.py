@@ -136,7 +136,7 @@ def test_answers_votes_and_questions_go_and_are_counted(archive: Archive) -> Non
     assert [question.event_id for question in store.open_questions()] == ["E2"]
     assert store.accept([("E1", {"user": "U1"})], at=2) == set()
     assert [row.question for row in archive.feedback()] == ["hm"]
-    assert store.voice("C1") is None
+    assert store.default_persona("C1") is None
     assert SECRET not in everything(archive)
 
 

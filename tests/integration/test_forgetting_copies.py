@@ -244,7 +244,7 @@ def test_a_forgotten_message_is_told_from_a_deleted_one(archive: Archive) -> Non
     EventStore(archive, "T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
     forget(archive)
     m = tables.messages
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         assert {row.ts: row.edited for row in connection.execute(select(m.c.ts, m.c.edited))} == {
             AT: FORGOTTEN,
             LATER: DELETED,
@@ -273,7 +273,7 @@ def test_no_stored_message_can_stop_a_forgetting(archive: Archive, raw: str) -> 
     take_in(archive, original(people()).say("random", LATER, "Mine.", "U2"))
     _put_raw(archive, LATER, raw)
     q = tables.questions
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         connection.execute(insert(q), [{"team": "T1", "event_id": "E1", "at": 1, "event": ["U1", SECRET]}])
     assert forget(archive).messages == 1
     assert SECRET not in everything(archive)
@@ -320,7 +320,7 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
         take_in(archive, original(people()).say("general", LATER, "Oops.", "U2"))
         EventStore(archive, "T1").take([(Deleted("C1", LATER), 1_700_001_000_000_000)])
         forget(archive)
-        with database.writing(archive._engine, archive.place) as connection:
+        with database.writing(archive._engine, archive.backend) as connection:
             for ts in (AT, LATER):
                 plain = json.dumps(tombstone(ts), sort_keys=True, separators=(",", ":"))
                 connection.execute(update(m).where(m.c.ts == ts).values(edited=DELETED, raw=plain))
@@ -333,14 +333,14 @@ def test_an_archive_of_before_tells_them_apart_once_it_is_opened(tmp_path: Path)
             migrations = config()
             migrations.attributes["connection"] = connection
             command.stamp(migrations, "0011")
-    with open_archive(file) as archive, database.reading(archive._engine, archive.place) as connection:
+    with open_archive(file) as archive, database.reading(archive._engine, archive.backend) as connection:
         rows = {row.ts: (row.edited, json.loads(row.raw)) for row in connection.execute(select(m))}
     assert rows == {AT: (FORGOTTEN, {**tombstone(AT), "forgotten": True}), LATER: (DELETED, tombstone(LATER))}
 
 
 def _raw(archive: Archive, ts: str, text: bool = False) -> Any:
     m = tables.messages
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         raw = connection.scalar(select(m.c.raw).where(m.c.ts == ts))
     assert raw is not None
     return raw if text else json.loads(raw)
@@ -348,5 +348,5 @@ def _raw(archive: Archive, ts: str, text: bool = False) -> Any:
 
 def _put_raw(archive: Archive, ts: str, raw: str) -> None:
     m = tables.messages
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         connection.execute(update(m).where(m.c.ts == ts).values(raw=raw))

@@ -26,12 +26,12 @@ MESSAGE = {"type": "message", "channel": "C1", "channel_type": "channel", "ts": 
 
 
 class Town:
-    """A feed with a clock that is set by hand, and what it asked for. While it isn't `calm`, nothing is written."""
+    """A feed with a clock that is set by hand, and what it asked for. While it isn't `idle`, nothing is written."""
 
     def __init__(self, archive: Archive) -> None:
-        self.archive, self.now, self.syncs, self.calm = archive, time.time(), 0, asyncio.Event()
-        self.calm.set()
-        self.feed = EventIngester(EventStore(archive, TEAM), BOT, self._ask, self._wait, lambda: self.now)
+        self.archive, self.now, self.syncs, self.idle = archive, time.time(), 0, asyncio.Event()
+        self.idle.set()
+        self.ingester = EventIngester(EventStore(archive, TEAM), BOT, self._ask, self._wait, lambda: self.now)
 
     def since(self) -> float | None:
         """Since when nothing was missed, in seconds."""
@@ -48,7 +48,7 @@ class Town:
         return True
 
     async def _wait(self) -> None:
-        await self.calm.wait()
+        await self.idle.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -58,25 +58,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_after_a_gap_nothing_is_believed_while_events_wait_to_be_written(archive: Archive) -> None:
     town = Town(archive)
-    async with town.feed.running():
-        town.feed.begin()
+    async with town.ingester.running():
+        town.ingester.begin()
         await town.until(lambda: town.since() is not None)
-        town.calm.clear()
-        town.feed.put(MESSAGE)
+        town.idle.clear()
+        town.ingester.put(MESSAGE)
         town.now += 5
-        town.feed.begin()
+        town.ingester.begin()
         await town.until(lambda: town.since() is None)
-        town.calm.set()
+        town.idle.set()
         await town.until(lambda: town.since() == pytest.approx(town.now))
 
 
 async def test_while_slack_withholds_events_no_sync_is_asked_for_and_nothing_believed(archive: Archive) -> None:
     town = Town(archive)
-    async with town.feed.running():
-        town.feed.begin()
+    async with town.ingester.running():
+        town.ingester.begin()
         await town.until(lambda: town.syncs == 1)
         end = town.now + 40
-        town.feed.begin(round(end * 1_000_000))
+        town.ingester.begin(round(end * 1_000_000))
         await town.until(lambda: town.since() is None)
         await asyncio.sleep(0.05)
         assert (town.syncs, town.since()) == (1, None)
@@ -87,12 +87,12 @@ async def test_while_slack_withholds_events_no_sync_is_asked_for_and_nothing_bel
 
 async def test_a_doubt_ends_it_and_asks_for_no_sync(archive: Archive) -> None:
     town = Town(archive)
-    async with town.feed.running():
-        town.feed.doubt()
-        town.feed.begin()
+    async with town.ingester.running():
+        town.ingester.doubt()
+        town.ingester.begin()
         await town.until(lambda: town.since() is not None and town.syncs == 1)
         town.now += 5
-        town.feed.doubt()
+        town.ingester.doubt()
         await town.until(lambda: town.since() == pytest.approx(town.now))
         assert town.syncs == 1
 
@@ -146,9 +146,9 @@ async def test_an_event_that_could_not_be_taken(caplog: pytest.LogCaptureFixture
 
 async def test_a_gap_while_slack_withholds_events_lasts_as_long_as_they_are_withheld(archive: Archive) -> None:
     town = Town(archive)
-    async with town.feed.running():
-        town.feed.begin(round((town.now + 50) * 1_000_000))
-        town.feed.begin()
+    async with town.ingester.running():
+        town.ingester.begin(round((town.now + 50) * 1_000_000))
+        town.ingester.begin()
         town.now += 40
         await asyncio.sleep(0.1)
         assert town.since() is None
@@ -166,13 +166,13 @@ async def test_a_gap_that_comes_while_events_are_written_wants_a_sync(
         writing.set()
         return not goes_on.wait(5)
 
-    monkeypatch.setattr(town.feed._store, "take", slow)
+    monkeypatch.setattr(town.ingester._store, "take", slow)
     monkeypatch.setattr(feeds, "BEAT_SECONDS", 0.5)
-    async with town.feed.running():
+    async with town.ingester.running():
         await town.until(lambda: town.since() is None)
-        town.feed.put(MESSAGE)
+        town.ingester.put(MESSAGE)
         await town.until(writing.is_set)
-        town.feed.begin()
+        town.ingester.begin()
         goes_on.set()
         await town.until(lambda: town.syncs == 1)
 
@@ -182,18 +182,18 @@ async def test_a_gap_that_comes_while_a_sync_is_asked_for_wants_another(archive:
     class Asked(Town):
         def _ask(self) -> bool:
             if self.syncs == 0:
-                loop.call_soon_threadsafe(self.feed.begin)
+                loop.call_soon_threadsafe(self.ingester.begin)
                 time.sleep(0.1)
             return super()._ask()
 
     loop, town = asyncio.get_running_loop(), Asked(archive)
-    async with town.feed.running():
-        town.feed.begin()
+    async with town.ingester.running():
+        town.ingester.begin()
         await town.until(lambda: town.syncs == 2)
 
 
 def test_an_event_that_claims_to_be_of_the_future_does_not_outlast_the_next(archive: Archive) -> None:
     town, heard = Town(archive), list[int]()
-    town.feed._store.hear = lambda changes: heard.extend(at for _, at in changes)  # type: ignore[method-assign]
-    town.feed.put({**MESSAGE, "event_ts": "99999999999.000100"})
+    town.ingester._store.hear = lambda changes: heard.extend(at for _, at in changes)  # type: ignore[method-assign]
+    town.ingester.put({**MESSAGE, "event_ts": "99999999999.000100"})
     assert heard[0] <= (town.now + 61) * 1_000_000

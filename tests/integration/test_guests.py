@@ -12,7 +12,7 @@ from sqlalchemy import select
 from doppel.access import Readership
 from doppel.archive import Archive, database, tables
 from doppel.archive.channels import UNSEEN
-from doppel.bot.writing import Scene
+from doppel.bot.writing import Audiences
 from doppel.ingest import EventStore, open_archive
 from doppel.records import Channel, ChannelKind, User
 from doppel.slack.events import PersonChanged
@@ -95,10 +95,10 @@ def test_where_strangers_read_along_only_what_they_see_is_used(archive: Archive,
         sync(slack, archive)
         snapshot, channels = archive.snapshot(TEAM), archive.channels()
         for where, asker, seen in (("C2", STRANGER, {"C2"}), ("C2", "U1", {"C2"}), ("C1", "U1", {"C1", "C2"})):
-            place = Scene.of(snapshot, TEAM, where, asker, direct=False).everybody
+            place = Audiences.of(snapshot, TEAM, where, asker, direct=False).everybody
             assert {id_ for _, id_ in place.readable(channels)} == seen
         # Somebody asks who is in the channel since the last sync.
-        place = Scene.of(snapshot, TEAM, "C1", "U0NEW", direct=False).everybody
+        place = Audiences.of(snapshot, TEAM, "C1", "U0NEW", direct=False).everybody
         assert {id_ for _, id_ in place.readable(channels)} == {"C1"}
 
 
@@ -163,7 +163,7 @@ def test_without_users_json_people_are_found_and_nobody_is_a_full_member(archive
 
 
 def test_whom_an_older_archive_knows_by_messages_alone_is_a_guest(bare: Path | str) -> None:
-    place, migrations = database.place_of(bare), config()
+    place, migrations = database.backend_of(bare), config()
     engine = place.engine()
     with place.writing(engine) as connection:
         migrations.attributes["connection"] = connection

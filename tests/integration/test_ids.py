@@ -118,7 +118,7 @@ def test_forgetting_somebody_with_a_path_for_an_id_deletes_nothing(tmp_path: Pat
 def test_ids_that_an_older_archive_holds_do_no_harm(tmp_path: Path, victim: Path) -> None:
     data = tmp_path / "data"
     assert doppel(data, "import", str(small_team().zip(tmp_path / "export.zip"))).status == 0
-    with open_archive(archive_at(data)) as archive, database.writing(archive._engine, archive.place) as connection:
+    with open_archive(archive_at(data)) as archive, database.writing(archive._engine, archive.backend) as connection:
         other = {
             "handle": "mallory",
             "real_name": "",

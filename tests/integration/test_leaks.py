@@ -20,7 +20,7 @@ from doppel.adapters import AdapterStore
 from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
-from doppel.bot.writing import Scene
+from doppel.bot.writing import Audiences
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.ingest import open_archive
@@ -104,8 +104,8 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
         asker = chance.choice(town.people)
         where = "D1" if direct else chance.choice([c for c in town.channels if town.sees(asker, c)] or town.channels)
         readers = [asker] if direct else town.readers(where)
-        scene = Scene.of(snapshot, town.workspace.team, where, asker, direct)
-        readable = snapshot.readable(scene.everybody)
+        audiences = Audiences.of(snapshot, town.workspace.team, where, asker, direct)
+        readable = snapshot.readable(audiences.everybody)
         for passage in retriever.retrieve(words(chance), readable, 4):
             channel = names[passage.channel_name]
             assert all(town.sees(reader, channel) for reader in readers), (where, channel)
@@ -216,7 +216,7 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
             asker = chance.choice(town.people)
             reader, talk = readers(f"{town.workspace.team}/{asker}"), ChatSession()
             talk.restart(chance.choice(await reader.engine.personas()))
-            *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.place)]
+            *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.audience)]
             assert exchange.finished, exchange.trouble
             check((exchange.text, exchange.sources), [asker])
         town.workspace.users[town.people[0]]["is_admin"] = True
@@ -252,7 +252,7 @@ async def test_a_refusal_tells_nobody_that_there_is_more(
         asker = chance.choice(town.people)
         reader, talk = readers(f"{town.workspace.team}/{asker}"), ChatSession()
         talk.restart(chance.choice(await reader.engine.personas()))
-        *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.place)]
+        *_, exchange = [state async for state in talk.ask(reader.engine, words(chance), reader.audience)]
         assert exchange.text == NOT_FOUND.format(name=exchange.persona.name)
         for name in told(exchange.sources):
             assert town.sees(asker, ids[name])

@@ -47,7 +47,7 @@ ROWS: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=REVISIONS)
 def released(request: pytest.FixtureRequest, bare: Path | str) -> Path | str:
     """An archive as an earlier Doppel left it, with a row in each table that a team would miss."""
-    place, migrations = database.place_of(bare), config()
+    place, migrations = database.backend_of(bare), config()
     engine = place.engine()
     with place.writing(engine) as connection:
         migrations.attributes["connection"] = connection
@@ -89,13 +89,13 @@ def test_every_released_archive_opens_with_all_that_was_in_it(released: Path | s
 
 
 def test_every_released_archive_becomes_todays(released: Path | str) -> None:
-    with open_archive(released) as archive, database.reading(archive._engine, archive.place) as connection:
+    with open_archive(released) as archive, database.reading(archive._engine, archive.backend) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 
 
 def test_members_and_tombstones_of_an_older_archive_are_carried_over(bare: Path | str) -> None:
     """Members are known of when they were read; what was forgotten is told from what was deleted."""
-    place, migrations = database.place_of(bare), config()
+    place, migrations = database.backend_of(bare), config()
     engine, synced = place.engine(), {"team": "T1", "channel": "C1", "members_at": 70, "checked_at": 0}
     gone = {"channel": "C1", "user": None, "text": "", "subtype": "tombstone", "kind": "system", "edited": 2**62}
     with place.writing(engine) as connection:
@@ -111,7 +111,7 @@ def test_members_and_tombstones_of_an_older_archive_are_carried_over(bare: Path 
         rows = [common | {"ts": "2.5", "as_of": 60}, common | {"ts": "3.5", "as_of": 61}]
         connection.execute(insert(found.tables["messages"]), rows)
     engine.dispose()
-    with open_archive(bare) as archive, database.writing(archive._engine, archive.place) as connection:
+    with open_archive(bare) as archive, database.writing(archive._engine, archive.backend) as connection:
         versions = connection.execute(select(tables.channel_versions)).all()
         assert [tuple(row) for row in versions] == [("T1", "C1", 50, 50, 50, 70)]
         assert connection.scalar(select(tables.sync_channels.c.members_at)) == 0
@@ -133,19 +133,19 @@ def test_on_postgres_every_key_sorts_by_its_bytes(bare: Path | str, database: st
         "FROM information_schema.key_column_usage NATURAL JOIN information_schema.columns "
         "WHERE table_name <> 'alembic_version' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
     )
-    with open_archive(bare) as archive, archive.place.reading(archive._engine) as connection:
+    with open_archive(bare) as archive, archive.backend.reading(archive._engine) as connection:
         assert connection.execute(text(query)).all() == []
 
 
 def test_an_archive_of_a_newer_doppel_is_left_alone(where: Path | str, archive: Archive) -> None:
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ArchiveError, match="written by a newer Doppel; update Doppel"):
         open_archive(where)
 
 
 def test_a_database_of_another_program_is_left_alone(bare: Path | str) -> None:
-    place = database.place_of(bare)
+    place = database.backend_of(bare)
     engine = place.engine()
     with place.writing(engine) as connection:
         connection.exec_driver_sql("CREATE TABLE theirs (x integer)")

@@ -126,7 +126,7 @@ def test_what_was_asked_there_is_answered_where_it_is_now(synced: Archive) -> No
 def listed(archive: Archive, kind: ChannelKind, *members: str) -> None:
     """A sync saw the channel under its new id before it was told that it moved."""
     at = 3_000_000_000_000_000
-    with writing(archive._engine, archive.place) as connection:
+    with writing(archive._engine, archive.backend) as connection:
         fields = {"id": NEW, "name": "layoffs", "kind": kind, "archived": False}
         merge_channels(connection, TEAM, [fields], at)
         take_members(connection, TEAM, NEW, members, at)

@@ -47,7 +47,7 @@ def fill(archive: Archive) -> None:
     assert archive.deliveries("T1").begin("hash", now=2**60)
     bot = archive.bot("T1")
     bot.accept([("Ev1", {"type": "app_mention", "text": "why? 🦊"})], at=1)
-    bot.set_voice("U1", "C1")
+    bot.set_default_persona("U1", "C1")
     told: dict[str, Any] = {"channel": "C1", "thread_ts": "1.5", "asker": "U2", "user_id": "U1", "version": None}
     bot.add_answer(1, **told, question="why?", reply="so", sources=("https://x",))
     bot.add_request(Request("R1", "U1", "U2", "C1", expires=2**60))
@@ -57,7 +57,7 @@ def fill(archive: Archive) -> None:
     agreed = User("T1", "U2", "grace")
     archive.record_consent(agreed, ConsentAction.GRANT, by="grace")
     archive.drafts("T1").add(1, Wanted("U2", "C1", "", "1.5"), "so 🦊", None, asked_at=1)
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         places = {"team": "T1", "channel": "C1", "low": 5, "members_at": 7}
         connection.execute(insert(tables.sync_channels).values(**places))
         thread = {"team": "T1", "channel": "C1", "thread_ts": "1.5", "latest": 2**60, "fetched": 0, "looked_at": 1}
@@ -77,7 +77,7 @@ def rows(archive: Archive) -> Rows:
     def of(connection: Connection, table: Any) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
 
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         return {table.name: of(connection, table) for table in COPIED}
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_empty_is_left_alone(filled: Archive, where: Path | str) -> 
 def test_nothing_is_copied_while_another_process_imports(filled: Archive, where: Path | str) -> None:
     with (
         open_archive(where) as target,
-        database.exclusive(target.place),
+        database.exclusive(target.backend),
         pytest.raises(BusyError, match="Another process is importing"),
     ):
         filled.copy_to(target)
@@ -137,7 +137,7 @@ def test_nothing_is_copied_while_another_process_imports(filled: Archive, where:
 
 def test_a_copy_that_arrives_changed_is_undone(filled: Archive, tmp_path: Path) -> None:
     with open_archive(tmp_path / "target.db") as target:
-        with database.writing(target._engine, target.place) as connection:
+        with database.writing(target._engine, target.backend) as connection:
             connection.exec_driver_sql(
                 "CREATE TRIGGER spoil AFTER INSERT ON messages BEGIN "
                 "UPDATE messages SET text = 'x' WHERE rowid = new.rowid; END"
@@ -150,7 +150,7 @@ def test_a_copy_that_arrives_changed_is_undone(filled: Archive, tmp_path: Path) 
 def test_a_nul_that_sqlite_took_before_is_replaced(where: Path | str, tmp_path: Path) -> None:
     with open_archive(tmp_path / "old.db") as old, open_archive(where) as target:
         old.record_consent(ADA, ConsentAction.GRANT, by="root")
-        with database.writing(old._engine, old.place) as connection:
+        with database.writing(old._engine, old.backend) as connection:
             connection.exec_driver_sql("UPDATE consent SET by = 'ro' || char(0) || 'ot'")
         old.copy_to(target)
         assert [record.by for record in target.consent_records()] == ["ro\ufffdot"]
@@ -176,7 +176,7 @@ def test_kill_9_in_the_middle_leaves_nothing_that_looks_whole(
     filled: Archive, where: Path | str, tmp_path: Path
 ) -> None:
     source = tmp_path / "source.db"
-    filled.place.back_up(source)
+    filled.backend.back_up(source)
     command = [sys.executable, "-c", COPY, str(source), str(where)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -193,7 +193,7 @@ def test_the_command_copies_there_and_back_and_shows_no_password(
 ) -> None:
     postgres.require_password()
     url = postgres.emptied("test").replace("postgres@", f"{USER}:{PASSWORD}@")
-    filled.place.back_up(tmp_path / "data" / "archive.db")
+    filled.backend.back_up(tmp_path / "data" / "archive.db")
     there = doppel(tmp_path / "data", "archive", "copy", url, environ={"DOPPEL_DATABASE_URL": ""})
     assert there.status == 0, there.stderr
     assert there.data["rows"] == {name: len(found) for name, found in rows(filled).items()}
@@ -218,7 +218,7 @@ def test_a_backup_while_others_write_is_whole_and_restores(tmp_path: Path) -> No
 
         def write() -> None:
             while not stop.is_set():
-                with database.writing(archive._engine, archive.place) as connection:
+                with database.writing(archive._engine, archive.backend) as connection:
                     ledger.record_consent(connection, ADA, ConsentAction.GRANT, "root")
                     values = {"at": "now", "team": "T1", "user_id": "U1", "question": "q", "reply": "", "sources": []}
                     connection.execute(insert(tables.feedback).values(**values, comment=""))
@@ -227,7 +227,7 @@ def test_a_backup_while_others_write_is_whole_and_restores(tmp_path: Path) -> No
         writer.start()
         try:
             _wait_until(lambda: len(archive.feedback()) > 5)
-            archive.place.back_up(copy)
+            archive.backend.back_up(copy)
             _wait_until(lambda: len(archive.feedback()) > 50)
         finally:
             stop.set()
@@ -254,7 +254,7 @@ def test_a_backup_takes_the_place_of_a_damaged_archive(tmp_path: Path) -> None:
     with open_archive(path) as archive:
         fill(archive)
         before = rows(archive)
-        archive.place.back_up(copy)
+        archive.backend.back_up(copy)
         archive.record_consent(ADA, ConsentAction.GRANT, by="later")
         for file in path.parent.glob("archive.db*"):
             file.rename(tmp_path / file.name)
@@ -264,7 +264,7 @@ def test_a_backup_takes_the_place_of_a_damaged_archive(tmp_path: Path) -> None:
 
 
 def test_the_command_backs_up_once_to_a_file(filled: Archive, tmp_path: Path) -> None:
-    filled.place.back_up(tmp_path / "data" / "archive.db")
+    filled.backend.back_up(tmp_path / "data" / "archive.db")
     environ = {"DOPPEL_DATABASE_URL": ""}
     done = doppel(tmp_path / "data", "archive", "backup", str(tmp_path / "b.db"), environ=environ)
     assert done.data["path"] == str(tmp_path / "b.db")
@@ -280,7 +280,7 @@ def test_a_backup_needs_no_archive_of_today(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "archive.db")) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.commit()
-    database.place_of(tmp_path / "archive.db").back_up(tmp_path / "copy.db")
+    database.backend_of(tmp_path / "archive.db").back_up(tmp_path / "copy.db")
     with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("alembic_version",)]
 
@@ -288,7 +288,7 @@ def test_a_backup_needs_no_archive_of_today(tmp_path: Path) -> None:
 def test_a_damaged_archive_is_not_backed_up(tmp_path: Path) -> None:
     (tmp_path / "archive.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(ArchiveError, match=r"archive.db is damaged"):
-        database.place_of(tmp_path / "archive.db").back_up(tmp_path / "copy.db")
+        database.backend_of(tmp_path / "archive.db").back_up(tmp_path / "copy.db")
     assert not list(tmp_path.glob("copy.db*"))
 
 
@@ -298,7 +298,7 @@ def test_a_full_disk_leaves_no_half_backup(filled: Archive, tmp_path: Path) -> N
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(StorageError, match=r"Can't write to .*copy.db"):
-            filled.place.back_up(tmp_path / "copy.db")
+            filled.backend.back_up(tmp_path / "copy.db")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
@@ -306,7 +306,7 @@ def test_a_full_disk_leaves_no_half_backup(filled: Archive, tmp_path: Path) -> N
 
 
 def test_on_postgres_the_backup_is_pg_dump(postgres: PostgresServer, tmp_path: Path) -> None:
-    place = database.place_of(postgres.url("test"))
+    place = database.backend_of(postgres.url("test"))
     with pytest.raises(BadInputError, match=r"back it up with `pg_dump --format=custom --file=.*x.dump test`"):
         place.back_up(tmp_path / "x.dump")
 

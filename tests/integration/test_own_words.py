@@ -82,7 +82,7 @@ def test_a_new_name_reaches_what_was_forwarded(filled: Archive, tmp_path: Path) 
 def outdate(archive: Archive) -> None:
     """Leave the archive as an earlier Doppel would have."""
     m, w = tables.messages, tables.workspaces
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         connection.execute(update(m).where(m.c.text.contains("hate")).values(text="I hate it.", said=None))
         bridged = update(m).where(m.c.text == "From my terminal.")
         connection.execute(bridged.values(kind=MessageKind.BOT, author="IRC"))
@@ -123,7 +123,7 @@ def test_reading_again_goes_on_where_it_was_killed(
 def test_what_cannot_be_read_again_stays(where: Path | str, filled: Archive) -> None:
     deep = '{"a":' * 100_000 + "1" + "}" * 100_000
     t = tables.messages
-    with database.writing(filled._engine, filled.place) as connection:
+    with database.writing(filled._engine, filled.backend) as connection:
         connection.execute(update(t).where(t.c.ts == "1700000000.1").values(raw=deep))
     outdate(filled)
     with open_archive(where) as again:

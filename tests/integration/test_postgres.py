@@ -100,12 +100,12 @@ def test_a_server_that_is_not_there_is_one_sentence(address: str) -> None:
 )
 def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:
     with pytest.raises(ConfigError) as error:
-        database.place_of(address.format(PASSWORD))
+        database.backend_of(address.format(PASSWORD))
     sentence(error)
 
 
 def test_a_place_is_named_without_user_and_password() -> None:
-    place = database.place_of(f"postgresql://{USER}:{PASSWORD}@db.example.org:5433/doppel?sslmode=require")
+    place = database.backend_of(f"postgresql://{USER}:{PASSWORD}@db.example.org:5433/doppel?sslmode=require")
     assert str(place) == "postgresql://db.example.org:5433/doppel"
     assert PASSWORD not in repr(place)
 
@@ -158,7 +158,7 @@ def test_an_id_that_no_index_holds_is_refused_whole(archive: Archive, tmp_path: 
     ],
 )
 def test_what_the_server_says_is_one_sentence(raised: type[psycopg.Error], kind: type[DoppelError], words: str) -> None:
-    place = database.place_of(f"postgresql://{USER}:{PASSWORD}@host/db")
+    place = database.backend_of(f"postgresql://{USER}:{PASSWORD}@host/db")
     mapped = place.mapped(DBAPIError("SELECT 1", None, raised("no space\nDETAIL: more")))
     assert isinstance(mapped, kind)
     assert words in str(mapped)
@@ -169,7 +169,7 @@ def test_a_connection_lost_in_the_middle_leaves_the_archive_as_it_was(archive: A
     before = archive.consent_records()
 
     def lose() -> None:
-        with database.writing(archive._engine, archive.place) as connection:
+        with database.writing(archive._engine, archive.backend) as connection:
             connection.exec_driver_sql("DELETE FROM consent")
             other_connections_end()
             connection.exec_driver_sql("DELETE FROM users")
@@ -218,7 +218,7 @@ def test_a_crash_of_the_server_leaves_the_archive_as_it_was() -> None:
             before = archive.consent_records()
 
             def crash() -> None:
-                with database.writing(archive._engine, archive.place) as connection:
+                with database.writing(archive._engine, archive.backend) as connection:
                     connection.exec_driver_sql("DELETE FROM consent")
                     server.crash()
 
@@ -236,11 +236,11 @@ def test_a_writer_waits_for_the_one_before_and_sees_what_it_left(archive: Archiv
     inside, seen = threading.Event(), []
 
     def second() -> None:
-        with open_archive(url) as other, database.writing(other._engine, other.place) as connection:
+        with open_archive(url) as other, database.writing(other._engine, other.backend) as connection:
             seen.append(connection.exec_driver_sql("SELECT count(*) FROM consent").scalar_one())
 
     thread = threading.Thread(target=second)
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         thread.start()
         inside.wait(0.3)
         assert seen == []
@@ -288,7 +288,7 @@ def test_commands_use_the_database_of_the_setting_and_never_show_its_password(
 
 
 def test_the_password_is_in_no_text_of_the_engine() -> None:
-    place = database.place_of(f"postgresql://{USER}:{PASSWORD}@host/db")
+    place = database.backend_of(f"postgresql://{USER}:{PASSWORD}@host/db")
     assert isinstance(place, PostgresDatabase)
     engine = place.engine()
     assert PASSWORD not in f"{engine} {engine!r} {engine.url} {place} {place!r}"

@@ -94,7 +94,7 @@ def test_a_placeholder_stays_one_where_the_archive_knows_two(archive: Archive) -
     workspace.channel("deals", id="C1")
     empty = ExportBuilder().user("U1", "ada").channel("G1", "deals", list_="groups").say("x", "1700000000.1", "y")
     take_in(archive, listed())
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         t = tables.channels
         values = {"team": "T1", "id": "G1", "name": "deals", "kind": "private", "members": [], "archived": True}
         connection.execute(t.insert().values(**values, as_of=1))
@@ -118,7 +118,7 @@ def test_what_slacks_api_said_stays_where_it_was_said(archive: Archive) -> None:
     workspace.post("deals", "U1", "The price is 40 million.", ts="1700000000.100000")
     with FakeSlack(workspace) as slack:
         sync(slack, archive)
-        with database.writing(archive._engine, archive.place) as connection:
+        with database.writing(archive._engine, archive.backend) as connection:
             connection.execute(update(tables.messages).values(ts="1700000000.1"))
     take_in(archive, listed(("C1", "deals", "channels"), ("G1", "deals", "groups")))
     assert said(archive) == {("C1", "public"), ("name:?deals", "unknown")}

@@ -158,7 +158,7 @@ def test_what_was_taken_stays_as_it_is(team: Archive) -> None:
 
 def revision(archive: Archive) -> int:
     t = tables.revisions
-    with database.reading(archive._engine, archive.place) as connection:
+    with database.reading(archive._engine, archive.backend) as connection:
         return connection.scalar(select(func.max(t.c.revision)).where(t.c.team == TEAM)) or 0
 
 
@@ -201,7 +201,7 @@ def test_the_database_counts_every_change_by_itself(archive: Archive, table: str
     counted = [revision(archive)]
 
     def write(statement: Any, counts: bool = True) -> None:
-        with database.writing(archive._engine, archive.place) as connection:
+        with database.writing(archive._engine, archive.backend) as connection:
             connection.execute(statement)
         counted.append(revision(archive))
         assert (counted[-1] > counted[-2]) is counts
@@ -266,7 +266,7 @@ def test_a_database_that_went_back_in_time_is_read_anew(team: Archive) -> None:
     t, u = tables.revisions, tables.users
     team.record_consent(User(TEAM, "U1", ""), ConsentAction.GRANT, "tests")
     team.snapshot(TEAM)
-    with database.writing(team._engine, team.place) as connection:
+    with database.writing(team._engine, team.backend) as connection:
         newest = connection.scalar(select(func.max(t.c.revision)).where(t.c.team == TEAM))
         connection.execute(delete(tables.consent))
         connection.execute(delete(t).where(t.c.revision >= newest))

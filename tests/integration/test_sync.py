@@ -526,6 +526,6 @@ def _left_alone(archive: Archive) -> None:
 
     from doppel.archive import database, tables
 
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         t = tables.sync_threads
         connection.execute(update(t).values(looked_at=t.c.looked_at - round(DAY * 1e6)))

@@ -290,6 +290,6 @@ def take_export(archive: Archive, folder: Path, raws: list[dict[str, Any]]) -> N
 
 def leave_alone(archive: Archive) -> None:
     """As if the threads had last been looked at a week ago."""
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         t = tables.sync_threads
         connection.execute(update(t).values(looked_at=t.c.looked_at - 7 * 86_400_000_000))

@@ -162,7 +162,7 @@ def test_a_vote_takes_the_place_of_its_earlier_one_alone(where: Path | str) -> N
 def add_people(archive: Archive) -> None:
     from doppel.archive import database, tables
 
-    with database.writing(archive._engine, archive.place) as connection:
+    with database.writing(archive._engine, archive.backend) as connection:
         named = {"real_name": "", "display_name": "", "is_bot": False, "deleted": False, "is_guest": False, "as_of": 0}
         for id_, handle in (("U1", "ada"), ("U2", "grace")):
             connection.execute(tables.users.insert().values(team=TEAM, id=id_, handle=handle, **named))

@@ -208,7 +208,7 @@ def test_after_a_crash_limits_stay_until_a_sync_has_read_all(
 ) -> None:
     (limit,) = EventStore(synced, TEAM)._limits([(Membership("C2", "U2", joined=False), 1)])
     with open_archive(where) as crashed:
-        Waiting(crashed._engine, crashed.place).keep([limit])
+        Waiting(crashed._engine, crashed.backend).keep([limit])
     with open_archive(where) as restarted:
         assert "U2" not in channel(restarted, "C2").members
         sync(slack, restarted, channels=("general",))
@@ -233,7 +233,7 @@ def test_what_is_withdrawn_while_an_import_runs_counts_at_once_in_every_process(
             assert is_stopped(other)
             assert other.consent_records()[-1] == record
         assert [r.action for r in other.consent_records(ADA)] == [ConsentAction.GRANT, action]
-        with database.reading(other._engine, other.place) as connection:
+        with database.reading(other._engine, other.backend) as connection:
             assert not other.waiting.has_withdrawals(connection)
         other.record_consent(ADA, ConsentAction.GRANT, "ada")
         assert not is_stopped(synced)
@@ -242,7 +242,7 @@ def test_what_is_withdrawn_while_an_import_runs_counts_at_once_in_every_process(
 def test_consent_itself_waits_for_an_import(
     synced: Archive, where: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("doppel.archive.place.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("doppel.archive.backend.BUSY_SECONDS", 0.2)
     with open_archive(where) as impatient, importing(where, tmp_path):
         with pytest.raises(BusyError, match="Another process is writing"):
             impatient.record_consent(User(TEAM, "U2", "grace"), ConsentAction.GRANT, "grace")
@@ -292,7 +292,7 @@ def test_a_backup_holds_what_was_withdrawn_while_an_import_runs(tmp_path: Path, 
         archive.record_consent(ADA, ConsentAction.GRANT, "ada")
         with importing(where, tmp_path):
             archive.record_consent(ADA, ConsentAction.REVOKE, "ada")
-            archive.place.back_up(tmp_path / "monday.db")
+            archive.backend.back_up(tmp_path / "monday.db")
         with open_archive(tmp_path / "monday.db") as copy:
             assert [r.action for r in copy.consent_records(ADA)] == [ConsentAction.GRANT, ConsentAction.REVOKE]
 
@@ -310,6 +310,6 @@ def test_no_words_stand_beside_the_archive(synced: Archive, where: Path | str, t
 
 def _kept(archive: Archive) -> frozenset[Restriction]:
     """What holds in every process."""
-    others = Waiting(archive._engine, archive.place)
-    with database.reading(archive._engine, archive.place) as connection:
+    others = Waiting(archive._engine, archive.backend)
+    with database.reading(archive._engine, archive.backend) as connection:
         return others.standing(connection)[0].all

@@ -161,13 +161,13 @@ async def test_events_that_wait_are_told_of(file: Path, monkeypatch: pytest.Monk
         def __getattr__(self, name: str) -> object:
             return lambda *_: None
 
-    async def calm() -> None:
+    async def wait_until_idle() -> None:
         """Nothing is more urgent."""
 
     monkeypatch.setattr("doppel.ingest.event_ingester.RETRY_SECONDS", 0.01)
     log_to(file, "WARNING")
     store: object = Store()
-    feed = EventIngester(store, BOT, lambda: True, calm)  # type: ignore[arg-type]
+    feed = EventIngester(store, BOT, lambda: True, wait_until_idle)  # type: ignore[arg-type]
     async with feed.running():
         told = {"type": "message", "channel": "C1", "channel_type": "channel", "user": "U1", "ts": "1.5", "text": "hi"}
         feed.put(told)

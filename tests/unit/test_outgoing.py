@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from doppel.engine.redaction import MASK
 from doppel.slack.markup import Names, render_text
-from doppel.slack.outgoing import NO_LINK, Audience, OutgoingPieces, outgoing, plain
+from doppel.slack.outgoing import NO_LINK, Mentionable, OutgoingPieces, outgoing, plain
 from doppel.slack.splitting import split
 
-AUDIENCE = Audience(
+MENTIONABLE = Mentionable(
     frozenset({"U1"}), frozenset({"C1"}), Names({"U7": "Grace <!here> @channel"}, {"C1": "general", "C2": "layoffs"})
 )
 BROADCAST = re.compile(r"[@＠﹫](channel|here|everyone|group)", re.IGNORECASE)
@@ -29,7 +29,7 @@ def pings(text: str) -> bool:
 
 def read(text: str) -> str:
     """As a reader sees it."""
-    return render_text(text, AUDIENCE.names).replace("\u200b", "")
+    return render_text(text, MENTIONABLE.names).replace("\u200b", "")
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,18 @@ def read(text: str) -> str:
     ],
 )
 def test_nobody_is_pinged(text: str) -> None:
-    assert not pings(outgoing(text, AUDIENCE))
+    assert not pings(outgoing(text, MENTIONABLE))
 
 
 def test_only_people_and_channels_of_the_conversation_are_linked() -> None:
-    assert outgoing("<@U1> in <#C1>", AUDIENCE) == "<@U1> in <#C1>"
+    assert outgoing("<@U1> in <#C1>", MENTIONABLE) == "<@U1> in <#C1>"
     assert outgoing("<@U1> in <#C1>") == "U1 in #C1"
-    assert read(outgoing("ask <@U7>, <@U8|joe> or <@U9>", AUDIENCE)) == "ask Grace <!here> @channel, joe or U9"
-    assert "layoffs" not in outgoing("see <#C2>", AUDIENCE)
+    assert read(outgoing("ask <@U7>, <@U8|joe> or <@U9>", MENTIONABLE)) == "ask Grace <!here> @channel, joe or U9"
+    assert "layoffs" not in outgoing("see <#C2>", MENTIONABLE)
 
 
 def test_a_name_is_written_but_not_notified() -> None:
-    shown = outgoing("thanks @ada, mail ada@example.org", AUDIENCE)
+    shown = outgoing("thanks @ada, mail ada@example.org", MENTIONABLE)
     assert "@ada," not in shown
     assert read(shown) == "thanks @ada, mail ada@example.org"
 
@@ -82,7 +82,7 @@ def test_a_name_is_written_but_not_notified() -> None:
     ],
 )
 def test_what_is_harmless_reads_as_it_was_written(text: str) -> None:
-    assert read(outgoing(text, AUDIENCE)) == text
+    assert read(outgoing(text, MENTIONABLE)) == text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_is_harmless_reads_as_it_was_written(text: str) -> None:
     ],
 )
 def test_a_link_shows_where_it_leads(text: str, expected: str) -> None:
-    assert read(outgoing(text, AUDIENCE)) == expected
+    assert read(outgoing(text, MENTIONABLE)) == expected
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_link_shows_where_it_leads(text: str, expected: str) -> None:
     ],
 )
 def test_no_link_of_markdown_is_left(text: str) -> None:
-    shown = outgoing(text, AUDIENCE)
+    shown = outgoing(text, MENTIONABLE)
     assert not re.search(r"\]\(|\]\[|\]:", shown)
 
 
@@ -148,7 +148,7 @@ TEXTS = st.lists(FRAGMENTS | st.text(max_size=4), max_size=12).map("".join)
 
 @given(TEXTS)
 def test_whatever_is_written_pings_nobody(text: str) -> None:
-    shown = outgoing(text, AUDIENCE)
+    shown = outgoing(text, MENTIONABLE)
     assert not pings(shown)
     assert "](" not in shown
     assert "<" not in re.sub("<@U1>|<#C1>", "", shown)
@@ -157,7 +157,7 @@ def test_whatever_is_written_pings_nobody(text: str) -> None:
 @given(TEXTS, st.data())
 def test_pieces_say_what_the_whole_says(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
-    whole, stream, shown = outgoing(text, AUDIENCE), OutgoingPieces(AUDIENCE), ""
+    whole, stream, shown = outgoing(text, MENTIONABLE), OutgoingPieces(MENTIONABLE), ""
     for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
         shown += stream.feed(text[start:stop])
         assert whole.startswith(shown)
@@ -165,7 +165,7 @@ def test_pieces_say_what_the_whole_says(text: str, data: st.DataObject) -> None:
 
 
 def test_pieces_are_shown_word_by_word() -> None:
-    stream = OutgoingPieces(AUDIENCE)
+    stream = OutgoingPieces(MENTIONABLE)
     shown = [stream.feed(piece) for piece in ("We shi", "p on Mon", "day, if a < b ", "(see [1] and ", "#general) ")]
     assert shown == ["We ", "ship on ", "Monday, if a &lt; b ", "(see [1] and ", "#general) "]
 

@@ -209,7 +209,7 @@ def test_progress_and_pruning(folder: VersionedFolder) -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(folder: VersionedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.reindex.SLAB", 4)
+    monkeypatch.setattr("indexing.reindex.BATCH", 4)
     archive = threads(10)
     interrupted = FakeEmbedder(fail_after=11)
     with pytest.raises(KeyboardInterrupt):
@@ -232,7 +232,7 @@ KILLED = """
     from tests.fakes.embedding import FakeEmbedder
     from tests.unit.test_reindex import threads
 
-    reindex.SLAB = 4
+    reindex.BATCH = 4
     def progress(done, total):
         if done >= 8:
             os.kill(os.getpid(), 9)
@@ -255,7 +255,7 @@ def test_a_killed_run_ends_with_the_same_index(folder: VersionedFolder, tmp_path
 
 
 def test_what_another_model_left_behind_is_not_used(folder: VersionedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.reindex.SLAB", 4)
+    monkeypatch.setattr("indexing.reindex.BATCH", 4)
     with pytest.raises(KeyboardInterrupt):
         reindex(threads(5), folder, FakeEmbedder("old@1", fail_after=8))
     assert counts(reindex(threads(5), folder, FakeEmbedder())) == (5, 10, 10, 0, 0)

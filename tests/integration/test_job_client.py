@@ -21,7 +21,7 @@ from tests.end_to_end import environment
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 
 
-class CountingDesk(JobClient):
+class CountingClient(JobClient):
     """Remembers how often it was asked what has ended."""
 
     looks = 0
@@ -46,8 +46,8 @@ def store(tmp_path: Path) -> Iterator[BotStore]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> CountingDesk:
-    return CountingDesk(
+def jobs(tmp_path: Path) -> CountingClient:
+    return CountingClient(
         AppContext(load_settings(environment(tmp_path)), Console(as_json=False)), "T0FAKE0001", is_own=True
     )
 
@@ -58,20 +58,20 @@ async def look(notices: Notices, seconds: float) -> None:
 
 
 async def test_all_are_told_in_one_look_and_nobody_looks_for_nothing(
-    slack: FakeSlack, store: BotStore, desk: CountingDesk, monkeypatch: pytest.MonkeyPatch
+    slack: FakeSlack, store: BotStore, jobs: CountingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notices = Notices(desk, store, bot_client(slack.bot_token, slack.api_url))
+    notices = Notices(jobs, store, bot_client(slack.bot_token, slack.api_url))
     monkeypatch.setattr("doppel.bot.job_notices.LOOK_SECONDS", 0.01)
     await look(notices, 0.3)
-    assert desk.looks == 0
+    assert jobs.looks == 0
 
-    (ended, _), (queued, _) = desk.ask("reindex"), desk.ask("sync")
-    desk.cancel(ended)
+    (ended, _), (queued, _) = jobs.ask("reindex"), jobs.ask("sync")
+    jobs.cancel(ended)
     for job, user in ((ended, "U1"), (queued, "U1"), ("long-gone", "U2")):
         await notices.add(job, "C1", user)
     monkeypatch.setattr("doppel.bot.job_notices.LOOK_SECONDS", 60)
     await look(notices, 3)
-    assert desk.looks == 1
+    assert jobs.looks == 1
     assert {raw["text"] for raw in slack.workspace.find("C1").log} == {
         f"<@U1> Job {ended} (reindex) is cancelled.",
         "<@U2> Job long-gone is not known any more.",

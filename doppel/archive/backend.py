@@ -17,7 +17,7 @@ WRITING_BUSY = "Another process is writing to the archive; wait for it to end an
 IMPORTING_BUSY = "Another process is importing into this archive; wait for it to end and try again."
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Where an archive is: a SQLite file or a Postgres database. Its text names it and holds no password."""
 
     @property
