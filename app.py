@@ -27,7 +27,7 @@ def root(ctx: typer.Context, data_dir: DataDir = None, json: AsJson = False) -> 
 
 @command(app, "doctor")
 def doctor_(context: AppContext) -> Result:
-    """Check packages, processor, memory, disk, models, archive, index and server."""
+    """Check packages, processor, memory, disk, models, archive, index and server; exit status 1 where one fails."""
     from doppel.doctor import examine
     from doppel.inference.vllm_process import find_running
     from indexing import FORMAT
@@ -35,7 +35,7 @@ def doctor_(context: AppContext) -> Result:
     running = asyncio.run(find_running(context.settings))
     checks = examine(context.settings, context.index(), FORMAT, running.address if running else None)
     text = lines(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
-    return Result({"checks": [asdict(check) for check in checks]}, text)
+    return Result({"checks": [asdict(check) for check in checks]}, text, ok=all(check.ok for check in checks))
 
 
 def main() -> None:

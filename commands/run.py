@@ -13,7 +13,7 @@ import typer
 
 from doppel.app_context import AppContext
 from doppel.config import DOTENV, load_settings, secret_variables
-from doppel.console import Console, Result, quiet_libraries
+from doppel.console import FAILED, Console, Result, quiet_libraries
 from doppel.jobs.reports import JobConsole, Reports
 from doppel.logs import log_to
 from doppel.private import keep_files_private, readable_secrets, secure_data_folder
@@ -63,6 +63,7 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
     console = JobConsole(reports) if reports else Console(as_json)
     load = functools.partial(load_settings, os.environ, DOTENV, data_dir=data_dir)
     wrong_usage: typer.BadParameter | None = None
+    result: Result | None = None
     with console.guarded(lambda: load().logs_dir / LOG):
         try:
             context = AppContext(load(), console)
@@ -73,8 +74,11 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
             ):
                 if warning:
                     console.say(warning)
-            console.result(body(context, **given))
+            result = body(context, **given)
+            console.result(result)
         except typer.BadParameter as error:
             wrong_usage = error
     if wrong_usage:
         raise wrong_usage
+    if result and not result.ok:
+        raise typer.Exit(FAILED)

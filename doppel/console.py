@@ -32,10 +32,11 @@ Update = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command came to: one JSON object, and the same for people."""
+    """What a command came to: one JSON object, and the same for people; what isn't `ok` ends with exit status 1."""
 
     data: dict[str, Any]
     text: str = ""
+    ok: bool = True
 
 
 class Console:

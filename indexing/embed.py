@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from doppel.errors import ConfigError
 from doppel.models.device import cpu_dtype
+from doppel.models.hub import cannot_load, revision
 from doppel.models.packaged import check, require_folder
 
 Vectors = NDArray[np.float32]
 
 PACKAGE = "package:"
 BATCH = {"cpu": 32, "cuda": 256}
+
+SETTING = ("embedding model", "DOPPEL_EMBEDDING_MODEL")
 
 
 class Embedder(Embeddings):
@@ -74,7 +77,7 @@ class SentenceEmbedder(Embedder):
         self.model = model
         self.device = device
         self.folder = _folder(model)
-        self._revision = None if self.folder else _revision(model)
+        self._revision = None if self.folder else revision(model, *SETTING)
         self._id: str | None = None
         self._loaded: Any = None
         self._lock = Lock()
@@ -147,20 +150,6 @@ def _folder(model: str) -> Path | None:
     return found[0].parent
 
 
-def _revision(name: str) -> str:
-    """The commit of a model on the hub: the one that was downloaded before, else the newest."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        try:
-            return Path(snapshot_download(name, local_files_only=True)).name
-        except LocalEntryNotFoundError:
-            return str(HfApi().model_info(name).sha)
-    except Exception as error:  # the hub's errors, and those of the HTTP client beneath
-        raise _cannot_load(name, error) from error
-
-
 def _files_hash(folder: Path | None) -> str:
     """Hash of what decides a model's vectors: weights, tokenizer and configuration."""
     digest = hashlib.sha256()
@@ -186,7 +175,7 @@ def _load(model: str, revision: str | None, device: str) -> Any:
     try:
         return SentenceTransformer(model, device=place, revision=revision, model_kwargs=options)
     except Exception as error:  # torch, safetensors, transformers and the hub each raise errors of their own
-        raise _cannot_load(model, error) from error
+        raise cannot_load(model, *SETTING, error) from error
 
 
 def _precision(device: str) -> str:
@@ -196,14 +185,6 @@ def _precision(device: str) -> str:
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     return cpu_dtype()
-
-
-def _cannot_load(model: str, error: Exception) -> ConfigError:
-    reason = next(iter(str(error).strip().splitlines()), "").rstrip(".:") or type(error).__name__
-    return ConfigError(
-        f"The embedding model {model} can't be loaded ({reason}); set DOPPEL_EMBEDDING_MODEL to a folder or a "
-        "Hugging Face name that has it, and be online the first time a name is used."
-    )
 
 
 def _clean(text: str) -> str:

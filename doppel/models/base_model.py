@@ -19,6 +19,7 @@ from doppel.config import Settings
 from doppel.engine.prompt import ChatMessage
 from doppel.engine.special_tokens import PlainText
 from doppel.errors import ConfigError
+from doppel.models.hub import revision
 from doppel.models.packaged import check, require_folder
 
 PACKAGE = "package:"
@@ -34,7 +35,10 @@ def base_model_path(settings: Settings, say: Callable[[str], None] = lambda _: N
     if not name.startswith(PACKAGE):
         folder = Path(name).expanduser()
         require_folder(name, "DOPPEL_BASE_MODEL")
-        return str(folder.resolve()) if folder.is_dir() else name
+        if folder.is_dir():
+            return str(folder.resolve())
+        revision(name, "base model", "DOPPEL_BASE_MODEL")
+        return name
     gguf = packaged_gguf(name.removeprefix(PACKAGE))
     target = settings.models_dir / gguf.stem
     try:

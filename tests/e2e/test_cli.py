@@ -108,6 +108,28 @@ def test_a_model_folder_that_is_not_there_is_told_of(data: Path, setting: str) -
     assert (checks[what]["ok"], checks[what]["detail"]) == (False, "there is no folder /nope")
 
 
+def test_the_doctor_of_a_whole_installation_exits_with_0(data: Path) -> None:
+    doppel(data, "reindex")
+    done = doppel(data, "doctor")
+    assert [check for check in done.data["checks"] if not check["ok"]] == []
+    assert done.status == 0
+
+
+@pytest.mark.parametrize("setting", ["DOPPEL_BASE_MODEL", "DOPPEL_EMBEDDING_MODEL"])
+def test_a_model_that_the_hub_can_not_give_is_told_of_at_once(data: Path, setting: str) -> None:
+    environ = {setting: "nobody/has-this", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    doppel(data, "consent", "grant", "ines", "--by", "tests")
+    done = (
+        doppel(data, "train", "--user", "ines", environ=environ)
+        if "BASE" in setting
+        else doppel(data, "search", "why?", environ=environ)
+    )
+    assert done.status == 1
+    assert "nobody/has-this can't be loaded" in done.data["error"]
+    assert setting in done.data["error"]
+    assert "Retrying" not in done.stderr
+
+
 def test_an_unknown_name_lists_the_nearest(data: Path) -> None:
     done = doppel(data, "consent", "grant", "innes")
     assert done.status == 1
@@ -182,7 +204,9 @@ def test_a_damaged_adapter_hides_no_other(tmp_path: Path) -> None:
 
 
 def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
-    checks = {c["name"]: c for c in doppel(tmp_path, "doctor").data["checks"]}
+    done = doppel(tmp_path, "doctor")
+    checks = {c["name"]: c for c in done.data["checks"]}
+    assert done.status == 1
     assert set(checks) >= {"packages", "vllm", "processor", "memory", "disk", "archive", "index", "server"}
     assert checks["packages"]["ok"]
     assert not checks["archive"]["ok"]
