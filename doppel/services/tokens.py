@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError
 
 from doppel.archive.installations import Installation, Installations, active
 from doppel.errors import SlackError, SlackTokenError
 from doppel.keys import Keys
+from doppel.slack.api import BROKEN, NOT_JSON
 from doppel.slack.log_redaction import silent_logger
 
 EARLY_MICROS = 2 * 3600 * 1_000_000
@@ -106,10 +107,11 @@ class Tokens:
             if code in _REJECTED:
                 raise SlackTokenError(f"Slack gives {found.team} no new token ({code}); install Doppel anew.") from None
             raise SlackError(f"Slack gives {found.team} no new token now ({code}); trying again later.") from None
-        except (SlackClientError, OSError) as error:
+        except (*BROKEN, *NOT_JSON) as error:
             raise SlackError(f"Slack could not be reached for a new token ({type(error).__name__}).") from None
         raw = answer.data
-        assert isinstance(raw, dict)
+        if not isinstance(raw, dict):
+            raise SlackError("Slack could not be reached for a new token (its answer is no JSON).")
         return self.sealed(raw)
 
     def _micros(self) -> int:

@@ -58,6 +58,11 @@ _NOT_JSON = "it answered with something else than JSON"
 
 Json = dict[str, Any]
 
+BROKEN = (OSError, http.client.HTTPException, SlackClientError, ValueError)
+"""What a call of the client that blocks may raise where no answer of Slack came."""
+NOT_JSON = (AttributeError, TypeError, RecursionError)
+"""What slack_sdk makes of JSON that is no object."""
+
 
 class SlackApi:
     """The Web API with one bot's token; safe from several threads.
@@ -152,10 +157,9 @@ class SlackApi:
                 self.budget.refuse(method, retry_after)
                 return _Setback("it allows no more calls now", retry_after, refused=True)
             return _Setback(_failure(error.response), pause, foreign=error.response.status_code < 500)
-        except (OSError, http.client.HTTPException, SlackClientError, ValueError) as error:
+        except BROKEN as error:
             return _Setback(f"{type(error).__name__}: {error}", pause)
-        except (AttributeError, TypeError, RecursionError):
-            # What slack_sdk makes of JSON that is no object.
+        except NOT_JSON:
             return _Setback(_NOT_JSON, pause, foreign=True)
         if not isinstance(answer, dict):
             return _Setback(_NOT_JSON, pause, foreign=True)

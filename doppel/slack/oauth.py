@@ -5,26 +5,32 @@ https://docs.slack.dev/authentication/installing-with-oauth, https://docs.slack.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
-import httpx2
 import jwt
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web import SlackResponse
 
 from doppel.errors import ConfigError, SlackError
 from doppel.ids import is_id
 from doppel.keys import Keys
-from doppel.slack.members import error_of
+from doppel.records import Raw
+from doppel.slack.api import BROKEN, NOT_JSON
+from doppel.slack.failing import is_refusal, reason
+from doppel.slack.log_redaction import silent_logger
 
 ISSUER = "https://slack.com"
 STATE_SECONDS = 600
 """How long somebody may take at Slack's page."""
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30
 SIGN_IN_SCOPES = "openid profile"
 
 
@@ -67,6 +73,11 @@ class OAuthClient:
     def __init__(self, api_url: str, client_id: str, client_secret: str) -> None:
         self._api = f"{api_url.rstrip('/')}/"
         self._id, self._secret = client_id, client_secret
+        # Nothing is sent again: a code is good for once. Its async twin would use what aiohttp has deprecated.
+        self._client = WebClient(
+            base_url=self._api, timeout=TIMEOUT_SECONDS, retry_handlers=[], logger=silent_logger("doppel.slack.oauth")
+        )
+        self._keys = jwt.PyJWKClient(urljoin(self._api, "../openid/connect/keys"), timeout=TIMEOUT_SECONDS)
 
     def install_page(self, scopes: list[str], state: str, redirect: str) -> str:
         """Where a browser is sent to install the app."""
@@ -79,13 +90,13 @@ class OAuthClient:
         where = {"client_id": self._id, "redirect_uri": redirect}
         return f"{urljoin(self._api, '../openid/connect/authorize')}?{urlencode(asked | where)}"
 
-    async def installed(self, code: str, redirect: str) -> dict[str, Any]:
+    async def installed(self, code: str, redirect: str) -> Raw:
         """The answer of oauth.v2.access. Raises SlackError."""
-        return await self._redeem("oauth.v2.access", code, redirect)
+        return await self._redeem(self._client.oauth_v2_access, code, redirect)
 
     async def signed_in(self, code: str, redirect: str, nonce: str) -> Person:
         """Who signed in, by a verified id token. Raises SlackError."""
-        answer = await self._redeem("openid.connect.token", code, redirect)
+        answer = await self._redeem(self._client.openid_connect_token, code, redirect)
         claims = await self._verified(str(answer.get("id_token") or ""))
         if not hmac.compare_digest(str(claims.get("nonce") or ""), nonce):
             raise SlackError("Slack answered for another sign-in; begin again.")
@@ -94,32 +105,28 @@ class OAuthClient:
             raise SlackError("Slack did not say who signed in; begin again.")
         return Person(team, user)
 
-    async def _redeem(self, method: str, code: str, redirect: str) -> dict[str, Any]:
-        given = {"code": code, "redirect_uri": redirect, "client_id": self._id, "client_secret": self._secret}
-        answer = await self._json("POST", urljoin(self._api, method), given)
-        if not answer.get("ok"):
-            code = error_of(answer)
-            raise SlackError(f"Slack refused ({code or 'without a reason'}); begin again.", code)
-        return answer
+    async def _redeem(self, exchange: Callable[..., SlackResponse], code: str, redirect: str) -> Raw:
+        try:
+            answer = await asyncio.to_thread(
+                exchange, code=code, redirect_uri=redirect, client_id=self._id, client_secret=self._secret
+            )
+        except (*BROKEN, *NOT_JSON) as error:
+            refused = reason(error)
+            if isinstance(error, SlackApiError) and is_refusal(error):
+                raise SlackError(f"Slack refused ({refused}); begin again.", refused) from None
+            raise SlackError("Slack could not be reached; try again.") from None
+        if not isinstance(answer.data, dict):
+            raise SlackError("Slack could not be reached; try again.")
+        return answer.data
 
     async def _verified(self, id_token: str) -> Mapping[str, Any]:
-        keys = await self._json("GET", urljoin(self._api, "../openid/connect/keys"))
         try:
-            known = {key.key_id: key for key in jwt.PyJWKSet.from_dict(keys).keys}
-            key = known[jwt.get_unverified_header(id_token).get("kid")]
+            key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, id_token)
             claims: dict[str, Any] = jwt.decode(
                 id_token, key, algorithms=["RS256"], audience=self._id, issuer=ISSUER, leeway=30
             )
-        except (jwt.PyJWTError, KeyError):
+        except jwt.PyJWKClientConnectionError:
+            raise SlackError("Slack could not be reached; try again.") from None
+        except jwt.PyJWTError:
             raise SlackError("Slack's answer is not signed by Slack, or not for this app; begin again.") from None
         return claims
-
-    async def _json(self, verb: str, url: str, data: dict[str, str] | None = None) -> dict[str, Any]:
-        try:
-            async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
-                answer = (await client.request(verb, url, data=data)).json()
-        except (httpx2.HTTPError, ValueError):
-            raise SlackError("Slack could not be reached; try again.") from None
-        if not isinstance(answer, dict):
-            raise SlackError("Slack could not be reached; try again.")
-        return answer

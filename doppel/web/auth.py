@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from doppel.archive.archive import Archive
 from doppel.archive.installations import Installation, WebSession
 from doppel.errors import DoppelError, SlackError
+from doppel.records import Raw
 from doppel.services.tokens import Tokens
 from doppel.slack.manifest import BACK, SCOPES
 from doppel.slack.members import id_of
@@ -89,7 +90,7 @@ class Auth:
         name = str((raw.get("team") or {}).get("name") or "")
         return self._page(f"Doppel is installed in {name}.", "Invite it to a channel: /invite @doppel", SIGN_IN)
 
-    def _keep(self, raw: dict[str, Any]) -> None:
+    def _keep(self, raw: Raw) -> None:
         team = raw.get("team") or {}
         if raw.get("is_enterprise_install") or not id_of(team, "id"):
             raise SlackError("Doppel can't be installed in a whole organisation; choose one of its workspaces.")

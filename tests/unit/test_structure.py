@@ -52,6 +52,7 @@ OWNERS = {
             "slack/api",
             "slack/message_transport",
             "slack/failing",
+            "slack/oauth",
             "slack/posting",
             "services/tokens",
             "bot/bolt_app",
