@@ -1,4 +1,4 @@
-"""Block Kit of what Doppel posts around an answer, as plain dicts. Pure.
+"""Block Kit of what Doppel posts around an answer. Pure.
 
 https://docs.slack.dev/reference/block-kit; names and sentences of others pass `plain` before they stand in mrkdwn.
 """
@@ -10,6 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from slack_sdk.models.basic_objects import JsonObject
+from slack_sdk.models.blocks import (
+    ActionsBlock,
+    ButtonElement,
+    ConfirmObject,
+    ContextActionsBlock,
+    ContextBlock,
+    DividerBlock,
+    FeedbackButtonObject,
+    FeedbackButtonsElement,
+    HeaderBlock,
+    MarkdownBlock,
+    MarkdownTextObject,
+    PlainTextObject,
+    SectionBlock,
+)
 
 from doppel.engine.redaction import mask
 from doppel.labels import NO_SOURCES, byline
@@ -153,38 +170,45 @@ def moment(seconds: int, written: str, form: str = "{date_short_pretty}") -> str
 
 
 def section(text: str) -> Block:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+    return _json(SectionBlock(text=MarkdownTextObject(text=text)))
 
 
 def context(text: str) -> Block:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
+    return _json(ContextBlock(elements=[MarkdownTextObject(text=text)]))
 
 
 def header(text: str) -> Block:
-    return {"type": "header", "text": plain_text(text, 150)}
+    return _json(HeaderBlock(text=plain_text(text, 150)))
 
 
 def markdown(text: str) -> Block:
-    return {"type": "markdown", "text": text}
+    return _json(MarkdownBlock(text=text))
 
 
 def divider() -> Block:
-    return {"type": "divider"}
+    return _json(DividerBlock())
 
 
-def actions(*buttons: Block) -> Block:
-    return {"type": "actions", "elements": list(buttons)}
+def actions(*buttons: ButtonElement) -> Block:
+    return _json(ActionsBlock(elements=list(buttons)))
 
 
-def button(label: str, action: str, value: str, style: Literal["primary", "danger"] | None = None) -> Block:
+def button(
+    label: str,
+    action: str,
+    value: str,
+    style: Literal["primary", "danger"] | None = None,
+    confirm: ConfirmObject | None = None,
+) -> ButtonElement:
     """A button; `value` is an opaque id. Raises ValueError for one that is not."""
-    look = {"style": style} if style else {}
-    return {"type": "button", "text": plain_text(label, 75), "action_id": action, "value": opaque(value), **look}
+    return ButtonElement(
+        text=plain_text(label, 75), action_id=action, value=opaque(value), style=style, confirm=confirm
+    )
 
 
-def plain_text(text: str, limit: int) -> Block:
+def plain_text(text: str, limit: int) -> PlainTextObject:
     """Text that Slack shows as it is; it has no markup."""
-    return {"type": "plain_text", "text": shortened(text, limit), "emoji": False}
+    return PlainTextObject(text=shortened(text, limit), emoji=False)
 
 
 def opaque(value: str) -> str:
@@ -196,13 +220,17 @@ def opaque(value: str) -> str:
 
 def _feedback(answer_id: str) -> Block:
     answer_id = opaque(answer_id)
-    buttons = {
-        "type": "feedback_buttons",
-        "action_id": FEEDBACK,
-        "positive_button": {"text": plain_text("Good answer", 75), "value": f"like:{answer_id}"},
-        "negative_button": {"text": plain_text("Bad answer", 75), "value": f"dislike:{answer_id}"},
-    }
-    return {"type": "context_actions", "elements": [buttons]}
+    good, bad = (
+        FeedbackButtonObject(text=plain_text(label, 75), value=f"{value}:{answer_id}")
+        for label, value in (("Good answer", "like"), ("Bad answer", "dislike"))
+    )
+    buttons = FeedbackButtonsElement(action_id=FEEDBACK, positive_button=good, negative_button=bad)
+    return _json(ContextActionsBlock(elements=[buttons]))
+
+
+def _json(block: JsonObject) -> Block:
+    made: Block = block.to_dict()
+    return made
 
 
 def _source(passage: Passage) -> str:

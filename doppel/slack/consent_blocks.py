@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from slack_sdk.models.blocks import ButtonElement, ConfirmObject
+
 from doppel.slack.blocks import (
     Block,
     actions,
@@ -150,18 +152,18 @@ def _persona(home: Home) -> str:
     return f"{version} {sentence(home.state)}" if home.state.strip() else version
 
 
-def _choice(home: Home) -> Block:
+def _choice(home: Home) -> ButtonElement:
     """The one thing a person can do here: withdraw what they granted, or agree."""
     if home.consent is not Consent.GRANTED:
         return button("Agree to a doppelganger", AGREE, home.id, "primary")
-    confirm = {
-        "title": plain_text("Withdraw your consent?", 100),
-        "text": plain_text("Your doppelganger stops at once, and every version of your adapter is deleted.", 300),
-        "confirm": plain_text("Withdraw", 30),
-        "deny": plain_text("Keep it", 30),
-        "style": "danger",
-    }
-    return {**button("Withdraw my consent", WITHDRAW, home.id, "danger"), "confirm": confirm}
+    confirm = ConfirmObject(
+        title=plain_text("Withdraw your consent?", 100),
+        text=plain_text("Your doppelganger stops at once, and every version of your adapter is deleted.", 300),
+        confirm=plain_text("Withdraw", 30),
+        deny=plain_text("Keep it", 30),
+        style="danger",
+    )
+    return button("Withdraw my consent", WITHDRAW, home.id, "danger", confirm)
 
 
 def _count(number: int, thing: str) -> str:

@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slack_sdk.models.blocks import InputBlock, PlainTextInputElement
+from slack_sdk.models.views import View
+
 from doppel.records import Persona, Raw, Reply
 from doppel.slack.blocks import (
     EPHEMERAL_CHARS,
@@ -110,24 +113,20 @@ def sent_mark(person: str, version: str | None, edited: bool) -> Block:
 
 def form(text: str, draft_id: str, response_url: str) -> Block:
     """The form in which its person changes a draft. Raises ValueError as `draft_message` does."""
-    field = {"type": "plain_text_input", "action_id": _INPUT, "multiline": True, "max_length": FIELD_CHARS}
-    return {
-        "type": "modal",
-        "callback_id": FORM,
-        "private_metadata": json.dumps([opaque(draft_id), response_url]),
-        "title": plain_text("Edit your reply", 24),
-        "submit": plain_text("Send", 24),
-        "close": plain_text("Cancel", 24),
-        "blocks": [
-            {
-                "type": "input",
-                "block_id": _FIELD,
-                "label": plain_text("Your reply", 2_000),
-                "hint": plain_text(HINT, 2_000),
-                "element": field | {"initial_value": text[:FIELD_CHARS]},
-            }
-        ],
-    }
+    field = PlainTextInputElement(
+        action_id=_INPUT, multiline=True, max_length=FIELD_CHARS, initial_value=text[:FIELD_CHARS]
+    )
+    label, hint = plain_text("Your reply", 2_000), plain_text(HINT, 2_000)
+    made: Block = View(
+        type="modal",
+        callback_id=FORM,
+        private_metadata=json.dumps([opaque(draft_id), response_url]),
+        title=plain_text("Edit your reply", 24),
+        submit=plain_text("Send", 24),
+        close=plain_text("Cancel", 24),
+        blocks=[InputBlock(block_id=_FIELD, label=label, hint=hint, element=field)],
+    ).to_dict()
+    return made
 
 
 def pressed_of(body: Raw, action: Raw) -> Pressed:

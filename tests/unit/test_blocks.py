@@ -205,7 +205,7 @@ def test_slack_takes_any_request_and_home(
     [
         ([], "not a list"),
         ([blocks.divider()] * 51, "at most 50"),
-        ([blocks.section("x" * 3001)], "3001 characters"),
+        ([blocks.section("x") | {"text": {"type": "mrkdwn", "text": "x" * 3001}}], "3001 characters"),
         ([blocks.section(" ")], "no text"),
         ([blocks.context("x") | {"elements": [{"type": "mrkdwn", "text": "x"}] * 11}], "1 to 10"),
         ([blocks.markdown("x" * 7000), blocks.markdown("x" * 7000)], "too much markdown"),
@@ -216,7 +216,10 @@ def test_slack_takes_any_request_and_home(
         ([{"type": "video"}], "no block"),
         ([blocks.divider() | {"txt": "x"}], "not known"),
         ([blocks.divider() | {"block_id": "x" * 256}], "at most 255"),
-        ([blocks.actions({**blocks.button("a", "x", "1"), "value": "x" * 2001})], "at most 2000"),
+        (
+            [{"type": "actions", "elements": [blocks.button("a", "x", "1").to_dict() | {"value": "x" * 2001}]}],
+            "at most 2000",
+        ),
         ([{"type": "context_actions", "elements": [{"type": "feedback_buttons", "action_id": "x"}]}], "no text"),
     ],
 )
