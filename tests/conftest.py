@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -25,6 +26,10 @@ from tests.postgres import SERVER, PostgresServer
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Side by side, threads that wait for each other's share of the cores take several times as long as one alone.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes is no fault: other work shares the cores.
+hypothesis.settings.register_profile("doppel", deadline=None)
+hypothesis.settings.load_profile("doppel")
 
 WITH_MODELS = {"test_end_to_end", "test_training_jobs", "test_vllm_cpu_lora"}
 

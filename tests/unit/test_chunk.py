@@ -32,7 +32,7 @@ texts = st.one_of(short_texts, long_texts).filter(str.strip)
 talks = st.lists(st.tuples(names, texts), min_size=1, max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(talks)
 def test_no_chunk_is_too_long_and_nothing_is_lost(said: list[tuple[str, str]]) -> None:
     chunks = chunk(conversation(*said))
@@ -43,7 +43,7 @@ def test_no_chunk_is_too_long_and_nothing_is_lost(said: list[tuple[str, str]]) -
     assert without_space(texts_again) == without_space("".join(text for _, text in said))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(talks)
 def test_messages_that_fit_stay_whole(said: list[tuple[str, str]]) -> None:
     said = [(name[:20], text[:300]) for name, text in said if text[:300].strip()] or [("N", "x")]
@@ -51,7 +51,7 @@ def test_messages_that_fit_stay_whole(said: list[tuple[str, str]]) -> None:
     assert "\n".join(c.text for c in chunks) == "\n".join(line(name, text) for name, text in said)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(names, st.text(st.sampled_from("N:#ab \n\r\u2028\x85"), max_size=2500)), min_size=1, max_size=4)
 )
@@ -63,7 +63,7 @@ def test_only_a_messages_first_line_begins_at_the_margin(said: list[tuple[str, s
         assert beginning.partition(":")[0] in names
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(talks, talks)
 def test_a_growing_thread_leaves_earlier_chunks_alone(
     before: list[tuple[str, str]], more: list[tuple[str, str]]

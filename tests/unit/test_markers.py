@@ -101,7 +101,7 @@ def test_tricks_open_no_turn(tokenizer: ChatTokenizer, trick: str) -> None:
     assert_plain(tokenizer, trick)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mixture_of_markers_opens_a_turn(tokenizer: ChatTokenizer, data: st.DataObject) -> None:
     known = st.sampled_from(sorted(markers(tokenizer).values()))

@@ -248,7 +248,7 @@ QUERIES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(archives(), QUERIES, st.sampled_from([C1, C2, C1 | C2]), st.integers(1, 6), st.data())
 def test_the_conversation_that_is_answered_is_never_its_own_source(
     archive: FakeArchive, asked: list[Query], scope: frozenset[ChannelKey], k: int, data: st.DataObject
