@@ -151,14 +151,22 @@ class Roster:
     guest.
     """
 
-    full: Set[str]
-    bots: Set[str]
+    full: frozenset[str]
+    bots: frozenset[str]
 
     @classmethod
     def of(cls, team: str, users: Iterable[User]) -> Roster:
         """Of those of `users` who are of that workspace."""
         known = [user for user in users if user.team == team]
-        return cls({user.id for user in known if not user.is_guest}, {user.id for user in known if user.is_bot})
+        return cls(
+            frozenset(user.id for user in known if not user.is_guest),
+            frozenset(user.id for user in known if user.is_bot),
+        )
+
+    def changed(self, ids: Iterable[str], now: Roster) -> Roster:
+        """The same, where those of `ids` are what they are in `now`, or are gone."""
+        gone = frozenset(ids)
+        return Roster(self.full - gone | now.full, self.bots - gone | now.bots)
 
     def without(self, guests: Set[str]) -> Roster:
         """The same, where some are guests."""

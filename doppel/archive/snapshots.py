@@ -44,7 +44,7 @@ class Messages(Protocol):
 @dataclass(frozen=True)
 class View:
     """One workspace as of `revision`, the number of its `last` change; `clean` is as in `clean_revision`. Members are
-    sets.
+    sets, and `roster` is of `users`.
     """
 
     revision: int
@@ -54,13 +54,7 @@ class View:
     channels: Mapping[str, Channel]
     consent: Mapping[str, Sequence[ConsentRecord]]
     clean: int
-
-    @cached_property
-    def roster(self) -> Roster:
-        return Roster(
-            frozenset(id_ for id_, user in self.users.items() if not user.is_guest),
-            frozenset(id_ for id_, user in self.users.items() if user.is_bot),
-        )
+    roster: Roster
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,7 @@ class Snapshot:
 
     def bots(self, team: str) -> frozenset[str]:
         """Ids of the users of a workspace that are bots."""
-        return frozenset(self._roster(team).bots)
+        return self._roster(team).bots
 
     def conversations(self, chunks: Sequence[Chunk]) -> list[Conversation]:
         """The conversation of each chunk as it stands now; without messages where they are gone."""
@@ -242,7 +236,7 @@ class Views:
         row = connection.execute(newest).one_or_none()
         revision, last = (row.revision, (row.kind, row.id)) if row else (0, ("", ""))
         users = {user.id: user for user in reading.users(connection, team)}
-        known = View(revision, last, "", users, {}, {}, 0)
+        known = View(revision, last, "", users, {}, {}, 0, Roster.of(team, users.values()))
         channels = reading.channels(connection, team, names=_KeyedNames({team: known}))
         consent = _by_person(consent_records(connection, team=team))
         url = self._url or reading.workspace_url(connection, team)
@@ -255,9 +249,9 @@ class Views:
         last = max(rows, key=lambda key: rows[key])
         new = replace(view, revision=rows[last], last=last)
         if persons:
-            new = replace(
-                new, users=_put(view.users, persons, {u.id: u for u in reading.users(connection, team, persons)})
-            )
+            users = {user.id: user for user in reading.users(connection, team, persons)}
+            roster = view.roster.changed(persons, Roster.of(team, users.values()))
+            new = replace(new, users=_put(view.users, persons, users), roster=roster)
             # They are called after their people.
             direct = (channel for channel in view.channels.values() if channel.kind is ChannelKind.IM)
             places |= {channel.id for channel in direct if not set(persons).isdisjoint(channel.members)}
