@@ -332,9 +332,10 @@ class SourcesFound:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of the answer's text."""
+    """The next piece of the answer's text; `source` is the number of what carries the sentence that ends with it."""
 
     text: str
+    source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

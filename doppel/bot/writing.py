@@ -22,9 +22,9 @@ from doppel.bot.question_parser import Question
 from doppel.bot.sentences import in_slack
 from doppel.errors import DoppelError, NotReadableError
 from doppel.logs import log_failure
-from doppel.records import Dialogue, Finished, Persona, Reply, ReplyEvent, TextDelta
+from doppel.records import Dialogue, Finished, Passage, Persona, Reply, ReplyEvent, SourcesFound, TextDelta
 from doppel.services.ask import Found
-from doppel.slack.blocks import closing_blocks, context, ephemeral_messages, error_blocks, mark
+from doppel.slack.blocks import MAX_SOURCES, closing_blocks, context, ephemeral_messages, error_blocks, is_web, mark
 from doppel.slack.markup import Names
 from doppel.slack.message_text import render_message
 from doppel.slack.message_transport import ReplyTarget
@@ -97,6 +97,29 @@ class Audiences:
         return Names(self.snapshot.names(self.team), channels)
 
 
+class _CitedText:
+    """An answer's text as it may be posted, with links to what carries its sentences behind them."""
+
+    def __init__(self, question: Question, names: Names) -> None:
+        self._pieces = OutgoingPieces(Mentionable(frozenset({question.asker}), frozenset(), names))
+        self._passages: Sequence[Passage] = ()
+
+    def take(self, event: SourcesFound | TextDelta) -> str:
+        """Take what comes next; returns what may be posted now."""
+        if isinstance(event, SourcesFound):
+            self._passages = event.sources[:MAX_SOURCES]
+            return ""
+        shown = self._pieces.feed(event.text)
+        if event.source is None or event.source >= len(self._passages):
+            return shown
+        address = self._passages[event.source].permalink
+        return shown + (self._pieces.cite(event.source + 1, address) if is_web(address) else "")
+
+    def close(self) -> str:
+        """The rest."""
+        return self._pieces.close()
+
+
 class Writer:
     """Writes answers into Slack's threads."""
 
@@ -155,14 +178,14 @@ class Writer:
         self, question: Question, persona: Persona, message: GrowingMessage, audiences: Audiences, found: Found
     ) -> None:
         names = audiences.names(audiences.everybody)
-        pieces = OutgoingPieces(Mentionable(frozenset({question.asker}), frozenset(), names))
+        text = _CitedText(question, names)
         reply: Reply | None = None
         async for event in self._engine.reply(persona, found.dialogue, audiences.everybody, found):
-            if isinstance(event, TextDelta):
-                await message.append(pieces.feed(event.text))
-            elif isinstance(event, Finished):
+            if isinstance(event, Finished):
                 reply = event.reply
-        await message.append(pieces.close())
+            else:
+                await message.append(text.take(event))
+        await message.append(text.close())
         if reply is None or not reply.text:
             raise SilentError(SILENT)
         typed = _typed(question, names)
@@ -175,14 +198,16 @@ class Writer:
         """An answer that only its asker sees; it can't grow, as Slack updates no such message."""
         names = audiences.names(audiences.asker)
         dialogue = await self._dialogue(question, persona, audiences, private=True)
-        reply: Reply | None = None
+        text, written, reply = _CitedText(question, names), "", None
         async for event in self._engine.reply(persona, dialogue, audiences.asker, found):
             if isinstance(event, Finished):
                 reply = event.reply
+            else:
+                written += text.take(event)
+        written += text.close()
         if reply is None or not reply.text:
             raise SilentError(SILENT)
         answer = await self._keep(where.answer_id, question, _typed(question, names), reply, private=True)
-        written = outgoing(reply.text, Mentionable(frozenset({question.asker}), frozenset(), names))
         for number, blocks in enumerate(ephemeral_messages(written, reply, answer.id)):
             shown = [context(ONLY_YOU), *blocks] if number == 0 else blocks
             await post_for_asker(self._client, alone(where), ONLY_YOU, shown)

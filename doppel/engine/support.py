@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from doppel.engine.words import stem, telling
-from doppel.records import Passage, Sentence, Turn
+from doppel.records import Passage, Sentence, TextDelta, Turn
 from doppel.timestamps import day
 
 LEAST_COVERED = 0.6
@@ -172,41 +172,58 @@ def excerpt(question: str, text: str) -> str:
     return found if len(found) <= MOST_QUOTED else found[: MOST_QUOTED - 1].rstrip() + "…"
 
 
-class SentenceFilter:
-    """Lets the sentences of an answer pass that arrives in pieces: those that `evidence` carries, and each once."""
+class SentenceReader:
+    """The sentences of an answer that arrives in pieces, each with what of `evidence` carries it.
 
-    def __init__(self, evidence: Sequence[Evidence]) -> None:
-        self._evidence, self._held, self._seen = evidence, "", set[tuple[str, ...]]()
+    With `drops` those pass that something carries, and each once; else every piece passes as it comes.
+    """
+
+    def __init__(self, evidence: Sequence[Evidence], drops: bool = False) -> None:
+        self._evidence, self._drops, self._held, self._seen = evidence, drops, "", set[tuple[str, ...]]()
         self.passed: list[Sentence] = []
 
-    def feed(self, text: str) -> str:
+    def feed(self, text: str) -> list[TextDelta]:
         """Take the next piece; returns what passed."""
+        shown = len(self._held)
         *whole, self._held = _split(self._held + text)
-        return "".join(map(self._pass, whole))
+        if self._drops:
+            return [TextDelta(passed, source) for part in whole for passed, source in self._pass(part)]
+        deltas = []
+        for part in whole:
+            deltas.append(TextDelta(part[shown:], self._read(part)))
+            shown = 0
+        return _told([*deltas, TextDelta(self._held[shown:])])
 
-    def close(self) -> str:
+    def close(self) -> list[TextDelta]:
         """The rest: no piece comes after it."""
         rest, self._held = self._held, ""
-        return self._pass(rest)
+        if self._drops:
+            return [TextDelta(passed, source) for passed, source in self._pass(rest)]
+        return _told([TextDelta("", self._read(rest))])
 
-    def _pass(self, text: str) -> str:
+    def _pass(self, text: str) -> Iterable[tuple[str, int | None]]:
         said = " ".join(text.split())
         found, words = carrier(said, self._evidence), tuple(telling(said))
         if found is None or words in self._seen:
-            return ""
+            return
         self._seen.add(words)
-        shown = f" {said}" if self.passed else said
+        yield f" {said}" if self.passed else said, found.source
         self.passed.append(Sentence(said, found.source))
-        return shown
+
+    def _read(self, text: str) -> int | None:
+        if not (said := text.strip()):
+            return None
+        found = carrier(said, self._evidence)
+        source = found.source if found else None
+        self.passed.append(Sentence(said, source))
+        return source
+
+
+def _told(deltas: Sequence[TextDelta]) -> list[TextDelta]:
+    return [delta for delta in deltas if delta.text or delta.source is not None]
 
 
 def _split(text: str) -> list[str]:
     """The whole sentences of a text, and what may go on."""
     ends = [match.end() for match in _END.finditer(text)]
     return [text[a:b] for a, b in pairwise([0, *ends, len(text)])]
-
-
-def carried(text: str, evidence: Sequence[Evidence]) -> tuple[Sentence, ...]:
-    """The sentences of an answer, each with the source that carries it."""
-    found = [(said, carrier(said, evidence)) for said in sentences(text)]
-    return tuple(Sentence(said, by.source if by else None) for said, by in found)

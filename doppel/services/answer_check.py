@@ -9,15 +9,14 @@ from doppel.engine.redaction import mask
 from doppel.engine.support import (
     Evidence,
     Likeness,
-    SentenceFilter,
+    SentenceReader,
     best_first,
-    carried,
     evidence_of,
     is_small_talk,
     quote,
     without_links,
 )
-from doppel.records import Dialogue, Passage, Persona, Sentence
+from doppel.records import Dialogue, Passage, Persona, Sentence, TextDelta
 
 BEST = 3
 """Messages of which one must carry a sentence, where sentences are left out."""
@@ -42,41 +41,38 @@ class AnswerCheck:
         self._question, self._name, self._passages = dialogue.question, persona.name, passages
         self._evidence = evidence_of(passages, dialogue.turns)
         self._likeness, self._ranked = likeness, list[Evidence]()
-        self._filter: SentenceFilter | None = None
         self._drops = drops and bool(self._evidence) and not is_small_talk(dialogue.question)
+        self._reader: SentenceReader | None = None
         self._quoted: Sentence | None = None
 
-    async def feed(self, text: str) -> str:
+    async def feed(self, text: str) -> list[TextDelta]:
         """Take the next piece; returns what is shown of it now."""
-        if not self._drops or not text:
-            return text
-        return (await self._sentences()).feed(text)
+        return (await self._sentences()).feed(text) if text else []
 
-    async def close(self, text: str) -> str:
+    async def close(self, text: str) -> list[TextDelta]:
         """The last piece; returns the rest."""
-        if not self._drops:
-            return text
-        passing = await self._sentences()
-        shown = passing.feed(text) + passing.close()
-        if passing.passed or not self._ranked:
+        reader = await self._sentences()
+        shown = [*reader.feed(text), *reader.close()]
+        if not self._drops or reader.passed or not self._ranked:
             return shown
         best = self._ranked[0]
         said = quote(self._question, best, self._name, self._passages[best.source or 0])
         self._quoted = Sentence(mask(said), best.source)
-        return self._quoted.text
+        return [TextDelta(self._quoted.text, best.source)]
 
-    def sentences(self, text: str) -> tuple[Sentence, ...]:
-        """The sentences of the whole answer, each with its source."""
-        if self._quoted:
-            return (self._quoted,)
-        return tuple(self._filter.passed) if self._filter else carried(text, self._evidence)
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """The sentences of the answer so far, each with its source."""
+        return (self._quoted,) if self._quoted else tuple(self._reader.passed if self._reader else ())
 
-    async def _sentences(self) -> SentenceFilter:
-        if self._filter is None:
-            self._ranked = await asyncio.to_thread(self._rank)
-            said = [evidence for evidence in self._evidence if evidence.source is None]
-            self._filter = SentenceFilter([*self._ranked[:BEST], *said])
-        return self._filter
+    async def _sentences(self) -> SentenceReader:
+        if self._reader is None:
+            evidence = self._evidence
+            if self._drops:
+                self._ranked = await asyncio.to_thread(self._rank)
+                evidence = [*self._ranked[:BEST], *(found for found in evidence if found.source is None)]
+            self._reader = SentenceReader(evidence, self._drops)
+        return self._reader
 
     def _rank(self) -> list[Evidence]:
         alone = [f"{e.author}: {e.text}" for e in self._evidence]

@@ -216,15 +216,15 @@ class Engine:
                     await asyncio.to_thread(watch.look)
                 first, tokens = first or time.monotonic() - started, piece.tokens
                 ending = CUT_OFF if piece.is_cut else ""
-                if shown := await check.feed(unmasked.feed(piece.text)):
-                    text += shown
-                    yield TextDelta(shown)
+                for shown in await check.feed(unmasked.feed(piece.text)):
+                    text += shown.text
+                    yield shown
         rest = await check.close(unmasked.close() + ending)
         await asyncio.to_thread(watch.look)
-        if rest:
-            text += rest
-            yield TextDelta(rest)
-        seconds, parts = time.monotonic() - started, check.sentences(text)
+        for shown in rest:
+            text += shown.text
+            yield shown
+        seconds, parts = time.monotonic() - started, check.sentences
         yield Finished(
             Reply(
                 persona,

@@ -160,8 +160,13 @@ def shortened(text: str, limit: int) -> str:
 
 def link(url: str, label: str) -> str:
     """A link to a web page as mrkdwn, or its label alone where the address is none; `label` is mrkdwn already."""
-    label, url = label.replace("|", "/"), url.replace("&", "&amp;")
-    return f"<{url}|{label}>" if _WEB.fullmatch(url) and len(url) <= URL_CHARS else label
+    label = label.replace("|", "/")
+    return f"<{url.replace('&', '&amp;')}|{label}>" if is_web(url) else label
+
+
+def is_web(url: str) -> bool:
+    """Whether an address is one of the web, and short enough for a link."""
+    return bool(_WEB.fullmatch(url)) and len(url.replace("&", "&amp;")) <= URL_CHARS
 
 
 def moment(seconds: int, written: str, form: str = "{date_short_pretty}") -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from doppel.engine.redaction import mask, masked_pieces
 from doppel.plain_text import storable
@@ -25,8 +27,9 @@ _BREAK = "\u200b"
 # Characters that show nothing: they would hide a mention, an address or a secret from us, or turn the text around.
 _UNSEEN = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "\u2060-\u206f\u3164\ue000-\uf8ff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+_PRIVATE = 0xE000
 _JOINERS = "\u200c\u200d\ufe00-\ufe0f"
 _AT = "[@＠﹫]"
 _BROADCASTS = ("channel", "here", "everyone", "group")
@@ -54,6 +57,7 @@ _TOKEN = "|".join(
         r"(?P<bracket>\](?=\())",
         r"(?P<reference>\](?=[:\[]))",
         r"(?P<special>[&<>])",
+        r"(?P<cited>[\ue000-\uf8ff])",
     )
 )
 # What could still become one of these: each of them cut off by the end of the text.
@@ -102,12 +106,21 @@ class OutgoingPieces:
     """`outgoing` for text that arrives in pieces; what can still become a secret or a control sequence waits."""
 
     def __init__(self, mentionable: Mentionable = NOBODY) -> None:
-        self._unmasked = masked_pieces()
-        self._unwritten = Pieces(_SCAN, _Writer(mentionable).write)
+        self._unmasked, self._cited = masked_pieces(), dict[str, str]()
+        self._unwritten, self._spaced = Pieces(_SCAN, _Writer(mentionable, self._cited).write), True
 
     def feed(self, piece: str) -> str:
         """Take the next piece of the model's text; returns what may be posted now."""
+        self._spaced = (piece or " " * self._spaced)[-1:].isspace()
         return self._unwritten.feed(self._unmasked.feed(_visible(piece)))
+
+    def cite(self, number: int, url: str) -> str:
+        """Put a link to a source, which is called by its number, behind what came; returns what may be posted now."""
+        # A character for private use, which the model's text can't hold, keeps its place.
+        mark = chr(_PRIVATE + len(self._cited))
+        self._cited[mark] = f"[{number}]({_url(url).replace('(', '%28').replace(')', '%29')})"
+        placed = f"{mark} " if self._spaced else f" {mark}"
+        return self._unwritten.feed(self._unmasked.feed(placed))
 
     def close(self) -> str:
         """The rest: no piece comes after it."""
@@ -121,8 +134,8 @@ def _visible(text: str) -> str:
 class _Writer:
     """Rewrites token by token; remembers whether it stands inside a fence."""
 
-    def __init__(self, mentionable: Mentionable) -> None:
-        self._mentionable = mentionable
+    def __init__(self, mentionable: Mentionable, cited: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._mentionable, self._cited = mentionable, cited
         self._fenced = False
 
     def write(self, text: str) -> str:
@@ -132,6 +145,8 @@ class _Writer:
         if match["fence"]:
             self._fenced = not self._fenced
             return match[0]
+        if match["cited"]:
+            return "" if self._fenced else self._cited.get(match[0], "")
         if match["bracket"]:
             return "] "
         if self._fenced or match["code"]:
@@ -199,7 +214,7 @@ def _encoded(match: re.Match[str]) -> str:
 
 def _code(text: str) -> str:
     """Code as it is, for whatever Slack may take for code."""
-    text = _AT_WORD.sub(lambda m: f"@{_BREAK}{m[2]}" if _is_broadcast(m[2]) else m[0], text)
+    text = _AT_WORD.sub(lambda m: f"@{_BREAK}{m[2]}" if _is_broadcast(m[2]) else m[0], _visible(text))
     return _escape(text.replace("](", "] ("))
 
 

@@ -164,6 +164,35 @@ def test_pieces_say_what_the_whole_says(text: str, data: st.DataObject) -> None:
     assert shown + stream.close() == whole
 
 
+@given(st.lists(TEXTS, max_size=6))
+def test_a_cited_source_changes_nothing_else(texts: list[str]) -> None:
+    stream, whole, shown = OutgoingPieces(MENTIONABLE), OutgoingPieces(MENTIONABLE), ""
+    plain = ""
+    for text in texts:
+        shown += stream.feed(text) + stream.cite(1, "https://a.slack.com/archives/C1/p1?cid=C1&thread_ts=1.2")
+        plain += whole.feed(text) + whole.feed(" " if not text or text[-1].isspace() else "  ")
+    shown, plain = shown + stream.close(), plain + whole.close()
+    bare = shown.replace("[1](https://a.slack.com/archives/C1/p1?cid=C1&amp;thread_ts=1.2)", "")
+    assert "](" not in bare
+    assert bare.split() == plain.split()
+
+
+def test_a_source_is_cited_behind_its_sentence() -> None:
+    stream = OutgoingPieces(MENTIONABLE)
+    link = "https://a.slack.com/archives/C1/p1"
+    shown = [
+        stream.feed("We ship on Monday. "),
+        stream.cite(1, link),
+        stream.feed("Nobody asked."),
+        stream.cite(2, "https://a/(x)"),
+        stream.feed("\n```\nx = 1\n"),
+        stream.cite(1, link),
+        stream.feed("```"),
+        stream.close(),
+    ]
+    assert "".join(shown) == (f"We ship on Monday. [1]({link}) Nobody asked. [2](https://a/%28x%29)\n```\nx = 1\n ```")
+
+
 def test_pieces_are_shown_word_by_word() -> None:
     stream = OutgoingPieces(MENTIONABLE)
     shown = [stream.feed(piece) for piece in ("We shi", "p on Mon", "day, if a < b ", "(see [1] and ", "#general) ")]

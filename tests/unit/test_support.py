@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from doppel.engine.support import (
     Likeness,
-    SentenceFilter,
+    SentenceReader,
     best_first,
-    carried,
     carrier,
     evidence_of,
     excerpt,
@@ -20,7 +19,7 @@ from doppel.engine.support import (
     quote,
     sentences,
 )
-from doppel.records import Passage, Turn
+from doppel.records import Passage, TextDelta, Turn
 
 LINES = (
     "Jun: why did we drop kafka?",
@@ -62,9 +61,16 @@ def test_what_people_said_in_the_conversation_carries_too_and_what_a_model_said_
 
 
 def passed(*pieces: str) -> tuple[str, list[int | None]]:
-    passing = SentenceFilter(EVIDENCE)
-    shown = "".join(map(passing.feed, pieces)) + passing.close()
-    return shown, [sentence.source for sentence in passing.passed]
+    return read(*pieces, drops=True)
+
+
+def read(*pieces: str, drops: bool = False) -> tuple[str, list[int | None]]:
+    """What is shown of pieces, and the sources of its sentences."""
+    reader = SentenceReader(EVIDENCE, drops)
+    shown = [delta for piece in pieces for delta in reader.feed(piece)] + reader.close()
+    sources = [sentence.source for sentence in reader.passed]
+    assert [delta.source for delta in shown if delta.source is not None] == [s for s in sources if s is not None]
+    return "".join(delta.text for delta in shown), sources
 
 
 def test_only_what_is_carried_passes_and_once() -> None:
@@ -77,12 +83,24 @@ def test_only_what_is_carried_passes_and_once() -> None:
 @given(st.text(max_size=200), st.lists(st.integers(0, 200), max_size=8))
 def test_pieces_pass_as_the_whole_does(text: str, cuts: list[int]) -> None:
     ends = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    assert passed(*(text[a:b] for a, b in itertools.pairwise(ends))) == passed(text)
+    pieces = [text[a:b] for a, b in itertools.pairwise(ends)]
+    assert passed(*pieces) == passed(text)
+    assert read(*pieces) == read(text)
+
+
+def test_a_source_comes_where_its_sentence_ends() -> None:
+    reader = SentenceReader(EVIDENCE)
+    told = "because we lost 11 events in january through it. "
+    assert reader.feed(told) == [TextDelta(told)]
+    assert reader.feed("My cat!") == [TextDelta("", 0), TextDelta("My cat!")]
+    assert reader.close() == []
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_taken(text: str) -> None:
-    assert all(sentence.source in (None, 0) for sentence in carried(text, EVIDENCE))
+    shown, sources = read(text)
+    assert shown == text
+    assert len(sources) == len(sentences(text))
     assert "".join("".join(sentences(text)).split()) in "".join(text.split()) or not text.strip()
     assert len(excerpt("why?", text * 9)) <= 300
 
