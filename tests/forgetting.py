@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import select
@@ -11,9 +10,8 @@ from sqlalchemy import select
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive, database, tables
 from doppel.archive.forgetting import Forgotten
-from doppel.ingest import forget_person, import_export
+from doppel.ingest import forget_person
 from doppel.records import User
-from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
 
 ROOT, REPLY, SHARE = "1700000000.000100", "1700000060.000100", "1700000120.000100"
@@ -39,12 +37,6 @@ def team() -> ExportBuilder:
         .say("general", "1700000220.000100", f"<@U1> set the topic: {SECRET}", subtype="channel_topic")
         .say("general", "1700000260.000100", "Lunch?", "U2")
     )
-
-
-def take_in(archive: Archive, builder: ExportBuilder) -> None:
-    """Import an export."""
-    with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        import_export(archive, export)
 
 
 def user(archive: Archive, id_: str = "U1") -> User:

@@ -18,15 +18,24 @@ from doppel.console import Console
 from doppel.ingest.event_store import listening as told_of
 from doppel.jobs.queue import Job, Jobs
 from doppel.keys import new_key
+from doppel.records import Persona
 from doppel.services.ask import Engine
 from doppel.serving.slack import hear_slack
 from doppel.serving.web import queue_of, web_page
 from doppel.web.http_server import reserve_port, serve
 from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, HttpApp
+from tests.fakes.slack import TEAM, FakeSlack, HttpApp
 from tests.fakes.slack.channels import Json
+from tests.fakes.slack.payloads import Payloads
 from tests.web_reader import ERIK
+
+ADA, GRACE = Persona(TEAM, "U1", "Ada", "ada", "v0001"), Persona(TEAM, "U2", "Grace", "grace", "v0002")
+
+
+def replies(slack: FakeSlack, channel: str, root: str) -> list[Json]:
+    """What the bot said in a thread."""
+    return [raw for raw in slack.workspace.find(channel).log.replies(root) if raw.get("bot_id")]
 
 
 @dataclass
@@ -40,14 +49,34 @@ class Listening:
     http: HttpApp | None = None
     said: list[str] = field(default_factory=list)
 
-    async def command(self, typed: Json) -> None:
-        """Send what somebody typed after /doppel."""
+    async def command(self, text: str, user: str = "U1", channel: str = "C1", payloads: Payloads | None = None) -> None:
+        """Send what somebody typed after /doppel; `payloads` are those of another workspace than the first."""
+        typed = (payloads or self.slack.payloads).slash_command("/doppel", text, user=user, channel=channel)
         if self.http:
             acknowledged = await asyncio.to_thread(self.http.command, typed)
             assert (acknowledged.status_code, acknowledged.text) == (200, "")
         else:
             sent = self.slack.sockets.send("slash_commands", typed)
             await asyncio.to_thread(self.slack.sockets.wait_for_ack, sent, 10)
+
+    async def answer_to(
+        self, text: str, user: str = "U1", channel: str = "C1", payloads: Payloads | None = None
+    ) -> Json:
+        """What somebody alone is told after such a command."""
+        before = len(self.slack.responses.said)
+        await self.command(text, user, channel, payloads)
+        await self.until(lambda: len(self.slack.responses.said) > before)
+        return self.slack.responses.said[-1]
+
+    async def answered(self, channel: str, root: str, number: int = 1) -> list[Json]:
+        """What the bot said in a thread, once it is so many messages and no question is open any more."""
+
+        def is_done() -> bool:
+            is_said = len(replies(self.slack, channel, root)) >= number
+            return is_said and not self.archive.bot(self.slack.workspace.team).open_questions()
+
+        await self.until(is_done)
+        return replies(self.slack, channel, root)
 
     async def act(self, done: Json) -> Any:
         """Send what somebody did with a button, a menu or a form; returns what the app answered."""

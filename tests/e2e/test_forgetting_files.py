@@ -21,7 +21,8 @@ from indexing.retrieve import IndexRetriever
 from indexing.search import search_rows
 from tests.end_to_end import doppel
 from tests.fakes.embedding import FakeEmbedder
-from tests.forgetting import SECRET, forget, holding, publish, put_bot_rows, take_in, team, user
+from tests.forgetting import SECRET, forget, holding, publish, put_bot_rows, team, user
+from tests.taking_in import take_in
 from training.train import _check_once_more
 
 

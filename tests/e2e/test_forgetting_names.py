@@ -21,7 +21,8 @@ from tests.end_to_end import doppel, environment
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.job import COMMAND, request
 from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.forgetting import everything, forget, take_in
+from tests.forgetting import everything, forget
+from tests.taking_in import take_in
 from training.train import gather, train
 
 HANDLE, REAL, DISPLAY, SECRET = "adalhandle", "Ada Qlovelace", "Zcountess", "zebrafish"

@@ -11,7 +11,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,16 +20,11 @@ from doppel.access import ConsentAction, has_consent
 from doppel.archive import Archive, Counts, backend, database, tables
 from doppel.engine.conversation import conversations
 from doppel.errors import BusyError, UnknownUserError
-from doppel.ingest import ImportReport, import_export, open_archive
+from doppel.ingest import ImportReport, open_archive
 from doppel.records import Channel, ChannelKind, Message, MessageKind, User
-from doppel.slack.export import open_export
 from indexing.chunk import chunk
 from tests.fakes.export_builder import ExportBuilder, small_team
-
-
-def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:
-    with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        return import_export(archive, export)
+from tests.taking_in import take_in
 
 
 def outcome(report: ImportReport) -> tuple[int, int, int]:

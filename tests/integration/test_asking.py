@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,39 +13,37 @@ from doppel.access import ConsentAction
 from doppel.archive import Archive
 from doppel.bot import answering
 from doppel.bot.question_parser import question_of
-from doppel.ingest import open_archive
-from doppel.records import Persona
 from doppel.slack.draft_blocks import EDIT, FORM
 from doppel.timestamps import micros
 from tests.block_kit import elements
 from tests.fakes.engine import FakeEngine, Wait, answer
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.fakes.slack.channels import Json
-from tests.listening import Listening, listening, serving
-from tests.syncing import sync
+from tests.listening import ADA, Listening, listening, replies, serving
 
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA = Persona(TEAM, "U1", "ada", "ada", "v0001")
 LIMIT = 4_000
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     ada, grace = made.user("ada", "Ada Lovelace", id="U1"), made.user("grace", "Grace Hopper", id="U2")
     made.channel("general", ada, grace, id="C1")
     made.channel("", ada, id="D1", kind="im")
     made.post("C1", "U2", "Why did we drop Kafka?")
-    with FakeSlack(made, limits=Limits.none(time_scale=1)) as running:
-        yield running
+    return made
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        opened.record_consent(opened.find_user("U1"), ConsentAction.GRANT, "tests")
-        yield opened
+def time_scale() -> float:
+    return 1
+
+
+@pytest.fixture
+def synced(synced: Archive) -> Archive:
+    """Ada agreed."""
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
+    return synced
 
 
 @pytest.fixture
@@ -55,9 +52,8 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, "socket", engine) as running:
-        yield running
+def way() -> str:
+    return "socket"
 
 
 def limited(
@@ -67,8 +63,8 @@ def limited(
     return serving(slack, archive, data_dir, "socket", {"SLACK_BOT_TOKEN": slack.bot_token} | limits, engine)
 
 
-def replies(slack: FakeSlack, channel: str, root: str) -> list[str]:
-    return [str(raw["text"]) for raw in slack.workspace.find(channel).log.replies(root) if raw.get("bot_id")]
+def texts(slack: FakeSlack, channel: str, root: str) -> list[str]:
+    return [str(raw["text"]) for raw in replies(slack, channel, root)]
 
 
 def long(words: int) -> str:
@@ -88,11 +84,11 @@ def stored(archive: Archive) -> str:
 
 
 async def test_a_question_that_is_too_long_is_refused_in_every_way_of_asking(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
     first = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
-    await doppel.until(lambda: replies(slack, "C1", first) and not archive.bot(TEAM).open_questions())
-    asked, before = len(engine.asked), stored(archive)
+    await doppel.answered("C1", first)
+    asked, before = len(engine.asked), stored(synced)
     too_long = long(LIMIT + 1)
     roots = [
         ("C1", slack.workspace.post("C1", "U2", f"<@{BOT}> {too_long}"), 1),
@@ -102,16 +98,15 @@ async def test_a_question_that_is_too_long_is_refused_in_every_way_of_asking(
     ]
     slack.workspace.post("C1", "U2", too_long, thread_ts=first)
     for channel, root, number in roots:
-        await doppel.until(lambda at=(channel, root), number=number: len(replies(slack, *at)) == number)
-        assert replies(slack, channel, root)[-1] == refusal(LIMIT + 1)
+        await doppel.until(lambda at=(channel, root), number=number: len(texts(slack, *at)) == number)
+        assert texts(slack, channel, root)[-1] == refusal(LIMIT + 1)
     for number, words in enumerate(("ask", "ask as <@U1>", "draft", "use", "train"), 1):
-        typed = slack.payloads.slash_command("/doppel", f"{words} {too_long}", user="U1", channel="C1")
-        await doppel.command(typed)
+        await doppel.command(f"{words} {too_long}")
         await doppel.until(lambda number=number: len(slack.responses.said) == number)
         assert slack.responses.said[-1]["text"] == refusal(LIMIT + 1)
     assert len(engine.asked) == asked
-    assert "my dear colleagues" not in stored(archive).removeprefix(before)
-    assert not archive.bot(TEAM).open_questions()
+    assert "my dear colleagues" not in stored(synced).removeprefix(before)
+    assert not synced.bot(TEAM).open_questions()
     assert not any("asks:" in raw["text"] for raw in slack.workspace.find("C1").log)
 
 
@@ -119,27 +114,25 @@ async def test_a_question_that_is_just_short_enough_is_answered(
     doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
     root = slack.workspace.post("C1", "U2", f"<@{BOT}> as <@U1> {long(LIMIT)}")
-    await doppel.command(
-        slack.payloads.slash_command("/doppel", f"ask as <@U1> {long(LIMIT)}", user="U1", channel="C1")
-    )
-    await doppel.until(lambda: replies(slack, "C1", root) and len(engine.asked) == 2)
+    await doppel.command(f"ask as <@U1> {long(LIMIT)}")
+    await doppel.until(lambda: texts(slack, "C1", root) and len(engine.asked) == 2)
     assert {len(turns[-1].text) for _, turns, _ in engine.asked} == {LIMIT}
 
 
 async def test_a_refusal_is_said_once_however_often_slack_sends_the_question(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
-    async with listening(slack, archive, tmp_path, "http", engine, duplicates=1.0) as doppel:
+    async with listening(slack, synced, tmp_path, "http", engine, duplicates=1.0) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> {long(LIMIT + 1)}")
-        await doppel.until(lambda: replies(slack, "C1", root))
+        await doppel.until(lambda: texts(slack, "C1", root))
         await asyncio.sleep(0.4)
-        assert replies(slack, "C1", root) == [refusal(LIMIT + 1)]
+        assert texts(slack, "C1", root) == [refusal(LIMIT + 1)]
 
 
 async def test_a_changed_draft_is_no_longer_than_a_form_lets_it_be(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    await doppel.command(slack.payloads.slash_command("/doppel", "draft", user="U1", channel="C1"))
+    await doppel.command("draft")
     await doppel.until(lambda: len(slack.ephemerals) == 2)
     buttons = elements(slack.ephemerals[1]["blocks"], "button")
     value = next(button["value"] for button in buttons if button["action_id"] == EDIT)
@@ -152,7 +145,7 @@ async def test_a_changed_draft_is_no_longer_than_a_form_lets_it_be(
     await doppel.act(form)
     await doppel.until(lambda: slack.responses.said)
     assert "too long" in slack.responses.said[-1]["text"]
-    assert "my dear colleagues" not in stored(archive)
+    assert "my dear colleagues" not in stored(synced)
 
 
 async def test_a_very_long_message_that_is_answered_reaches_the_prompt_by_its_end(
@@ -160,7 +153,7 @@ async def test_a_very_long_message_that_is_answered_reaches_the_prompt_by_its_en
 ) -> None:
     slack.workspace.post("C1", "U2", long(30_000) + " And now?")
     await doppel.settle()
-    await doppel.command(slack.payloads.slash_command("/doppel", "draft", user="U2", channel="C1"))
+    await doppel.command("draft", "U2")
     ts = next(raw["ts"] for raw in slack.workspace.find("C1").log if "And now?" in raw["text"])
     await doppel.act(slack.payloads.message_shortcut("draft_reply", user="U1", channel="C1", ts=ts))
     await doppel.until(lambda: engine.asked)
@@ -173,17 +166,17 @@ SECONDS = 0.5
 
 
 async def test_eighty_questions_of_one_make_another_wait_for_one_answer_at_most(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
     limits = {"DOPPEL_QUESTIONS_WAITING": "100", "DOPPEL_ANSWERS_AT_ONCE": "16"}
     engine.script = lambda persona, turns: [Wait(SECONDS), *answer(persona, "Because.")]
-    async with limited(slack, archive, tmp_path, limits, engine) as doppel:
+    async with limited(slack, synced, tmp_path, limits, engine) as doppel:
         for number in range(80):
             slack.workspace.post("C1", "U1", f"<@{BOT}> number {number}?")
         await doppel.until(lambda: len(engine.asked) >= 8)
         started = time.monotonic()
         other = slack.workspace.post("C1", "U2", f"<@{BOT}> mine?")
-        await doppel.until(lambda: replies(slack, "C1", other))
+        await doppel.until(lambda: texts(slack, "C1", other))
         waited = time.monotonic() - started
         of_one = sum("number" in turns[-1].text for _, turns, _ in engine.asked)
     # All eighty take five seconds at least: ten rounds of eight.
@@ -192,44 +185,44 @@ async def test_eighty_questions_of_one_make_another_wait_for_one_answer_at_most(
 
 
 async def test_who_waits_for_their_turn_is_told_so_once_and_they_alone(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.3)
     gate = asyncio.Event()
     engine.script = lambda persona, turns: [Wait(gate), *answer(persona, "Because.")]
-    async with limited(slack, archive, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "1"}, engine) as doppel:
+    async with limited(slack, synced, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "1"}, engine) as doppel:
         first = slack.workspace.post("C1", "U1", f"<@{BOT}> mine?")
         await doppel.until(lambda: engine.asked)
         second = slack.workspace.post("C1", "U2", f"<@{BOT}> and mine?")
         await doppel.until(lambda: slack.ephemerals)
         gate.set()
-        await doppel.until(lambda: replies(slack, "C1", first) and replies(slack, "C1", second))
+        await doppel.until(lambda: texts(slack, "C1", first) and texts(slack, "C1", second))
         await asyncio.sleep(0.5)
     assert [(seen["user"], seen["text"]) for seen in slack.ephemerals] == [("U2", answering.WAITING)]
     assert slack.unshown == []
 
 
 async def test_beyond_the_bound_one_is_told_how_many_wait(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
     gate = asyncio.Event()
     engine.script = lambda persona, turns: [Wait(gate), *answer(persona, "Because.")]
-    async with limited(slack, archive, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "16"}, engine) as doppel:
+    async with limited(slack, synced, tmp_path, {"DOPPEL_ANSWERS_AT_ONCE": "16"}, engine) as doppel:
         roots = [slack.workspace.post("C1", "U1", f"<@{BOT}> number {n}?") for n in range(8 + 20 + 3)]
-        await doppel.until(lambda: sum(bool(replies(slack, "C1", root)) for root in roots) == 3)
-        told = [replies(slack, "C1", root) for root in roots]
+        await doppel.until(lambda: sum(bool(texts(slack, "C1", root)) for root in roots) == 3)
+        told = [texts(slack, "C1", root) for root in roots]
         assert [text for found in told for text in found] == [
             "20 of your questions are waiting already; ask again when some are answered."
         ] * 3
         assert [bool(found) for found in told[:8]] == [False] * 8
         gate.set()
-        await doppel.until(lambda: all(replies(slack, "C1", root) for root in roots))
-        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
-    assert sum("Because." in str(replies(slack, "C1", root)) for root in roots) == 8 + 20
+        await doppel.until(lambda: all(texts(slack, "C1", root) for root in roots))
+        await doppel.until(lambda: not synced.bot(TEAM).open_questions())
+    assert sum("Because." in str(texts(slack, "C1", root)) for root in roots) == 8 + 20
 
 
 async def test_after_a_restart_those_who_waited_are_taken_by_turns_and_none_is_refused(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
     limits = {"DOPPEL_ANSWERS_AT_ONCE": "1", "DOPPEL_QUESTIONS_WAITING": "1"}
     for number, user in enumerate(["U1"] * 4 + ["U2"] * 2):
@@ -242,20 +235,20 @@ async def test_after_a_restart_those_who_waited_are_taken_by_turns_and_none_is_r
             "text": f"<@{BOT}> {user} {number}",
         }
         assert question_of(event, BOT)
-        archive.bot(TEAM).accept([(f"Ev{number}", event)], micros(ts))
-    async with limited(slack, archive, tmp_path, limits, engine) as doppel:
-        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+        synced.bot(TEAM).accept([(f"Ev{number}", event)], micros(ts))
+    async with limited(slack, synced, tmp_path, limits, engine) as doppel:
+        await doppel.until(lambda: not synced.bot(TEAM).open_questions())
     assert [turns[-1].text for _, turns, _ in engine.asked] == ["U1 0", "U2 4", "U1 1", "U2 5", "U1 2", "U1 3"]
 
 
 async def test_what_one_asks_in_a_thread_begins_in_its_order(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
     limits = {"DOPPEL_ANSWERS_AT_ONCE": "1"}
-    async with limited(slack, archive, tmp_path, limits, engine) as doppel:
+    async with limited(slack, synced, tmp_path, limits, engine) as doppel:
         root = slack.workspace.post("C1", "U1", f"<@{BOT}> 0")
-        await doppel.until(lambda: replies(slack, "C1", root))
+        await doppel.until(lambda: texts(slack, "C1", root))
         for number in range(1, 6):
             slack.workspace.post("C1", "U1", f"<@{BOT}> {number}", thread_ts=root)
-        await doppel.until(lambda: len(replies(slack, "C1", root)) == 6)
+        await doppel.until(lambda: len(texts(slack, "C1", root)) == 6)
     assert [turns[-1].text for _, turns, _ in engine.asked] == [str(number) for number in range(6)]

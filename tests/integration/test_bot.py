@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,14 @@ from doppel.bot.answering import INTERRUPTED
 from doppel.bot.question_parser import Question, question_of
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import ConsentError, NotReadableError
-from doppel.ingest import open_archive
-from doppel.records import Channel, ChannelKind, Persona, User
+from doppel.records import Channel, ChannelKind, User
 from doppel.slack.blocks import SHARE
 from tests.block_kit import faults
 from tests.fakes.engine import FakeEngine, Wait, answer, passage
-from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Fault, Workspace
 from tests.fakes.slack.channels import Json
-from tests.listening import Listening, listening
-from tests.syncing import sync
+from tests.listening import ADA, GRACE, Listening, listening, replies
 
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA, GRACE = Persona(TEAM, "U1", "Ada", "ada", "v0001"), Persona(TEAM, "U2", "Grace", "grace", "v0002")
 AI_MARK = "Written by an AI in the manner of Ada, not by Ada"
 
 
@@ -43,34 +38,10 @@ def workspace() -> Workspace:
     return made
 
 
-@pytest.fixture
-def slack(workspace: Workspace) -> Iterator[FakeSlack]:
-    with FakeSlack(workspace, limits=Limits.none(time_scale=20)) as running:
-        yield running
-
-
-@pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        yield opened
-
-
-@pytest.fixture(params=["socket", "http"])
-def way(request: pytest.FixtureRequest) -> str:
-    """How Slack speaks to the bot."""
-    return str(request.param)
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("doppel.slack.message_transport.Stream.pause", 0.02)
     monkeypatch.setattr("doppel.slack.message_transport.Updates.pause", 0.02)
-
-
-def replies(slack: FakeSlack, channel: str, root: str) -> list[Json]:
-    """What the bot said in a thread."""
-    return [raw for raw in slack.workspace.find(channel).log.replies(root) if raw.get("bot_id")]
 
 
 def shown(raw: Json) -> str:
@@ -78,25 +49,14 @@ def shown(raw: Json) -> str:
     return f"{raw['text']} {raw.get('blocks', '')}"
 
 
-async def answered(doppel: Listening, channel: str, root: str, number: int = 1) -> list[Json]:
-    """The bot's messages in a thread, once there are so many and none is open any more."""
-
-    def done() -> bool:
-        found = replies(doppel.slack, channel, root)
-        return len(found) >= number and not doppel.archive.bot(TEAM).open_questions()
-
-    await doppel.until(done)
-    return replies(doppel.slack, channel, root)
-
-
 async def test_a_mention_is_answered_in_its_thread_as_the_person(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
     slack.workspace.update_user("U1", profile={"image_192": "https://pictures.example/ada.png"})
     engine = FakeEngine([ADA], lambda persona, turns: answer(persona, "It woke us at night. " * 9, [passage()]))
-    async with listening(slack, archive, tmp_path, way, engine, duplicates=1.0) as doppel:
+    async with listening(slack, synced, tmp_path, way, engine, duplicates=1.0) as doppel:
         root = slack.workspace.post("C1", "U2", f"<@{BOT}> why did we drop <@U3>'s Kafka?")
-        (raw,) = await answered(doppel, "C1", root)
+        (raw,) = await doppel.answered("C1", root)
         await asyncio.sleep(0.3)
         assert replies(slack, "C1", root) == [raw]
     assert raw["text"].split() == ("It woke us at night. " * 9).split()
@@ -110,13 +70,13 @@ async def test_a_mention_is_answered_in_its_thread_as_the_person(
     assert [turn.text for turn in turns] == ["why did we drop @lin's Kafka?"]
 
 
-async def test_calls_of_slack_share_their_connections(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+async def test_calls_of_slack_share_their_connections(slack: FakeSlack, synced: Archive, tmp_path: Path) -> None:
+    async with listening(slack, synced, tmp_path, "socket", FakeEngine([ADA])) as doppel:
         slack.ports.clear()
         before = len(slack.calls)
         for number in range(4):
             root = slack.workspace.post("C1", "U2", f"<@{BOT}> is this question {number}, a long one?")
-            await answered(doppel, "C1", root)
+            await doppel.answered("C1", root)
         assert len(slack.calls) - before >= 9
         assert len(slack.ports) <= 2
 
@@ -134,20 +94,18 @@ TABLE = {"type": "table", "rows": [[{"type": "raw_text", "text": "gateway"}, {"t
 
 
 async def test_what_stands_below_a_question_is_asked_with_it_but_not_kept(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA])
     words = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": []}]}
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        for text, more in (
-            (f"<@{BOT}> what do you think of this?", {"attachments": [FORWARD]}),
-            (f"<@{BOT}>", {"attachments": [FORWARD]}),
-            (f"<@{BOT}> right?", {"blocks": [words, TABLE], "files": [{"title": "plan.pdf"}]}),
-        ):
-            root = slack.workspace.post("C1", "U2", text, **more)
-            await answered(doppel, "C1", root)
-            (kept,) = archive.bot(TEAM).answers("C1", root)
-            assert kept.question in ("what do you think of this?", "What do you think?", "right?")
+    for text, more in (
+        (f"<@{BOT}> what do you think of this?", {"attachments": [FORWARD]}),
+        (f"<@{BOT}>", {"attachments": [FORWARD]}),
+        (f"<@{BOT}> right?", {"blocks": [words, TABLE], "files": [{"title": "plan.pdf"}]}),
+    ):
+        root = slack.workspace.post("C1", "U2", text, **more)
+        await doppel.answered("C1", root)
+        (kept,) = synced.bot(TEAM).answers("C1", root)
+        assert kept.question in ("what do you think of this?", "What do you think?", "right?")
     forwarded = "[forwarded from lin] Kafka is gone (https://a.org)."
     assert [turns[-1].text for _, turns, _ in engine.asked] == [
         f"what do you think of this?\n{forwarded}",
@@ -157,20 +115,18 @@ async def test_what_stands_below_a_question_is_asked_with_it_but_not_kept(
 
 
 async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA])
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        direct = slack.workspace.post("D1", "U1", "Anything new?")
-        await answered(doppel, "D1", direct)
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> first")
-        await answered(doppel, "C1", root)
-        slack.workspace.post("C1", "U3", "second", thread_ts=root)
-        await answered(doppel, "C1", root, 2)
-        other = slack.workspace.post("C1", "U3", "Lunch?")
-        slack.workspace.post("C1", "U2", "Yes!", thread_ts=other)
-        slack.workspace.post("C1", "U2", "A robot speaks.", thread_ts=root, bot_id="B9", subtype="bot_message")
-        await doppel.settle()
+    direct = slack.workspace.post("D1", "U1", "Anything new?")
+    await doppel.answered("D1", direct)
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> first")
+    await doppel.answered("C1", root)
+    slack.workspace.post("C1", "U3", "second", thread_ts=root)
+    await doppel.answered("C1", root, 2)
+    other = slack.workspace.post("C1", "U3", "Lunch?")
+    slack.workspace.post("C1", "U2", "Yes!", thread_ts=other)
+    slack.workspace.post("C1", "U2", "A robot speaks.", thread_ts=root, bot_id="B9", subtype="bot_message")
+    await doppel.settle()
     assert [[turn.text for turn in turns] for _, turns, _ in engine.asked] == [
         ["Anything new?"],
         ["first"],
@@ -180,36 +136,33 @@ async def test_a_direct_message_and_what_follows_in_a_thread_need_no_mention(
 
 
 async def test_who_answers_is_said_once_and_sticks_to_the_thread(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA, GRACE])
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U3", f"<@{BOT}> hello?")
-        (raw,) = await answered(doppel, "C1", root)
-        assert "Say whom to ask" in raw["text"]
-        assert "Ada, Grace can be asked" in raw["text"]
-        slack.workspace.post("C1", "U3", f"<@{BOT}> as <@U2> who are you?", thread_ts=root)
-        await answered(doppel, "C1", root, 2)
-        slack.workspace.post("C1", "U3", "and you?", thread_ts=root)
-        await answered(doppel, "C1", root, 3)
-        archive.bot(TEAM).set_default_persona("U1", "C1")
-        again = slack.workspace.post("C1", "U3", f"<@{BOT}> and here?")
-        await answered(doppel, "C1", again)
-        panel = slack.workspace.post("C1", "U3", f"<@{BOT}> panel <@U1> <@U2> tabs or spaces?")
-        both = await answered(doppel, "C1", panel, 2)
+    engine.people = [ADA, GRACE]
+    root = slack.workspace.post("C1", "U3", f"<@{BOT}> hello?")
+    (raw,) = await doppel.answered("C1", root)
+    assert "Say whom to ask" in raw["text"]
+    assert "Ada, Grace can be asked" in raw["text"]
+    slack.workspace.post("C1", "U3", f"<@{BOT}> as <@U2> who are you?", thread_ts=root)
+    await doppel.answered("C1", root, 2)
+    slack.workspace.post("C1", "U3", "and you?", thread_ts=root)
+    await doppel.answered("C1", root, 3)
+    synced.bot(TEAM).set_default_persona("U1", "C1")
+    again = slack.workspace.post("C1", "U3", f"<@{BOT}> and here?")
+    await doppel.answered("C1", again)
+    panel = slack.workspace.post("C1", "U3", f"<@{BOT}> panel <@U1> <@U2> tabs or spaces?")
+    both = await doppel.answered("C1", panel, 2)
     assert [persona.name for persona, *_ in engine.asked] == ["Grace", "Grace", "Ada", "Ada", "Grace"]
     assert [turns[-1].text for _, turns, _ in engine.asked][-2:] == ["tabs or spaces?"] * 2
     assert [raw["username"] for raw in both] == ["Ada", "Grace"]
 
 
 async def test_what_may_be_read_is_what_everybody_there_may_read(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA])
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        for channel, asker in (("C1", "U1"), ("C2", "U1"), ("C3", "U1"), ("D1", "U1")):
-            await answered(doppel, channel, slack.workspace.post(channel, asker, f"<@{BOT}> what is new?"))
-    readable = [{id_ for _, id_ in audience.readable(archive.channels())} for *_, audience in engine.asked]
+    for channel, asker in (("C1", "U1"), ("C2", "U1"), ("C3", "U1"), ("D1", "U1")):
+        await doppel.answered(channel, slack.workspace.post(channel, asker, f"<@{BOT}> what is new?"))
+    readable = [{id_ for _, id_ in audience.readable(synced.channels())} for *_, audience in engine.asked]
     assert readable == [{"C1", "C3"}, {"C1", "C2", "C3"}, {"C3"}, {"C1", "C2", "C3"}]
 
 
@@ -223,33 +176,32 @@ def wider(audience: Audience) -> float:
 
 
 async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA], lambda p, turns: answer(p, f"The budget: {turns[-1].text}", [passage(channel="secret")]))
+    engine.script = lambda p, turns: answer(p, f"The budget: {turns[-1].text}", [passage(channel="secret")])
     engine.near = wider
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U3", f"<@{BOT}> how much?")
-        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
-        (shown_to_one,) = slack.ephemerals
-        # No thread has begun there, and in one that hasn't Slack shows nobody what one alone is to see.
-        assert (shown_to_one["user"], shown_to_one["thread_ts"], slack.unshown) == ("U3", None, [])
-        assert faults(shown_to_one["blocks"], "message") == []
-        assert "Only you see this" in shown(shown_to_one)
-        assert replies(slack, "C1", root) == []
+    root = slack.workspace.post("C1", "U3", f"<@{BOT}> how much?")
+    await doppel.until(lambda: slack.ephemerals and not synced.bot(TEAM).open_questions())
+    (shown_to_one,) = slack.ephemerals
+    # No thread has begun there, and in one that hasn't Slack shows nobody what one alone is to see.
+    assert (shown_to_one["user"], shown_to_one["thread_ts"], slack.unshown) == ("U3", None, [])
+    assert faults(shown_to_one["blocks"], "message") == []
+    assert "Only you see this" in shown(shown_to_one)
+    assert replies(slack, "C1", root) == []
 
-        slack.workspace.post("C1", "U2", "and now?", thread_ts=root)
-        await answered(doppel, "C1", root)
-        assert [turn.text for turn in engine.asked[-1][1]] == ["@Doppel how much?", "and now?"]
+    slack.workspace.post("C1", "U2", "and now?", thread_ts=root)
+    await doppel.answered("C1", root)
+    assert [turn.text for turn in engine.asked[-1][1]] == ["@Doppel how much?", "and now?"]
 
-        blocks = [b for b in shown_to_one["blocks"] if b["type"] == "actions"]
-        value = blocks[0]["elements"][0]["value"]
-        for presser in ("U2", "U3"):
-            pressed = slack.payloads.block_action(SHARE, value, user=presser, channel="C1", ts=root)
-            await doppel.act(pressed)
-        found = await answered(doppel, "C1", root, 2)
-        await asyncio.sleep(0.3)
-        now = replies(slack, "C1", root)
-        assert [raw["ts"] for raw in now] == [raw["ts"] for raw in found]
+    blocks = [b for b in shown_to_one["blocks"] if b["type"] == "actions"]
+    value = blocks[0]["elements"][0]["value"]
+    for presser in ("U2", "U3"):
+        pressed = slack.payloads.block_action(SHARE, value, user=presser, channel="C1", ts=root)
+        await doppel.act(pressed)
+    found = await doppel.answered("C1", root, 2)
+    await asyncio.sleep(0.3)
+    now = replies(slack, "C1", root)
+    assert [raw["ts"] for raw in now] == [raw["ts"] for raw in found]
     shared = now[-1]
     assert "The budget: how much?" in shared["text"]
     assert AI_MARK in shown(shared)
@@ -259,41 +211,38 @@ async def test_what_rests_on_a_source_for_the_asker_alone_is_shown_to_them_alone
 
 
 async def test_in_a_thread_that_has_begun_it_is_shown_there(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA], lambda p, turns: answer(p, "The budget.", [passage(channel="secret")]))
+    engine.script = lambda p, turns: answer(p, "The budget.", [passage(channel="secret")])
     engine.near = wider
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U2", "The budget is due.")
-        slack.workspace.post("C1", "U3", f"<@{BOT}> how much?", thread_ts=root)
-        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
+    root = slack.workspace.post("C1", "U2", "The budget is due.")
+    slack.workspace.post("C1", "U3", f"<@{BOT}> how much?", thread_ts=root)
+    await doppel.until(lambda: slack.ephemerals and not synced.bot(TEAM).open_questions())
     assert [(seen["user"], seen["thread_ts"]) for seen in slack.ephemerals] == [("U3", root)]
     assert slack.unshown == []
 
 
 async def test_an_adapter_that_may_not_answer_here_answers_its_asker(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    engine = FakeEngine([ADA], lambda p, t: [NotReadableError("no")] if len(engine.asked) == 1 else answer(p, "Yes."))
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        slack.workspace.post("C1", "U1", f"<@{BOT}> may I?")
-        await doppel.until(lambda: slack.ephemerals and not archive.bot(TEAM).open_questions())
+    engine.script = lambda p, t: [NotReadableError("no")] if len(engine.asked) == 1 else answer(p, "Yes.")
+    slack.workspace.post("C1", "U1", f"<@{BOT}> may I?")
+    await doppel.until(lambda: slack.ephemerals and not synced.bot(TEAM).open_questions())
     assert "Yes." in shown(slack.ephemerals[0])
 
 
-async def test_a_failure_is_said_in_the_thread(way: str, slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+async def test_a_failure_is_said_in_the_thread(doppel: Listening, slack: FakeSlack, engine: FakeEngine) -> None:
     outcomes: list[list[Any]] = [
         [ConsentError("Ada has not agreed.")],
         [*answer(ADA, "A good beginning of an answer")[:-1], RuntimeError("secret text")],
         answer(ADA, ""),
     ]
-    engine = FakeEngine([ADA], lambda persona, turns: outcomes[len(engine.asked) - 1])
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        roots = []
-        for number in range(3):
-            roots.append(slack.workspace.post("C1", "U2", f"<@{BOT}> question {number}"))
-            await answered(doppel, "C1", roots[-1])
-        (refused,), (broken,), (silent,) = (replies(slack, "C1", root) for root in roots)
+    engine.script = lambda persona, turns: outcomes[len(engine.asked) - 1]
+    roots = []
+    for number in range(3):
+        roots.append(slack.workspace.post("C1", "U2", f"<@{BOT}> question {number}"))
+        await doppel.answered("C1", roots[-1])
+    (refused,), (broken,), (silent,) = (replies(slack, "C1", root) for root in roots)
     assert "Ada has not agreed." in shown(refused)
     assert broken["text"].startswith("A good beginning")
     assert UNEXPECTED.split(";")[0] in shown(broken)
@@ -302,63 +251,57 @@ async def test_a_failure_is_said_in_the_thread(way: str, slack: FakeSlack, archi
 
 
 async def test_where_streams_are_not_to_be_had_the_message_is_updated(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
     slack.behaviour.stream_seconds = -1
-    engine = FakeEngine([ADA], lambda persona, turns: answer(persona, "word " * 50, pause=0.01))
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
-        (raw,) = await answered(doppel, "C1", root)
+    engine.script = lambda persona, turns: answer(persona, "word " * 50, pause=0.01)
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
+    (raw,) = await doppel.answered("C1", root)
     assert slack.count("chat.update") >= 1
     assert "word " * 49 in shown(raw)
     assert AI_MARK in shown(raw)
 
 
 async def test_a_very_long_answer_goes_on_in_a_second_message(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
     text = "\n".join(f"Line {number} of many words that say little." for number in range(380))
-    engine = FakeEngine([ADA], lambda persona, turns: answer(persona, text))
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
-        found = await answered(doppel, "C1", root, 2)
+    engine.script = lambda persona, turns: answer(persona, text)
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> talk")
+    found = await doppel.answered("C1", root, 2)
     assert len(found) == 2
     assert max(len(raw["text"]) for raw in found) < 12_000
     assert "\n".join(raw["text"] for raw in found).split() == text.split()
     assert [AI_MARK in shown(raw) for raw in found] == [False, True]
 
 
-async def test_hostile_words_of_the_model_ping_nobody(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
-) -> None:
+async def test_hostile_words_of_the_model_ping_nobody(doppel: Listening, slack: FakeSlack, engine: FakeEngine) -> None:
     hostile = "<!channel> @here <@U3> [https://good.example](https://evil.example) key xoxb-123456789012-abcdefABCDEF"
-    engine = FakeEngine([ADA], lambda persona, turns: answer(persona, hostile))
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> say it")
-        (raw,) = await answered(doppel, "C1", root)
+    engine.script = lambda persona, turns: answer(persona, hostile)
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> say it")
+    (raw,) = await doppel.answered("C1", root)
     for bad in ("<!channel>", "@here", "<@U3>", "xoxb-1234", "](https"):
         assert bad not in raw["text"]
     assert "https://evil.example" in raw["text"]
 
 
 async def test_a_vote_is_kept_with_what_was_asked_and_which_version_answered(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    async with listening(slack, archive, tmp_path, way, FakeEngine([ADA])) as doppel:
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
-        (raw,) = await answered(doppel, "C1", root)
-        element = next(block for block in raw["blocks"] if block["type"] == "context_actions")["elements"][0]
-        press = slack.payloads.block_action(
-            element["action_id"],
-            element["negative_button"]["value"],
-            user="U2",
-            channel="C1",
-            ts=raw["ts"],
-            kind="feedback_buttons",
-        )
-        await doppel.act(press)
-        await doppel.until(archive.feedback)
-    (feedback,) = archive.feedback()
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
+    (raw,) = await doppel.answered("C1", root)
+    element = next(block for block in raw["blocks"] if block["type"] == "context_actions")["elements"][0]
+    press = slack.payloads.block_action(
+        element["action_id"],
+        element["negative_button"]["value"],
+        user="U2",
+        channel="C1",
+        ts=raw["ts"],
+        kind="feedback_buttons",
+    )
+    await doppel.act(press)
+    await doppel.until(synced.feedback)
+    (feedback,) = synced.feedback()
     assert (feedback.user_id, feedback.version, feedback.question, feedback.reply, feedback.liked) == (
         "U1",
         "v0001",
@@ -369,19 +312,19 @@ async def test_a_vote_is_kept_with_what_was_asked_and_which_version_answered(
 
 
 async def test_after_a_restart_an_open_question_is_answered_or_apologised_for(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path
+    way: str, slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
     never = asyncio.Event()
     stuck = FakeEngine([ADA], lambda p, t: [*answer(p, "A good beginning of an answer")[:-1], Wait(never)])
-    async with listening(slack, archive, tmp_path, way, stuck) as doppel:
+    async with listening(slack, synced, tmp_path, way, stuck) as doppel:
         begun = slack.workspace.post("C1", "U2", f"<@{BOT}> begun")
-        await doppel.until(lambda: any(q.posted_ts for q in archive.bot(TEAM).open_questions()))
+        await doppel.until(lambda: any(q.posted_ts for q in synced.bot(TEAM).open_questions()))
         stuck.script = lambda p, t: [Wait(never)]
         waiting = slack.workspace.post("C1", "U2", f"<@{BOT}> waiting")
-        await doppel.until(lambda: len(archive.bot(TEAM).open_questions()) == 2)
-    async with listening(slack, archive, tmp_path, way, FakeEngine([ADA])) as doppel:
-        await answered(doppel, "C1", begun)
-        await answered(doppel, "C1", waiting)
+        await doppel.until(lambda: len(synced.bot(TEAM).open_questions()) == 2)
+    async with listening(slack, synced, tmp_path, way, FakeEngine([ADA])) as doppel:
+        await doppel.answered("C1", begun)
+        await doppel.answered("C1", waiting)
     (apology,), (late,) = replies(slack, "C1", begun), replies(slack, "C1", waiting)
     assert INTERRUPTED in shown(apology)
     assert late["text"].strip() == "About waiting"
@@ -468,12 +411,11 @@ def test_who_may_read_what(readers: Readership, readable: set[str]) -> None:
 
 
 async def test_a_sentence_that_slack_refuses_at_first_is_said_again(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doppel: Listening, slack: FakeSlack, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("doppel.bot.writing.SAY_AGAIN_SECONDS", (0.05, 0.05, 0.05))
-    engine = FakeEngine([ADA], lambda persona, turns: [ConsentError("Ada has not agreed.")])
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        slack.faults.fail_next(Fault.SERVER_ERROR, 2, "chat.postMessage")
-        root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
-        (raw,) = await answered(doppel, "C1", root)
+    engine.script = lambda persona, turns: [ConsentError("Ada has not agreed.")]
+    slack.faults.fail_next(Fault.SERVER_ERROR, 2, "chat.postMessage")
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
+    (raw,) = await doppel.answered("C1", root)
     assert "Ada has not agreed." in shown(raw)

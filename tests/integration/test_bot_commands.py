@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -15,23 +13,18 @@ from doppel.archive import Archive
 from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.bot import consenting
 from doppel.bot.commands import FORGET_HELP, HELP
-from doppel.ingest import open_archive
-from doppel.records import Persona
 from doppel.slack.consent_blocks import AGREE, DECLINE, WITHDRAW
 from tests.block_kit import faults, view_faults
 from tests.fakes.engine import FakeEngine
 from tests.fakes.model_server import FakeModelServer
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import TEAM, FakeSlack, Workspace
 from tests.fakes.slack.channels import Json
-from tests.listening import Listening, listening
+from tests.listening import ADA, GRACE, Listening
 from tests.syncing import sync
-
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA, GRACE = Persona(TEAM, "U1", "Ada", "ada", "v0001"), Persona(TEAM, "U2", "Grace", "grace")
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     made.user("ada", "Ada Lovelace", id="U1", is_admin=True)
     made.user("grace", "Grace Hopper", id="U2")
@@ -39,32 +32,17 @@ def slack() -> Iterator[FakeSlack]:
     made.channel("general", "U1", "U2", id="C1")
     made.channel("away", "U1", id="C9", bot=False)
     made.post("C1", "U1", "We dropped Kafka in March.")
-    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
-        yield running
+    return made
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        yield opened
-
-
-@pytest.fixture(params=["socket", "http"])
-async def doppel(
-    request: pytest.FixtureRequest, slack: FakeSlack, archive: Archive, tmp_path: Path
-) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, request.param, FakeEngine([ADA, GRACE])) as running:
-        yield running
+def engine() -> FakeEngine:
+    return FakeEngine([ADA, replace(GRACE, version=None)])
 
 
 async def say(doppel: Listening, text: str, user: str = "U2", channel: str = "C1") -> str:
     """What somebody alone reads after typing a command."""
-    before = len(doppel.slack.responses.said)
-    typed = doppel.slack.payloads.slash_command("/doppel", text, user=user, channel=channel)
-    await doppel.command(typed)
-    await doppel.until(lambda: len(doppel.slack.responses.said) > before)
-    answer = doppel.slack.responses.said[-1]
+    answer = await doppel.answer_to(text, user, channel)
     assert answer["response_type"] == "ephemeral"
     return str(answer["text"])
 
@@ -135,56 +113,56 @@ async def test_a_job_asked_for_in_slack_is_queued_cancelled_and_told_of(doppel: 
     assert "No job's id begins" in await say(doppel, "cancel zzz", user="U1")
 
 
-async def test_training_somebody_asks_that_person_first(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+async def test_training_somebody_asks_that_person_first(doppel: Listening, slack: FakeSlack, synced: Archive) -> None:
     assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
     assert "was asked already" in await say(doppel, "train <@U1>", user="U2")
     (asked,) = direct_messages(slack, "U1")
     assert faults(asked["blocks"], "message") == []
     request = value_of(asked, AGREE)
     await press(doppel, AGREE, request, "U2", asked)
-    assert actions(archive, "U1") == []
+    assert actions(synced, "U1") == []
     assert [job.kind for job in doppel.jobs() if job.kind == "train"] == []
     await press(doppel, AGREE, request, "U1", asked)
     await doppel.until(lambda: any(job.kind == "train" for job in doppel.jobs()))
-    assert actions(archive, "U1") == [ConsentAction.GRANT]
-    (record,) = archive.consent_records()
+    assert actions(synced, "U1") == [ConsentAction.GRANT]
+    (record,) = synced.consent_records()
     assert record.by == "slack:U1"
     (job,) = [job for job in doppel.jobs() if job.kind == "train"]
     assert job.arguments == ["--user", "U1", "--team", "T0FAKE0001"]
     assert "You agreed" in str(direct_messages(slack, "U1")[0]["blocks"])
     await press(doppel, DECLINE, request, "U1", asked)
-    assert actions(archive, "U1") == [ConsentAction.GRANT]
+    assert actions(synced, "U1") == [ConsentAction.GRANT]
 
 
 async def test_a_declined_and_an_expired_request_train_nobody(
-    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    doppel: Listening, slack: FakeSlack, synced: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await say(doppel, "train <@U2>", user="U1")
     asked = direct_messages(slack, "U2")[0]
     await press(doppel, DECLINE, value_of(asked, DECLINE), "U2", asked)
-    await doppel.until(lambda: actions(archive, "U2") == [ConsentAction.DECLINE])
-    assert not has_consent(archive.consent_records())
+    await doppel.until(lambda: actions(synced, "U2") == [ConsentAction.DECLINE])
+    assert not has_consent(synced.consent_records())
     monkeypatch.setattr(consenting, "VALID_SECONDS", 0)
     await say(doppel, "train <@U1>", user="U2")
     asked = direct_messages(slack, "U1")[0]
     await press(doppel, AGREE, value_of(asked, AGREE), "U1", asked)
     await doppel.until(lambda: "expired" in str(direct_messages(slack, "U1")[0]["blocks"]))
-    assert actions(archive, "U1") == []
+    assert actions(synced, "U1") == []
     assert [job.kind for job in doppel.jobs() if job.kind == "train"] == []
 
 
-async def test_who_said_no_is_not_asked_again_by_others(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+async def test_who_said_no_is_not_asked_again_by_others(doppel: Listening, slack: FakeSlack, synced: Archive) -> None:
     await say(doppel, "train <@U2>", user="U1")
     asked = direct_messages(slack, "U2")[0]
     await press(doppel, DECLINE, value_of(asked, DECLINE), "U2", asked)
-    await doppel.until(lambda: actions(archive, "U2") == [ConsentAction.DECLINE])
+    await doppel.until(lambda: actions(synced, "U2") == [ConsentAction.DECLINE])
     assert "said no; only they can change that" in await say(doppel, "train <@U2>", user="U1")
     assert len(direct_messages(slack, "U2")) == 1
     assert "in a direct message" in await say(doppel, "train <@U2>", user="U2")
 
 
 async def test_one_person_has_only_so_many_asked_who_have_not_answered(
-    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    doppel: Listening, slack: FakeSlack, synced: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("doppel.bot.commands.MAX_REQUESTS", 1)
     assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
@@ -215,38 +193,38 @@ async def test_who_administers_another_workspace_is_no_admin_here(doppel: Listen
         assert await say(doppel, "reindex", user=user) == "Only admins of this workspace may do that."
 
 
-async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, archive: Archive) -> None:
-    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
+async def test_a_doppelganger_rests_while_its_person_says_so(doppel: Listening, synced: Archive) -> None:
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
     assert "rests" in await say(doppel, "pause", user="U1")
-    assert is_paused(archive.consent_records())
+    assert is_paused(synced.consent_records())
     assert "answers again" in await say(doppel, "pause", user="U1")
-    assert not is_paused(archive.consent_records())
+    assert not is_paused(synced.consent_records())
 
 
 async def test_somebody_is_forgotten_by_their_own_word_only(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
     await say(doppel, "ask as <@U1> why Kafka?")
-    await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+    await doppel.until(lambda: not synced.bot(TEAM).open_questions())
     await doppel.settle()
-    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
     for words in ("forget", "forget <@U1>", "forget everything"):
         assert await say(doppel, words) == FORGET_HELP
-    assert actions(archive, "U1") == [ConsentAction.GRANT]
+    assert actions(synced, "U1") == [ConsentAction.GRANT]
     receipt = await say(doppel, "forget me", user="U1")
     assert "0 versions of the adapter, 1 answers, 0 votes on answers, 0 drafts, 0 open questions." in receipt
-    assert archive.find_user("U1").name == "ada"
+    assert synced.find_user("U1").name == "ada"
     receipt = await say(doppel, "forget me and my messages", user="U1")
     assert "2 messages" in receipt
-    assert archive.find_user("U1").name == FORGOTTEN_NAME
-    records = archive.consent_records(archive.find_user("U1"))
+    assert synced.find_user("U1").name == FORGOTTEN_NAME
+    records = synced.consent_records(synced.find_user("U1"))
     assert [(r.action, r.by) for r in records][1:] == [(ConsentAction.FORGET, "slack:U1")] * 2
     slack.workspace.emit({"type": "app_home_opened", "user": "U1", "channel": "D1", "tab": "home"})
     await doppel.until(lambda: "you were forgotten" in str(slack.homes.get("U1", "")))
-    sync(slack, archive)
-    assert not [message for message in archive.messages() if message.user == "U1" and "Kafka" in message.text]
+    sync(slack, synced)
+    assert not [message for message in synced.messages() if message.user == "U1" and "Kafka" in message.text]
     await press(doppel, AGREE, "U1", "U1")
-    await doppel.until(lambda: has_consent(archive.consent_records(archive.find_user("U1"))))
+    await doppel.until(lambda: has_consent(synced.consent_records(synced.find_user("U1"))))
 
 
 async def test_what_was_forgotten_is_taken_out_of_the_index_by_a_job(doppel: Listening) -> None:
@@ -260,7 +238,7 @@ async def test_what_was_forgotten_is_taken_out_of_the_index_by_a_job(doppel: Lis
 
 
 async def test_the_app_home_tells_and_changes_ones_own_consent_only(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
     def home() -> str:
         return str(slack.homes.get("U1", ""))
@@ -272,12 +250,12 @@ async def test_the_app_home_tells_and_changes_ones_own_consent_only(
     await press(doppel, AGREE, "U1", "U2")
     await press(doppel, AGREE, "U1", "U1")
     await doppel.until(lambda: "you agreed" in home())
-    assert [(r.user_id, r.action) for r in archive.consent_records()] == [("U1", ConsentAction.GRANT)]
+    assert [(r.user_id, r.action) for r in synced.consent_records()] == [("U1", ConsentAction.GRANT)]
     await press(doppel, WITHDRAW, "U1", "U2")
-    assert has_consent(archive.consent_records())
+    assert has_consent(synced.consent_records())
     await press(doppel, WITHDRAW, "U1", "U1")
     await doppel.until(lambda: "you withdrew" in home())
-    assert not has_consent(archive.consent_records())
+    assert not has_consent(synced.consent_records())
 
 
 def publish(doppel: Listening) -> str:
@@ -305,21 +283,21 @@ async def test_an_adapter_that_was_withdrawn_or_forgotten_leaves_the_running_ser
     assert doppel.run.adapters().folder(doppel.archive.find_user("U1")).names() == []
 
 
-async def test_who_has_no_doppelganger_is_told_so(doppel: Listening, archive: Archive) -> None:
+async def test_who_has_no_doppelganger_is_told_so(doppel: Listening, synced: Archive) -> None:
     told = "You have no doppelganger, so there is nothing to pause: nobody is answered as you."
     assert await say(doppel, "pause", user="U1") == told
-    assert archive.consent_records() == []
-    archive.record_consent(archive.find_user("U1"), ConsentAction.GRANT, "tests")
-    archive.record_consent(archive.find_user("U1"), ConsentAction.REVOKE, "tests")
+    assert synced.consent_records() == []
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
+    synced.record_consent(synced.find_user("U1"), ConsentAction.REVOKE, "tests")
     assert await say(doppel, "pause", user="U1") == told
 
 
 async def test_who_never_agreed_has_nothing_to_withdraw_and_may_still_be_asked(
-    doppel: Listening, archive: Archive
+    doppel: Listening, synced: Archive
 ) -> None:
     told = "You have no doppelganger, so there is nothing to withdraw: nobody is answered as you."
     assert await say(doppel, "consent withdraw", user="U1") == told
-    assert archive.consent_records() == []
+    assert synced.consent_records() == []
     assert "in a direct message" in await say(doppel, "train <@U1>", user="U2")
 
 

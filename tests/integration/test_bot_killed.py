@@ -10,7 +10,6 @@ import random
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,15 @@ import pytest
 from doppel.archive import Archive
 from doppel.bot.answering import INTERRUPTED
 from doppel.bot.bolt_app import bot_client
-from doppel.ingest import open_archive
-from doppel.records import Persona
 from doppel.timestamps import micros
-from tests.end_to_end import archive_at, environment
+from tests.end_to_end import environment
 from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.fakes.slack.channels import Json
-from tests.listening import listening
-from tests.syncing import sync
+from tests.listening import ADA, listening, replies
 
 ROOT = Path(__file__).parents[2]
-BOT, TEAM, MENTIONS, KILLS = "U0FAKEBOT1", "T0FAKE0001", 16, 3
-ADA = Persona("T0FAKE0001", "U1", "Ada", "ada")
+MENTIONS, KILLS = 16, 3
 WORDS = " ".join(f"word{number}" for number in range(60))
 SERVED = """
 import asyncio, json, os, pathlib, sys
@@ -55,12 +50,11 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     made.user("ada", "Ada Lovelace", id="U1")
     made.channel("general", "U1", id="C1")
-    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
-        yield running
+    return made
 
 
 async def start(slack: FakeSlack, data_dir: Path) -> Process:
@@ -77,15 +71,11 @@ async def start(slack: FakeSlack, data_dir: Path) -> Process:
     return process
 
 
-def replies(slack: FakeSlack, root: str) -> list[Json]:
-    return [raw for raw in slack.workspace.find("C1").log.replies(root) if raw.get("bot_id")]
-
-
 def is_whole(raw: Json) -> bool:
     return " ".join(str(raw["text"]).split()) == WORDS
 
 
-async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
+async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, synced: Archive, tmp_path: Path) -> None:
     chance, roots = random.Random(2), list[str]()
     for number in range(KILLS):
         process = await start(slack, tmp_path)
@@ -96,20 +86,20 @@ async def test_no_answer_is_lost_or_given_twice(slack: FakeSlack, archive: Archi
         else:
             # Once for certain in the middle of answers, however busy the machine is.
             async with asyncio.timeout(60):
-                while all(is_whole(raw) for root in asked for raw in replies(slack, root)):
+                while all(is_whole(raw) for root in asked for raw in replies(slack, "C1", root)):
                     await asyncio.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         if not number:
-            assert any(not is_whole(raw) for root in asked for raw in replies(slack, root))
+            assert any(not is_whole(raw) for root in asked for raw in replies(slack, "C1", root))
     process = await start(slack, tmp_path)
     async with asyncio.timeout(60):
-        while archive.bot(TEAM).open_questions() or not all(replies(slack, root) for root in roots):
+        while synced.bot(TEAM).open_questions() or not all(replies(slack, "C1", root) for root in roots):
             await asyncio.sleep(0.1)
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     await process.wait()
-    ends = [[is_whole(raw) or INTERRUPTED in json.dumps(raw) for raw in replies(slack, root)] for root in roots]
+    ends = [[is_whole(raw) or INTERRUPTED in json.dumps(raw) for raw in replies(slack, "C1", root)] for root in roots]
     assert ends == [[True]] * len(roots)
 
 
@@ -125,28 +115,21 @@ async def begin(slack: FakeSlack, archive: Archive) -> tuple[str, str]:
     return root, str(begun["ts"])
 
 
-@pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(archive_at(tmp_path)) as opened:
-        sync(slack, opened)
-        yield opened
-
-
 async def test_a_beginning_that_nobody_noted_makes_way_for_the_answer(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
-    root, begun = await begin(slack, archive)
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
-        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
-    (reply,) = replies(slack, root)
+    root, begun = await begin(slack, synced)
+    async with listening(slack, synced, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        await doppel.until(lambda: not synced.bot(TEAM).open_questions())
+    (reply,) = replies(slack, "C1", root)
     assert reply["ts"] != begun
     assert "About why?" in reply["text"]
 
 
 async def test_where_it_may_be_a_page_of_another_answer_it_stays(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
-    root, begun = await begin(slack, archive)
+    root, begun = await begin(slack, synced)
     told: dict[str, Any] = {
         "channel": "C1",
         "thread_ts": root,
@@ -155,7 +138,7 @@ async def test_where_it_may_be_a_page_of_another_answer_it_stays(
         "version": None,
         "sources": (),
     }
-    archive.bot(TEAM).add_answer(micros(begun), **told, question="and?", reply="so")
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as doppel:
-        await doppel.until(lambda: not archive.bot(TEAM).open_questions())
-    assert [raw["ts"] == begun for raw in replies(slack, root)] == [True, False]
+    synced.bot(TEAM).add_answer(micros(begun), **told, question="and?", reply="so")
+    async with listening(slack, synced, tmp_path, "socket", FakeEngine([ADA])) as doppel:
+        await doppel.until(lambda: not synced.bot(TEAM).open_questions())
+    assert [raw["ts"] == begun for raw in replies(slack, "C1", root)] == [True, False]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -15,22 +14,20 @@ from doppel.archive import Archive
 from doppel.bot import draft_troubles
 from doppel.bot.writing import UNEXPECTED
 from doppel.errors import NotReadableError
-from doppel.ingest import open_archive
 from doppel.records import MessageKind, Persona
 from doppel.slack.draft_blocks import AGAIN, EDIT, FORM, HINT, SEND, SHORTCUT
 from tests.block_kit import elements, faults, form_faults
 from tests.fakes.engine import FakeEngine, answer, passage
-from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Fault, Workspace
 from tests.fakes.slack.channels import Json
 from tests.listening import Listening, listening
 from tests.syncing import sync
 
-TEAM = "T0FAKE0001"
 ADA, GRACE = Persona(TEAM, "U1", "ada", "ada", "v0001"), Persona(TEAM, "U2", "grace", "grace")
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     ada = made.user("ada", "Ada Lovelace", id="U1", profile={"image_192": "https://pictures.example/ada.png"})
     grace = made.user("grace", "Grace Hopper", id="U2")
@@ -40,18 +37,21 @@ def slack() -> Iterator[FakeSlack]:
     made.channel("away", ada, grace, id="C9", bot=False)
     made.post("C1", "U2", "Why did we drop Kafka?")
     made.post("C2", "U2", "What is the budget?")
-    # Five times slower than Slack, so that a form opens in time on a busy machine.
-    with FakeSlack(made, limits=Limits.none(time_scale=0.2)) as running:
-        yield running
+    return made
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        for user in ("U1", "U2"):
-            opened.record_consent(opened.find_user(user), ConsentAction.GRANT, f"slack:{user}")
-        yield opened
+def time_scale() -> float:
+    """Five times slower than Slack, so that a form opens in time on a busy machine."""
+    return 0.2
+
+
+@pytest.fixture
+def synced(synced: Archive) -> Archive:
+    """Ada and Grace agreed."""
+    for user in ("U1", "U2"):
+        synced.record_consent(synced.find_user(user), ConsentAction.GRANT, f"slack:{user}")
+    return synced
 
 
 @pytest.fixture
@@ -62,9 +62,8 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, "http", engine) as running:
-        yield running
+def way() -> str:
+    return "http"
 
 
 def drafts(slack: FakeSlack) -> list[Json]:
@@ -87,26 +86,11 @@ def posted(slack: FakeSlack, channel: str = "C1") -> list[Json]:
     return [raw for raw in slack.workspace.find(channel).log if raw.get("bot_id")]
 
 
-async def do(doppel: Listening, kind: Literal["slash_commands", "interactive"], payload: Json) -> None:
-    """Somebody does something; `kind` is Socket Mode's word for it."""
-    if doppel.http is None:
-        doppel.slack.sockets.send(kind, payload)
-    else:
-        act = doppel.http.command if kind == "slash_commands" else doppel.http.act
-        assert (await asyncio.to_thread(act, payload)).status_code == 200
-
-
-async def command(doppel: Listening, text: str = "draft", user: str = "U1", channel: str = "C1") -> None:
-    await do(doppel, "slash_commands", doppel.slack.payloads.slash_command("/doppel", text, user=user, channel=channel))
-
-
 async def refused(doppel: Listening, text: str = "draft", user: str = "U1", channel: str = "C1") -> str:
     """Why nothing is drafted; said by a command's own way, which Slack leaves open everywhere."""
-    before = len(doppel.slack.responses.said)
-    await command(doppel, text, user, channel)
-    await doppel.until(lambda: len(doppel.slack.responses.said) > before)
+    answer = await doppel.answer_to(text, user, channel)
     assert drafts(doppel.slack) == []
-    return str(doppel.slack.responses.said[-1]["text"])
+    return str(answer["text"])
 
 
 async def drafted(doppel: Listening, number: int = 1) -> Json:
@@ -119,7 +103,7 @@ async def press(doppel: Listening, action: str, shown: Json, user: str = "U1", c
     value = next(e["value"] for e in elements(shown["blocks"], "button") if e["action_id"] == action)
     ts = shown.get("ts", "1.000001")
     pressed = doppel.slack.payloads.ephemeral_action(action, value, user=user, channel=channel, ts=ts)
-    await do(doppel, "interactive", pressed)
+    await doppel.act(pressed)
 
 
 async def open_form(doppel: Listening, shown: Json) -> str:
@@ -135,7 +119,7 @@ async def submit(doppel: Listening, view_id: str, text: str, user: str = "U1") -
     """Send a form with `text` in it."""
     (field,) = elements(doppel.slack.views[view_id]["blocks"], "input")
     values = {field["block_id"]: {field["element"]["action_id"]: {"type": "plain_text_input", "value": text}}}
-    await do(doppel, "interactive", doppel.slack.payloads.view_submission(view_id, values, user=user))
+    await doppel.act(doppel.slack.payloads.view_submission(view_id, values, user=user))
 
 
 async def edit(doppel: Listening, shown: Json, text: str, user: str = "U1") -> Json:
@@ -147,10 +131,10 @@ async def edit(doppel: Listening, shown: Json, text: str, user: str = "U1") -> J
 
 @pytest.mark.parametrize("way", ["socket", "http"])
 async def test_a_draft_is_for_its_caller_alone_until_they_send_it(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    way: str, slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
-        await command(doppel)
+    async with listening(slack, synced, tmp_path, way, engine) as doppel:
+        await doppel.command("draft")
         shown = await drafted(doppel)
         assert (shown["user"], shown["channel"], shown["thread_ts"]) == ("U1", "C1", None)
         assert posted(slack) == []
@@ -170,21 +154,21 @@ async def test_a_draft_is_for_its_caller_alone_until_they_send_it(
     ((persona, turns, place),) = engine.asked
     assert persona == ADA
     assert [(turn.author, turn.text, turn.by_persona) for turn in turns] == [("grace", "Why did we drop Kafka?", False)]
-    assert {id_ for _, id_ in place.readable(archive.channels())} == {"C1", "C9"}
+    assert {id_ for _, id_ in place.readable(synced.channels())} == {"C1", "C9"}
 
 
 @pytest.mark.parametrize("way", ["socket", "http"])
 async def test_a_message_is_answered_in_its_thread_from_what_was_said_there_before(
-    way: str, slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    way: str, slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
-    async with listening(slack, archive, tmp_path, way, engine) as doppel:
+    async with listening(slack, synced, tmp_path, way, engine) as doppel:
         root = slack.workspace.post("C1", "U2", "Tabs?")
         slack.workspace.post("C1", "U1", "Spaces.", thread_ts=root)
         asked = slack.workspace.post("C1", "U3", "Why, @ada?", thread_ts=root)
         slack.workspace.post("C1", "U2", "Never mind.", thread_ts=root)
         await doppel.settle()
         shortcut = slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=asked)
-        await do(doppel, "interactive", shortcut)
+        await doppel.act(shortcut)
         shown = await drafted(doppel)
         assert shown["thread_ts"] == root
         await press(doppel, SEND, shown)
@@ -198,7 +182,7 @@ async def test_a_message_is_answered_in_its_thread_from_what_was_said_there_befo
 async def test_a_thread_that_has_not_begun_begins_with_the_reply(doppel: Listening, slack: FakeSlack) -> None:
     alone = slack.workspace.post("C1", "U3", "Is anybody there?")
     await doppel.settle()
-    await do(doppel, "interactive", slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=alone))
+    await doppel.act(slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=alone))
     shown = await drafted(doppel)
     # Slack would show it to nobody in a thread without a reply.
     assert shown["thread_ts"] is None
@@ -210,7 +194,7 @@ async def test_a_thread_that_has_not_begun_begins_with_the_reply(doppel: Listeni
 async def test_words_that_the_caller_gives_are_answered(
     doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
-    await command(doppel, "draft What does <@U2|grace> want?\nSay it in one line.", channel="C2")
+    await doppel.command("draft What does <@U2|grace> want?\nSay it in one line.", channel="C2")
     shown = await drafted(doppel)
     await press(doppel, SEND, shown, channel="C2")
     await doppel.until(lambda: posted(slack, "C2"))
@@ -220,13 +204,13 @@ async def test_words_that_the_caller_gives_are_answered(
 
 
 async def test_nobody_is_drafted_for_who_did_not_agree_or_rests(
-    doppel: Listening, archive: Archive, engine: FakeEngine
+    doppel: Listening, synced: Archive, engine: FakeEngine
 ) -> None:
     assert await refused(doppel, user="U3") == draft_troubles.NOT_AGREED
-    archive.record_consent(archive.find_user("U1"), ConsentAction.PAUSE, "slack:U1")
+    synced.record_consent(synced.find_user("U1"), ConsentAction.PAUSE, "slack:U1")
     assert await refused(doppel) == draft_troubles.RESTING
-    archive.record_consent(archive.find_user("U1"), ConsentAction.RESUME, "slack:U1")
-    archive.record_consent(archive.find_user("U1"), ConsentAction.REVOKE, "slack:U1")
+    synced.record_consent(synced.find_user("U1"), ConsentAction.RESUME, "slack:U1")
+    synced.record_consent(synced.find_user("U1"), ConsentAction.REVOKE, "slack:U1")
     assert await refused(doppel) == draft_troubles.NOT_AGREED
     assert engine.asked == []
 
@@ -237,13 +221,13 @@ async def test_what_can_t_be_drafted_is_said_in_one_sentence(
     for words in ("draft", "draft Hello?"):
         assert await refused(doppel, words, channel="C9") == draft_troubles.INVITE
     slack.workspace.channel("new", "U1", id="C7")
-    await command(doppel, channel="C7")
+    await doppel.command("draft", channel="C7")
     await doppel.until(lambda: draft_troubles.NOTHING_SAID in told(slack))
     own = slack.workspace.post("C1", "U1", "I said so.")
     automatic = slack.workspace.post("C1", "U2", "Build failed.", bot_id="B9", subtype="bot_message")
     await doppel.settle()
     for ts, sentence in ((own, draft_troubles.OWN), (automatic, draft_troubles.NOT_THERE)):
-        await do(doppel, "interactive", slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=ts))
+        await doppel.act(slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=ts))
         await doppel.until(lambda sentence=sentence: sentence in told(slack))
     assert engine.asked == []
     engine.script = lambda persona, turns: [NotReadableError("The adapter of ada may not be used here.")]
@@ -259,11 +243,11 @@ async def test_what_a_model_or_its_person_writes_pings_nobody_and_tells_no_secre
 ) -> None:
     hostile = "<!channel> @here <@U3> [https://good.example](https://evil.example) key xoxb-123456789012-abcdefABCDEF"
     engine.script = lambda persona, turns: answer(persona, hostile)
-    await command(doppel)
+    await doppel.command("draft")
     shown = await drafted(doppel)
     await press(doppel, SEND, shown)
     await doppel.until(lambda: len(posted(slack)) == 1)
-    await command(doppel)
+    await doppel.command("draft")
     await edit(doppel, await drafted(doppel, 2), f"Mine: {hostile}")
     await doppel.until(lambda: len(posted(slack)) == 2)
     for raw in (shown, *posted(slack)):
@@ -274,9 +258,9 @@ async def test_what_a_model_or_its_person_writes_pings_nobody_and_tells_no_secre
 
 
 async def test_what_its_person_changes_is_sent_and_kept_and_what_they_don_t_is_not(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     form = await edit(doppel, await drafted(doppel), "It woke us every night.")
     assert form_faults({key: form[key] for key in form.keys() - {"id", "hash", "state", *OWN_KEYS}}) == []
     assert form["callback_id"] == FORM
@@ -287,13 +271,13 @@ async def test_what_its_person_changes_is_sent_and_kept_and_what_they_don_t_is_n
     (raw,) = posted(slack)
     assert raw["blocks"][0]["text"] == "It woke us every night."
     assert "then changed and sent by ada" in str(raw["blocks"])
-    await command(doppel, "draft And why?")
+    await doppel.command("draft And why?")
     await edit(doppel, await drafted(doppel, 2), "It woke us 2 times.")
     await doppel.until(lambda: len(posted(slack)) == 2)
     await doppel.until(lambda: told_of(slack, "Sent.") == 2)
     assert "read and sent by ada" in str(posted(slack)[1]["blocks"])
-    (kept,) = archive.kept_edits(archive.find_user("U1"))
-    asked = next(m for m in archive.messages([(TEAM, "C1")]) if "Kafka" in m.text)
+    (kept,) = synced.kept_edits(synced.find_user("U1"))
+    asked = next(m for m in synced.messages([(TEAM, "C1")]) if "Kafka" in m.text)
     assert (kept.answered_ts, kept.question, kept.text) == (asked.ts, "", "It woke us every night.")
     assert kept.sent_ts == raw["ts"]
 
@@ -305,7 +289,7 @@ OWN_KEYS = ("team_id", "app_id", "bot_id")
 async def test_again_writes_another_one_in_its_place_and_the_first_can_t_be_sent_any_more(
     doppel: Listening, slack: FakeSlack
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     first = await drafted(doppel)
     await press(doppel, AGAIN, first)
     second = await drafted(doppel, 2)
@@ -323,7 +307,7 @@ async def test_again_writes_another_one_in_its_place_and_the_first_can_t_be_sent
 async def test_a_draft_that_can_t_be_written_again_stays(
     doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     first = await drafted(doppel)
     engine.script = lambda persona, turns: [NotReadableError("Not here.")]
     await press(doppel, AGAIN, first)
@@ -336,7 +320,7 @@ async def test_a_draft_that_can_t_be_written_again_stays(
 
 
 async def test_only_its_person_sends_a_draft_and_only_once(doppel: Listening, slack: FakeSlack) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     shown = await drafted(doppel)
     for action in (SEND, AGAIN, EDIT):
         await press(doppel, action, shown, user="U2")
@@ -352,12 +336,12 @@ async def test_only_its_person_sends_a_draft_and_only_once(doppel: Listening, sl
 
 
 async def test_whoever_left_the_conversation_neither_sends_there_nor_is_drafted_for_again(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    await command(doppel, channel="C2")
+    await doppel.command("draft", channel="C2")
     shown = await drafted(doppel)
     slack.workspace.leave("C2", "U1")
-    await doppel.until(lambda: "U1" not in next(c.members for c in archive.channels() if c.id == "C2"))
+    await doppel.until(lambda: "U1" not in next(c.members for c in synced.channels() if c.id == "C2"))
     for action in (SEND, AGAIN, EDIT):
         await press(doppel, action, shown, channel="C2")
     await doppel.until(lambda: told_of(slack, draft_troubles.LEFT) == 3)
@@ -365,7 +349,7 @@ async def test_whoever_left_the_conversation_neither_sends_there_nor_is_drafted_
 
 
 async def test_a_form_and_a_button_at_once_send_one_of_the_two(doppel: Listening, slack: FakeSlack) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     shown = await drafted(doppel)
     form = await open_form(doppel, shown)
     await asyncio.gather(submit(doppel, form, "Changed."), press(doppel, SEND, shown))
@@ -374,15 +358,15 @@ async def test_a_form_and_a_button_at_once_send_one_of_the_two(doppel: Listening
 
 
 async def test_after_a_restart_the_buttons_still_work(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
-        await command(doppel)
+    async with listening(slack, synced, tmp_path, "socket", engine) as doppel:
+        await doppel.command("draft")
         shown = await drafted(doppel)
-    async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
+    async with listening(slack, synced, tmp_path, "socket", engine) as doppel:
         await press(doppel, AGAIN, shown)
         again = await drafted(doppel, 2)
-    async with listening(slack, archive, tmp_path, "http", engine) as doppel:
+    async with listening(slack, synced, tmp_path, "http", engine) as doppel:
         await edit(doppel, again, "After all.")
         await doppel.until(lambda: posted(slack))
     (_, before, _), (_, after, _) = engine.asked
@@ -393,7 +377,7 @@ async def test_after_a_restart_the_buttons_still_work(
 async def test_what_slack_refuses_can_be_sent_later_with_all_that_was_changed(
     doppel: Listening, slack: FakeSlack
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     first = await drafted(doppel)
     slack.workspace.find("C1").archived = True
     await edit(doppel, first, "My own words.")
@@ -413,7 +397,7 @@ async def test_what_slack_refuses_can_be_sent_later_with_all_that_was_changed(
 async def test_a_draft_that_slack_may_have_taken_is_not_sent_again(
     doppel: Listening, slack: FakeSlack, fault: Fault
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     shown = await drafted(doppel)
     slack.faults.fail_next(fault, 1, "chat.postMessage")
     await press(doppel, SEND, shown)
@@ -424,7 +408,7 @@ async def test_a_draft_that_slack_may_have_taken_is_not_sent_again(
 
 
 async def test_a_rate_limit_only_delays_a_draft(doppel: Listening, slack: FakeSlack) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     slack.faults.fail_next(Fault.RATE_LIMITED, 1, "chat.postMessage")
     await press(doppel, SEND, await drafted(doppel))
     await doppel.until(lambda: "Sent." in told(slack))
@@ -432,37 +416,34 @@ async def test_a_rate_limit_only_delays_a_draft(doppel: Listening, slack: FakeSl
 
 
 async def test_a_draft_that_was_sent_is_neither_a_source_nor_something_to_learn_from(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     await press(doppel, SEND, await drafted(doppel))
     await doppel.until(lambda: posted(slack))
     await doppel.settle()
-    sync(slack, archive)
-    sent = next(m for m in archive.messages([(TEAM, "C1")]) if m.ts == posted(slack)[0]["ts"])
-    assert (sent.kind, sent.user in (None, "U0FAKEBOT1")) == (MessageKind.BOT, True)
-    last = archive.last_said(TEAM, "C1", "U2")
+    sync(slack, synced)
+    sent = next(m for m in synced.messages([(TEAM, "C1")]) if m.ts == posted(slack)[0]["ts"])
+    assert (sent.kind, sent.user in (None, BOT)) == (MessageKind.BOT, True)
+    last = synced.last_said(TEAM, "C1", "U2")
     assert last is not None
     assert last.ts != sent.ts
-    assert sent.ts not in [m.ts for m in archive.leading_to(TEAM, "C1", last.ts)]
+    assert sent.ts not in [m.ts for m in synced.leading_to(TEAM, "C1", last.ts)]
 
 
 async def test_whoever_is_forgotten_leaves_no_draft_and_no_edit(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    await command(doppel)
+    await doppel.command("draft")
     await edit(doppel, await drafted(doppel), "It was a zebrafish.")
-    await doppel.until(lambda: archive.kept_edits(archive.find_user("U1")))
+    await doppel.until(lambda: synced.kept_edits(synced.find_user("U1")))
     await doppel.settle()
-    sync(slack, archive)
-    await command(doppel)
+    sync(slack, synced)
+    await doppel.command("draft")
     open_one = await drafted(doppel, 2)
-    before = len(slack.responses.said)
-    await command(doppel, "forget me")
-    await doppel.until(lambda: len(slack.responses.said) > before)
-    assert "2 drafts" in slack.responses.said[-1]["text"]
-    assert archive.kept_edits(archive.find_user("U1")) == []
-    assert "zebrafish" not in str(list(archive.messages()))
+    assert "2 drafts" in (await doppel.answer_to("forget me"))["text"]
+    assert synced.kept_edits(synced.find_user("U1")) == []
+    assert "zebrafish" not in str(list(synced.messages()))
     await press(doppel, SEND, open_one)
     await doppel.until(lambda: draft_troubles.GONE in told(slack))
 
@@ -479,7 +460,7 @@ async def test_with_the_bot_alone_a_draft_rests_on_what_its_caller_may_read(
     doppel: Listening, slack: FakeSlack, engine: FakeEngine
 ) -> None:
     slack.workspace.channel("", "U1", id="D1", kind="im")
-    await command(doppel, "draft What is the budget?", channel="D1")
+    await doppel.command("draft What is the budget?", channel="D1")
     await press(doppel, SEND, await drafted(doppel), channel="D1")
     await doppel.until(lambda: posted(slack, "D1"))
     ((_, _, place),) = engine.asked

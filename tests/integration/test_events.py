@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,10 @@ from doppel.slack.events import (
 )
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.listening import heard_since, listening
 from tests.syncing import Rows, rows, sync
-
-BOT = "U0FAKEBOT1"
-TEAM = "T0FAKE0001"
+from tests.taking_in import take
 
 
 @pytest.fixture
@@ -50,12 +47,6 @@ def workspace() -> Workspace:
     made.post("general", grace, "It woke us at night.", thread_ts=root)
     made.post("general", grace, "Lunch?")
     return made
-
-
-@pytest.fixture
-def slack(workspace: Workspace) -> Iterator[FakeSlack]:
-    with FakeSlack(workspace, limits=Limits.none(time_scale=20)) as running:
-        yield running
 
 
 def live(workspace: Workspace, chance: random.Random) -> None:
@@ -195,10 +186,6 @@ async def test_a_forged_request_changes_nothing(slack: FakeSlack, archive: Archi
         assert doppel.http.attempts[-1].failed == "http_error"
         slack.app.signing_secret = right
     assert said(archive) == before
-
-
-def take(archive: Archive, *changes: tuple[Change, float]) -> bool:
-    return EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 @pytest.fixture

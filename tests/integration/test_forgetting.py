@@ -19,8 +19,9 @@ from doppel.services import consent
 from doppel.slack.events import Change, Deleted, PersonChanged, Said
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.forgetting import ROOT, SECRET, everything, forget, put_bot_rows, take_in, team, user
+from tests.forgetting import ROOT, SECRET, everything, forget, put_bot_rows, team, user
 from tests.syncing import sync
+from tests.taking_in import take_in
 
 
 def texts(archive: Archive) -> list[str]:

@@ -22,7 +22,8 @@ from doppel.services import consent
 from doppel.services.ask import Engine
 from tests.end_to_end import environment
 from tests.fakes.tokenizer import WordTokenizer
-from tests.forgetting import forget, take_in, team, user
+from tests.forgetting import forget, team, user
+from tests.taking_in import take_in
 
 
 @pytest.fixture

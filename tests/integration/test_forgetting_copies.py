@@ -17,8 +17,9 @@ from doppel.ingest import EventStore, open_archive
 from doppel.slack.events import Deleted, Said
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.forgetting import everything, forget, take_in
+from tests.forgetting import everything, forget
 from tests.syncing import sync
+from tests.taking_in import take_in
 
 AT, LATER = "1700000000.000100", "1700000500.000100"
 SECRET = "zebrafish"

@@ -9,20 +9,16 @@ from typing import Any
 import pytest
 
 from doppel.access import OPERATOR, ConsentAction
-from doppel.adapters import AdapterStore
 from doppel.archive import Archive
-from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.ingest import open_archive
 from doppel.records import Dialogue, Finished, Persona, Reply, SourcesFound, TextDelta, Turn
 from doppel.services.ask import NOT_FOUND, Engine
-from indexing.reindex import reindex
-from indexing.retrieve import IndexRetriever
-from tests.fakes.embedding import FakeEmbedder
+from tests.answering import indexed_engine
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.tokenizer import WordTokenizer
-from tests.forgetting import take_in
+from tests.taking_in import take_in
 
 QUESTION = "why did we drop kafka?"
 TRUE = "we lost 11 events in january through it."
@@ -32,7 +28,7 @@ class Model:
     """Says what it is told to, a character a piece; `asked` counts."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.asked = text, 0
+        self.text, self.asked, self.tokenizer = text, 0, WordTokenizer()
 
     async def stream(self, *_: object, **__: object) -> AsyncGenerator[Piece, None]:
         self.asked += 1
@@ -63,10 +59,7 @@ async def ask(archive: Archive, tmp_path: Path, model: Any, question: str, *befo
 async def engine_of(archive: Archive, tmp_path: Path, model: Any, **environ: str) -> tuple[Engine, Persona]:
     """A real engine with that model, and Ines."""
     settings = load_settings({"DOPPEL_DATA_DIR": str(tmp_path / "data")} | environ)
-    index = VersionedFolder(settings.index_dir, "index", "")
-    reindex(archive, index, FakeEmbedder())
-    retriever = IndexRetriever(index, FakeEmbedder(), archive)
-    engine = Engine(settings, archive, retriever, AdapterStore(tmp_path / "data"), WordTokenizer(), model)
+    engine = indexed_engine(settings, archive, model)
     ines = archive.find_user("U1")
     return engine, await engine.persona(ines.id, ines.team)
 

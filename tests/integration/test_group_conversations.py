@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from doppel.access import Readership
@@ -13,14 +11,14 @@ from doppel.bot.question_parser import question_of
 from doppel.ingest import EventStore, forget_person
 from doppel.records import ChannelKind
 from doppel.slack.events import changes_of
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.syncing import sync
 
-TEAM, BOT, GROUP = "T0FAKE0001", "U0FAKEBOT1", "C5"
+GROUP = "C5"
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     for number, handle in enumerate(("ada", "grace", "lin"), start=1):
         made.user(handle, id=f"U{number}")
@@ -29,8 +27,7 @@ def slack() -> Iterator[FakeSlack]:
     made.channel("mpdm-ada--lin-1", "U1", "U3", id="C6", kind="mpim", bot=False)
     made.post(GROUP, "U1", "Between the three of us.")
     made.post("C6", "U1", "Not for machines.")
-    with FakeSlack(made, limits=Limits.none()) as running:
-        yield running
+    return made
 
 
 def texts(archive: Archive) -> list[str]:

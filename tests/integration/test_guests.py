@@ -19,12 +19,12 @@ from doppel.slack.events import PersonChanged
 from doppel.slack.export import open_export
 from doppel.slack.members import user_of
 from tests.fakes.export_builder import ExportBuilder
-from tests.fakes.slack import FakeSlack, Workspace
-from tests.integration.test_ids import take_in
+from tests.fakes.slack import TEAM, FakeSlack, Workspace
 from tests.integration.test_migrations import config, put_rows
 from tests.syncing import sync
+from tests.taking_in import take_in
 
-TEAM, OTHER = "T0FAKE0001", "T0CLIENT01"
+OTHER = "T0CLIENT01"
 STRANGER = "U0STRANGER"
 
 

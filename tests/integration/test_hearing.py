@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from doppel.access import ConsentAction
-from doppel.adapters import AdapterStore
 from doppel.archive import Archive
 from doppel.archive.drafts import Wanted
-from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
-from doppel.ingest import forget_person, open_archive
-from doppel.records import MessageKind, Persona, Turn
-from doppel.services.ask import Engine
+from doppel.ingest import forget_person
+from doppel.records import MessageKind, Turn
 from doppel.timestamps import micros, now_micros
-from indexing.reindex import reindex
-from indexing.retrieve import IndexRetriever
+from tests.answering import Parrot, indexed_engine
 from tests.end_to_end import environment
-from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.engine import FakeEngine, answer
-from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
-from tests.fakes.slack.channels import Json
-from tests.fakes.tokenizer import WordTokenizer
-from tests.integration.test_leaks import Parrot
-from tests.listening import Listening, listening
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Fault, Workspace
+from tests.listening import ADA, GRACE, Listening, listening, replies
 from tests.syncing import sync
-
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA, GRACE = Persona(TEAM, "U1", "ada", "ada", "v0001"), Persona(TEAM, "U2", "grace", "grace", "v0002")
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     ada, grace = made.user("ada", "Ada Lovelace", id="U1"), made.user("grace", "Grace Hopper", id="U2")
     made.user("lin", "Lin Clark", id="U3")
     made.channel("general", ada, grace, "U3", id="C1")
     made.channel("", ada, id="D1", kind="im")
-    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
-        yield running
-
-
-@pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        yield opened
+    return made
 
 
 @pytest.fixture
@@ -57,25 +36,11 @@ def engine() -> FakeEngine:
     return FakeEngine([ADA, GRACE], lambda persona, turns: answer(persona, f"Answer {len(turns)}."))
 
 
-@pytest.fixture(params=["socket", "http"])
-async def doppel(
-    request: pytest.FixtureRequest, slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
-) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, request.param, engine) as running:
-        yield running
-
-
-def replies(slack: FakeSlack, channel: str, root: str) -> list[Json]:
-    return [raw for raw in slack.workspace.find(channel).log.replies(root) if raw.get("bot_id")]
-
-
 async def asked(doppel: Listening, channel: str, user: str, text: str, thread_ts: str | None = None) -> str:
     """Ask, and wait for the whole answer; returns the question's timestamp."""
     ts = doppel.slack.workspace.post(channel, user, text, thread_ts=thread_ts)
     root = thread_ts or ts
-    before = len(replies(doppel.slack, channel, root))
-    await doppel.until(lambda: len(replies(doppel.slack, channel, root)) > before)
-    await doppel.until(lambda: not doppel.archive.bot(TEAM).open_questions())
+    await doppel.answered(channel, root, len(replies(doppel.slack, channel, root)) + 1)
     return ts
 
 
@@ -128,12 +93,12 @@ async def test_what_doppelgangers_answered_before_is_heard_and_told_apart(
 
 
 async def test_what_a_person_sent_through_doppel_is_their_turn(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
-    archive.record_consent(archive.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
+    synced.record_consent(synced.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
     root = slack.workspace.post("C1", "U2", "Which queue do we use?")
     await doppel.settle()
-    drafts, wanted = archive.drafts(TEAM), Wanted("U1", "C1", root, root)
+    drafts, wanted = synced.drafts(TEAM), Wanted("U1", "C1", root, root)
     made = drafts.add(now_micros(), wanted, "None.", "v0001", now_micros())
     assert made
     edited = drafts.edit(made, "Postgres, since May.")
@@ -182,13 +147,13 @@ async def test_a_direct_conversation_goes_on_under_the_askers_name(
 
 
 async def test_a_thread_that_the_archive_lacks_is_read_from_slack_and_not_stored(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
     """The bot was invited just now: what was said before came by no event."""
     slack.workspace.channel("new", "U1", "U2", "U3", id="C7", kind="private", bot=False)
     root = slack.workspace.post("C7", "U2", "The broker is full.")
     slack.workspace.post("C7", "U3", "I forgot that I said so.", thread_ts=root)
-    forget_person(archive, archive.get_user(TEAM, "U3"), messages=True, by="tests")
+    forget_person(synced, synced.get_user(TEAM, "U3"), messages=True, by="tests")
     slack.workspace.post("C7", "U1", "Delete the old topics.", thread_ts=root)
     slack.workspace.join("C7", BOT)
     await asked(doppel, "C7", "U2", f"<@{BOT}> as <@U1> what do you think?", root)
@@ -197,12 +162,12 @@ async def test_a_thread_that_the_archive_lacks_is_read_from_slack_and_not_stored
         ("ada", "Delete the old topics."),
         ("grace", "what do you think?"),
     ]
-    people = [m.text for m in archive.messages([(TEAM, "C7")]) if m.kind is MessageKind.HUMAN]
+    people = [m.text for m in synced.messages([(TEAM, "C7")]) if m.kind is MessageKind.HUMAN]
     assert people == ["@Doppel as @ada what do you think?"]
 
 
 async def test_where_slack_does_not_tell_either_the_question_stands_alone(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
     slack.workspace.channel("new", "U1", "U2", id="C7", kind="private", bot=False)
     root = slack.workspace.post("C7", "U2", "The broker is full.")
@@ -213,19 +178,13 @@ async def test_where_slack_does_not_tell_either_the_question_stands_alone(
 
 
 async def test_the_prompt_that_reaches_the_model_holds_the_thread(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
     slack.workspace.post("C1", "U3", "Postgres replaced Kafka in May, as three people can't run it.")
-    sync(slack, archive)
-    archive.record_consent(archive.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
-    settings = load_settings(environment(tmp_path))
-    index = VersionedFolder(settings.index_dir, "index", "")
-    reindex(archive, index, FakeEmbedder())
-    tokenizer = WordTokenizer()
-    parrot: Any = Parrot(tokenizer)
-    retriever = IndexRetriever(index, FakeEmbedder(), archive)
-    made = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
-    async with listening(slack, archive, tmp_path, "socket", made) as doppel:
+    sync(slack, synced)
+    synced.record_consent(synced.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
+    made = indexed_engine(load_settings(environment(tmp_path)), synced, Parrot())
+    async with listening(slack, synced, tmp_path, "socket", made) as doppel:
         root = slack.workspace.post("C1", "U2", "Kafka woke us again.")
         slack.workspace.post("C1", "U1", "I heard it.", thread_ts=root)
         await asked(doppel, "C1", "U3", f"<@{BOT}> as <@U1> what do you think?", root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,23 +16,18 @@ from doppel.bot.question_parser import question_of
 from doppel.config import load_settings
 from doppel.errors import ArtifactError
 from doppel.ids import is_id, is_team
-from doppel.ingest import ImportReport, import_export, open_archive
+from doppel.ingest import open_archive
 from doppel.jobs.state import JobFiles
 from doppel.paths import within
 from doppel.records import User
 from doppel.slack.events import changes_of
-from doppel.slack.export import open_export
 from tests.end_to_end import archive_at, doppel, environment
 from tests.fakes.export_builder import ExportBuilder, small_team
 from tests.fakes.slack import FakeSlack, Workspace
 from tests.syncing import sync
+from tests.taking_in import take_in
 
 BAD = ["/srv/victim", "../../victim", "U1/../U2", "u0ines", "U 1", "U1\n", "..", "U\0", "Ü1", "1U", "U" * 80, "-U1"]
-
-
-def take_in(archive: Archive, builder: ExportBuilder) -> ImportReport:
-    with TemporaryDirectory() as folder, open_export(builder.zip(Path(folder) / "export.zip")) as export:
-        return import_export(archive, export)
 
 
 @pytest.fixture

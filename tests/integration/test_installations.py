@@ -15,9 +15,9 @@ from doppel.archive.installations import MAX_SESSIONS, Installation, WebSession
 from doppel.errors import ConfigError, SlackTokenError
 from doppel.keys import Keys, new_key
 from doppel.services.tokens import EARLY_MICROS, Tokens
-from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 
-TEAM, HOUR = "T0FAKE0001", 3600 * 1_000_000
+HOUR = 3600 * 1_000_000
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def installed(slack: FakeSlack, archive: Archive, tokens: Tokens) -> Installatio
     ).data
     assert isinstance(answer, dict)
     bot_token, refresh_token, expires = tokens.sealed(answer)
-    made = Installation(TEAM, "Acme", "U0FAKEBOT1", bot_token, refresh_token, expires, "U1", 1)
+    made = Installation(TEAM, "Acme", BOT, bot_token, refresh_token, expires, "U1", 1)
     archive.installations.put(made)
     return made
 
@@ -60,7 +60,7 @@ def test_a_token_is_encrypted_in_the_database_and_works(slack: FakeSlack, archiv
     assert works(slack, token)
     with archive._engine.connect() as connection:
         stored = str(connection.execute(text("SELECT * FROM installations")).all())
-    assert "U0FAKEBOT1" in stored
+    assert BOT in stored
     assert "xox" not in stored
     assert token not in stored
 

@@ -18,7 +18,7 @@ from doppel.console import Console
 from doppel.ingest import open_archive
 from doppel.services.job_client import JobClient
 from tests.end_to_end import environment
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import TEAM, FakeSlack, Workspace
 
 
 class CountingClient(JobClient):
@@ -32,24 +32,21 @@ class CountingClient(JobClient):
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
-    workspace = Workspace()
-    workspace.channel("general", workspace.user("ada", id="U1"), workspace.user("grace", id="U2"), id="C1")
-    with FakeSlack(workspace, limits=Limits.none()) as running:
-        yield running
+def workspace() -> Workspace:
+    made = Workspace()
+    made.channel("general", made.user("ada", id="U1"), made.user("grace", id="U2"), id="C1")
+    return made
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[BotStore]:
     with open_archive(tmp_path / "archive.db") as archive:
-        yield archive.bot("T0FAKE0001")
+        yield archive.bot(TEAM)
 
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> CountingClient:
-    return CountingClient(
-        AppContext(load_settings(environment(tmp_path)), Console(as_json=False)), "T0FAKE0001", is_own=True
-    )
+    return CountingClient(AppContext(load_settings(environment(tmp_path)), Console(as_json=False)), TEAM, is_own=True)
 
 
 async def look(notices: Notices, seconds: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 
 from doppel.access import ConsentAction
-from doppel.adapters import AdapterStore
 from doppel.app_context import AppContext
 from doppel.archive import Archive
 from doppel.artifacts import VersionedFolder
 from doppel.bot.writing import Audiences
 from doppel.config import load_settings
-from doppel.inference.client import Piece
 from doppel.ingest import open_archive
 from doppel.services.ask import NOT_FOUND, Engine
 from doppel.serving.web import readers_of
@@ -30,12 +28,12 @@ from doppel.slack.draft_blocks import SEND
 from doppel.web.chat_session import ChatSession
 from indexing.reindex import reindex
 from indexing.retrieve import IndexRetriever
+from tests.answering import Parrot, indexed_engine
 from tests.end_to_end import doppel as cli
 from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.fakes.tokenizer import WordTokenizer
-from tests.listening import Quiet, listening
+from tests.listening import Quiet, listening, replies
 from tests.syncing import sync
 
 PEOPLE, CHANNELS, MESSAGES = 30, 24, 400
@@ -117,18 +115,6 @@ def test_nobody_is_shown_what_somebody_there_may_not_read(
     assert private > found / 20
 
 
-class Parrot:
-    """The worst of all models: it repeats whatever stands in its prompt."""
-
-    def __init__(self, tokenizer: WordTokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    async def stream(self, prompt_ids: Sequence[int], *_: object, **__: object) -> AsyncGenerator[Piece, None]:
-        words = self._tokenizer.decode(prompt_ids).split()
-        for start in range(0, len(words), 200):
-            yield Piece(" ".join(words[start : start + 200]) + " ", start + 200)
-
-
 @pytest.fixture
 def deployed(town: Town, tmp_path: Path) -> Iterator[tuple[FakeSlack, Archive, Engine]]:
     """The town's Slack, its archive and index, and the real engine with a parrot for a model."""
@@ -140,14 +126,9 @@ def deployed(town: Town, tmp_path: Path) -> Iterator[tuple[FakeSlack, Archive, E
         open_archive(settings.archive_at) as archive,
     ):
         sync(slack, archive)
-        index = VersionedFolder(settings.index_dir, "index", "")
-        reindex(archive, index, FakeEmbedder())
         for person in town.people[:3]:
             archive.record_consent(archive.find_user(person), ConsentAction.GRANT, "tests")
-        tokenizer = WordTokenizer()
-        parrot: Any = Parrot(tokenizer)
-        retriever = IndexRetriever(index, FakeEmbedder(), archive)
-        yield slack, archive, Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+        yield slack, archive, indexed_engine(settings, archive, Parrot())
 
 
 def told(raw: object) -> set[str]:
@@ -161,8 +142,9 @@ def words(chance: random.Random) -> str:
 
 def answers(slack: FakeSlack, where: str, asker: str, root: str) -> list[Any]:
     """What the bot said to a question, to all or to its asker alone."""
-    replies = [raw for raw in slack.workspace.find(where).log.replies(root) if raw.get("bot_id")]
-    return replies + [seen for seen in slack.ephemerals if (seen["channel"], seen["user"]) == (where, asker)]
+    return replies(slack, where, root) + [
+        seen for seen in slack.ephemerals if (seen["channel"], seen["user"]) == (where, asker)
+    ]
 
 
 def ask(town: Town, chance: random.Random) -> tuple[str, str, str]:
@@ -220,8 +202,7 @@ async def test_a_model_that_repeats_its_prompt_tells_nobody_what_they_may_not_re
             assert exchange.finished, exchange.trouble
             check((exchange.text, exchange.sources), [asker])
         town.workspace.users[town.people[0]]["is_admin"] = True
-        typed = slack.payloads.slash_command("/doppel", "sync", user=town.people[0], channel="D0")
-        await doppel.command(typed)
+        await doppel.command("sync", town.people[0], "D0")
         await doppel.until(bot.notices)
         tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.api_url}
         await asyncio.to_thread(cli, tmp_path, "jobs", "work", environ=tokens)
@@ -240,11 +221,7 @@ async def test_a_refusal_tells_nobody_that_there_is_more(
     """Whoever asks, and whatever there is that they may not read, nothing but the name differs."""
     _, archive, _ = deployed
     settings = load_settings(environment(tmp_path) | {"DOPPEL_MIN_CONFIDENCE": "1"})
-    index = VersionedFolder(settings.index_dir, "index", "")
-    tokenizer = WordTokenizer()
-    parrot: Any = Parrot(tokenizer)
-    retriever = IndexRetriever(index, FakeEmbedder(), archive)
-    engine = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+    engine = indexed_engine(settings, archive, Parrot())
     run = AppContext(settings, Quiet([]))
     readers, chance, near = readers_of(run, archive, engine), random.Random(9), 0
     ids = {town.workspace.find(channel).name: channel for channel in town.channels}
@@ -271,8 +248,7 @@ async def test_a_draft_rests_on_what_everybody_may_read_who_would_read_it(
         for person, where in places:
             slack.ephemerals.clear()
             command = f"draft {words(chance)}" if chance.random() < 0.5 else "draft"
-            typed = slack.payloads.slash_command("/doppel", command, user=person, channel=where)
-            await asyncio.to_thread(slack.sockets.send, "slash_commands", typed)
+            await doppel.command(command, person, where)
             await doppel.until(lambda: SEND in str(slack.ephemerals), 60)
             for name in told(slack.ephemerals):
                 assert all(town.sees(reader, ids[name]) for reader in town.readers(where)), (name, where)

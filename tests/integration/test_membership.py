@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,14 @@ from doppel.slack.events import (
 from doppel.slack.export import open_export
 from doppel.timestamps import micros, now_micros
 from tests.fakes.export_builder import ExportBuilder
-from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.syncing import sync
+from tests.taking_in import take
 
-TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
 PUBLIC, PRIVATE, UNKNOWN = ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.UNKNOWN
 People = tuple[str, ...]
 News = tuple[float, tuple[str, str | bool]]
 """When, and either a list of two or who joined or left."""
-
-
-def take(archive: Archive, *changes: tuple[Change, float]) -> bool:
-    return EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 def channel(archive: Archive, id_: str = "C2") -> Channel:
@@ -249,15 +245,14 @@ def test_a_guest_stays_one_and_who_is_deactivated_stays_so_where_two_of_one_time
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
-    workspace = Workspace()
-    ada, grace = workspace.user("ada", id="U1"), workspace.user("grace", id="U2")
-    workspace.user("lin", id="U3")
-    workspace.channel("general", ada, grace, id="C1")
-    workspace.channel("secret", ada, grace, id="C2", kind="private")
-    workspace.post("general", ada, "Hello")
-    with FakeSlack(workspace) as running:
-        yield running
+def workspace() -> Workspace:
+    made = Workspace()
+    ada, grace = made.user("ada", id="U1"), made.user("grace", id="U2")
+    made.user("lin", id="U3")
+    made.channel("general", ada, grace, id="C1")
+    made.channel("secret", ada, grace, id="C2", kind="private")
+    made.post("general", ada, "Hello")
+    return made
 
 
 def after_call(

@@ -27,10 +27,9 @@ from doppel.slack.events import (
 )
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Limits, Workspace
 from tests.syncing import sync
 
-TEAM = "T0FAKE0001"
 OLD, NEW, LATER = "C2", "C9", 4_000_000_000.0
 SECRET = "1700000000.000100"
 
@@ -135,7 +134,7 @@ def listed(archive: Archive, kind: ChannelKind, *members: str) -> None:
 def as_it_is(archive: Archive) -> tuple[ChannelKind, set[str]]:
     (found,) = [channel for channel in archive.channels() if channel.id in (OLD, NEW)]
     assert found.id == NEW
-    return found.kind, set(found.members) - {"U0FAKEBOT1"}
+    return found.kind, set(found.members) - {BOT}
 
 
 @pytest.mark.parametrize("is_listed", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +16,36 @@ from doppel.bot.consenting import Consenting
 from doppel.bot.receiving import Receiver
 from doppel.errors import StorageError
 from doppel.ingest import open_archive
-from doppel.records import Persona
 from doppel.slack.blocks import FEEDBACK
 from doppel.slack.consent_blocks import AGREE, WITHDRAW
 from doppel.slack.draft_blocks import SEND, SHORTCUT
 from tests.block_kit import elements
 from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.fakes.slack.channels import Json
-from tests.listening import Listening, listening
-from tests.syncing import sync
-
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA = Persona(TEAM, "U1", "ada", "ada", "v0001")
+from tests.listening import ADA, Listening, listening
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     made.user("ada", "Ada Lovelace", id="U1")
     made.user("grace", "Grace Hopper", id="U2")
     made.channel("general", "U1", "U2", id="C1")
     made.post("C1", "U2", "Why did we drop Kafka?")
-    with FakeSlack(made, limits=Limits.none(time_scale=1)) as running:
-        yield running
+    return made
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        opened.record_consent(opened.find_user("U1"), ConsentAction.GRANT, "tests")
-        yield opened
+def time_scale() -> float:
+    return 1
 
 
-@pytest.fixture(params=["socket", "http"])
-async def doppel(
-    request: pytest.FixtureRequest, slack: FakeSlack, archive: Archive, tmp_path: Path
-) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, request.param, FakeEngine([ADA])) as running:
-        yield running
-
-
-def typed(slack: FakeSlack, text: str, user: str = "U1") -> Json:
-    return slack.payloads.slash_command("/doppel", text, user=user, channel="C1")
+@pytest.fixture
+def synced(synced: Archive) -> Archive:
+    """Ada agreed."""
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
+    return synced
 
 
 def pressed(slack: FakeSlack, action: str, value: str, **given: Any) -> Json:
@@ -88,49 +74,49 @@ async def quiet(doppel: Listening, known: int) -> None:
 
 
 async def test_a_command_that_comes_again_counts_once_and_a_new_one_counts(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
-    await doppel.command(typed(slack, "pause"))
-    await doppel.until(lambda: actions(archive) == [ConsentAction.PAUSE])
+    await doppel.command("pause")
+    await doppel.until(lambda: actions(synced) == [ConsentAction.PAUSE])
     for _ in range(3):
         await doppel.replay()
     await quiet(doppel, 1)
-    assert actions(archive) == [ConsentAction.PAUSE]
+    assert actions(synced) == [ConsentAction.PAUSE]
     assert len(slack.responses.said) == 1
-    await doppel.command(typed(slack, "pause"))
-    await doppel.until(lambda: actions(archive) == [ConsentAction.PAUSE, ConsentAction.RESUME])
+    await doppel.command("pause")
+    await doppel.until(lambda: actions(synced) == [ConsentAction.PAUSE, ConsentAction.RESUME])
 
 
-async def test_what_comes_many_times_at_once_is_done_once(slack: FakeSlack, archive: Archive, tmp_path: Path) -> None:
-    async with listening(slack, archive, tmp_path, "http", FakeEngine([ADA])) as doppel:
-        await doppel.command(typed(slack, "pause"))
+async def test_what_comes_many_times_at_once_is_done_once(slack: FakeSlack, synced: Archive, tmp_path: Path) -> None:
+    async with listening(slack, synced, tmp_path, "http", FakeEngine([ADA])) as doppel:
+        await doppel.command("pause")
         await asyncio.gather(*(doppel.replay() for _ in range(8)))
         await quiet(doppel, 1)
-    assert actions(archive) == [ConsentAction.PAUSE]
+    assert actions(synced) == [ConsentAction.PAUSE]
 
 
-async def test_a_yes_that_comes_again_does_not_undo_a_no(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+async def test_a_yes_that_comes_again_does_not_undo_a_no(doppel: Listening, slack: FakeSlack, synced: Archive) -> None:
     agreed = home(slack, AGREE)
     await doppel.act(home(slack, WITHDRAW))
-    await doppel.until(lambda: actions(archive) == [ConsentAction.REVOKE])
+    await doppel.until(lambda: actions(synced) == [ConsentAction.REVOKE])
     await doppel.act(agreed)
-    await doppel.until(lambda: has_consent(archive.consent_records()))
+    await doppel.until(lambda: has_consent(synced.consent_records()))
     await doppel.act(home(slack, WITHDRAW))
-    await doppel.until(lambda: not has_consent(archive.consent_records()))
+    await doppel.until(lambda: not has_consent(synced.consent_records()))
     # Signed anew, as Slack would do it.
     await doppel.act(agreed)
     await quiet(doppel, 3)
-    assert not has_consent(archive.consent_records())
+    assert not has_consent(synced.consent_records())
     await doppel.act(home(slack, AGREE))
-    await doppel.until(lambda: has_consent(archive.consent_records()))
+    await doppel.until(lambda: has_consent(synced.consent_records()))
 
 
 async def test_a_vote_a_shortcut_and_a_sent_draft_that_come_again_are_done_once(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
     root = slack.workspace.post("C1", "U1", f"<@{BOT}> why?")
-    await doppel.until(lambda: archive.bot(TEAM).answers("C1", root) and not archive.bot(TEAM).open_questions())
-    (told,) = archive.bot(TEAM).answers("C1", root)
+    await doppel.answered("C1", root)
+    (told,) = synced.bot(TEAM).answers("C1", root)
     vote = pressed(slack, FEEDBACK, f"like:{told.id}", ts=root, kind="feedback_buttons")
     asked = next(iter(slack.workspace.find("C1").log))["ts"]
     menu = slack.payloads.message_shortcut(SHORTCUT, user="U1", channel="C1", ts=asked)
@@ -142,7 +128,7 @@ async def test_a_vote_a_shortcut_and_a_sent_draft_that_come_again_are_done_once(
         return [raw for raw in slack.workspace.find("C1").log if raw.get("bot_id") and "Drafted" in str(raw)]
 
     steps: list[tuple[Callable[[], Json], Callable[[], list[Any]]]] = [
-        (lambda: vote, archive.feedback),
+        (lambda: vote, synced.feedback),
         (lambda: menu, drafts),
         (lambda: pressed(slack, SEND, elements(drafts()[0]["blocks"], "button")[0]["value"], ts=asked), posted),
     ]
@@ -155,28 +141,28 @@ async def test_a_vote_a_shortcut_and_a_sent_draft_that_come_again_are_done_once(
 
 
 async def test_it_is_known_after_a_restart_and_by_another_process(
-    slack: FakeSlack, archive: Archive, tmp_path: Path
+    slack: FakeSlack, synced: Archive, tmp_path: Path
 ) -> None:
-    async with listening(slack, archive, tmp_path / "one", "http", FakeEngine([ADA])) as first:
+    async with listening(slack, synced, tmp_path / "one", "http", FakeEngine([ADA])) as first:
         assert first.http is not None
-        await first.command(typed(slack, "pause"))
+        await first.command("pause")
         await quiet(first, 1)
-        async with listening(slack, archive, tmp_path / "two", "http", FakeEngine([ADA])) as other:
+        async with listening(slack, synced, tmp_path / "two", "http", FakeEngine([ADA])) as other:
             assert other.http is not None
             other.http._last = first.http._last
             await other.replay()
             await quiet(other, 1)
         last = first.http._last
-    async with listening(slack, archive, tmp_path / "one", "http", FakeEngine([ADA])) as again:
+    async with listening(slack, synced, tmp_path / "one", "http", FakeEngine([ADA])) as again:
         assert again.http is not None
         again.http._last = last
         await again.replay()
         await quiet(again, 1)
-    assert actions(archive) == [ConsentAction.PAUSE]
+    assert actions(synced) == [ConsentAction.PAUSE]
 
 
 async def test_what_failed_half_way_is_done_when_it_comes_again(
-    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    doppel: Listening, slack: FakeSlack, synced: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works, broken = Consenting.withdraw, asyncio.Event()
 
@@ -185,7 +171,7 @@ async def test_what_failed_half_way_is_done_when_it_comes_again(
         raise RuntimeError("Something that nobody foresaw.")
 
     monkeypatch.setattr(Consenting, "withdraw", fail)
-    given = typed(slack, "consent withdraw")
+    given = slack.payloads.slash_command("/doppel", "consent withdraw", user="U1", channel="C1")
     # Whether it is acknowledged before it fails is left open.
     if doppel.http:
         await asyncio.to_thread(doppel.http.command, given)
@@ -196,30 +182,30 @@ async def test_what_failed_half_way_is_done_when_it_comes_again(
     await quiet(doppel, 0)
     monkeypatch.setattr(Consenting, "withdraw", works)
     await doppel.replay()
-    await doppel.until(lambda: actions(archive) == [ConsentAction.REVOKE])
+    await doppel.until(lambda: actions(synced) == [ConsentAction.REVOKE])
 
 
 async def test_where_it_can_t_be_noted_nothing_is_done_and_whoever_typed_is_told(
-    doppel: Listening, slack: FakeSlack, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    doppel: Listening, slack: FakeSlack, synced: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> bool:
         raise StorageError("The disk is full; free some space.")
 
     with monkeypatch.context() as patched:
         patched.setattr(deliveries.Deliveries, "begin", full)
-        await doppel.command(typed(slack, "pause"))
+        await doppel.command("pause")
         await doppel.until(lambda: slack.responses.said)
     assert "The disk is full" in slack.responses.said[0]["text"]
-    assert actions(archive) == []
+    assert actions(synced) == []
     await doppel.replay()
-    await doppel.until(lambda: actions(archive) == [ConsentAction.PAUSE])
+    await doppel.until(lambda: actions(synced) == [ConsentAction.PAUSE])
 
 
-async def test_what_is_still_being_done_is_not_begun_again_however_long_it_takes(archive: Archive) -> None:
+async def test_what_is_still_being_done_is_not_begun_again_however_long_it_takes(synced: Archive) -> None:
     receiver = Receiver.__new__(Receiver)
-    receiver._deliveries, receiver._under_way = archive.deliveries(TEAM), set()
+    receiver._deliveries, receiver._under_way = synced.deliveries(TEAM), set()
     async with receiver.once("x") as first:
-        archive.deliveries(TEAM).give_up("x")
+        synced.deliveries(TEAM).give_up("x")
         async with receiver.once("x") as second:
             assert (first, second) == (True, False)
 

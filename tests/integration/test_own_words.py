@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from doppel.archive import Archive, database, messages, tables
-from doppel.ingest import import_export, open_archive, render
+from doppel.ingest import open_archive, render
 from doppel.records import MessageKind
-from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder
+from tests.taking_in import take_in
 
 FORWARD = {"is_share": True, "author_id": "U2", "author_name": "erik", "channel_id": "C1", "text": "I hate it."}
 FORWARDED = "[forwarded from Erik, #general] I hate it."
@@ -33,14 +33,9 @@ def team(erik: str = "Erik") -> ExportBuilder:
     )
 
 
-def take_in(archive: Archive, builder: ExportBuilder, folder: Path) -> None:
-    with open_export(builder.zip(folder / "export.zip")) as export:
-        import_export(archive, export)
-
-
 @pytest.fixture
 def filled(archive: Archive, tmp_path: Path) -> Archive:
-    take_in(archive, team(), tmp_path)
+    take_in(archive, team())
     return archive
 
 
@@ -75,7 +70,7 @@ def test_a_reply_can_be_drafted_to_what_was_forwarded(filled: Archive) -> None:
 def test_a_new_name_reaches_what_was_forwarded(filled: Archive, tmp_path: Path) -> None:
     builder = team(erik="Rik")
     builder.say("general", "1700200000.1", "Tomorrow.", "U1")
-    take_in(filled, builder, tmp_path)
+    take_in(filled, builder)
     assert posted(filled)[:2] == [(text.replace("Erik", "Rik"), own) for text, own in POSTED[:2]]
 
 

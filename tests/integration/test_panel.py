@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from doppel.access import ConsentAction
-from doppel.adapters import AdapterStore
-from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
 from doppel.inference.client import Piece
 from doppel.ingest import EventStore, open_archive
-from doppel.services.ask import Engine
 from doppel.slack.events import Change, ChannelPrivate, Membership
 from doppel.timestamps import now_micros
-from indexing.reindex import reindex
-from indexing.retrieve import IndexRetriever
+from tests.answering import indexed_engine
 from tests.end_to_end import environment
-from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.fakes.tokenizer import WordTokenizer
-from tests.listening import listening
+from tests.listening import listening, replies
 from tests.syncing import sync
 
 SECRET = "forty two million"
@@ -33,14 +27,14 @@ SECRET = "forty two million"
 class SlowThenParrot:
     """A model that thinks about its first answer, and repeats the prompt as its second."""
 
-    def __init__(self, tokenizer: WordTokenizer) -> None:
-        self._tokenizer, self.answers = tokenizer, 0
+    def __init__(self) -> None:
+        self.tokenizer, self.answers = WordTokenizer(), 0
         self.thinks, self.may_go_on = asyncio.Event(), asyncio.Event()
 
     async def stream(self, prompt_ids: Sequence[int], *_: object, **__: object) -> AsyncIterator[Piece]:
         self.answers += 1
         if self.answers > 1:
-            yield Piece(self._tokenizer.decode(prompt_ids), 200)
+            yield Piece(self.tokenizer.decode(prompt_ids), 200)
             return
         yield Piece("The first one thinks about this for a while. ", 5)
         self.thinks.set()
@@ -61,15 +55,10 @@ async def test_the_second_answer_uses_nothing_that_was_closed_during_the_first(
     settings = load_settings(environment(tmp_path))
     with FakeSlack(made, limits=Limits.none(time_scale=50)) as slack, open_archive(settings.archive_at) as archive:
         sync(slack, archive)
-        index = VersionedFolder(settings.index_dir, "index", "")
-        reindex(archive, index, FakeEmbedder())
         for person in ("U1", "U2"):
             archive.record_consent(archive.get_user(made.team, person), ConsentAction.GRANT, "tests")
-        tokenizer = WordTokenizer()
-        model = SlowThenParrot(tokenizer)
-        client: Any = model
-        retriever = IndexRetriever(index, FakeEmbedder(), archive)
-        engine = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, client)
+        model = SlowThenParrot()
+        engine = indexed_engine(settings, archive, model)
         async with listening(slack, archive, tmp_path, "socket", engine) as doppel:
             root = made.post("C1", cy, f"<@{made.bot_user}> panel <@U1> <@U2> what is the merger budget?")
             await model.thinks.wait()
@@ -77,7 +66,7 @@ async def test_the_second_answer_uses_nothing_that_was_closed_during_the_first(
                 await asyncio.to_thread(EventStore(archive, made.team).take, [(change, now_micros())])
             model.may_go_on.set()
             await doppel.until(lambda: not archive.bot(made.team).open_questions(), 60)
-        said = str([raw for raw in made.find("C1").log.replies(root) if raw.get("bot_id")])
+        said = str(replies(slack, "C1", root))
     assert model.answers == 2
     # Without a change it is quoted: the rule must not be kept by finding nothing.
     assert (SECRET in said) is (change is None)

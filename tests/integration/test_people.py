@@ -17,7 +17,7 @@ from doppel.records import User
 from doppel.services.ask import Engine
 from tests.end_to_end import doppel
 from tests.fakes.export_builder import ExportBuilder
-from tests.integration.test_ids import take_in
+from tests.taking_in import take_in
 
 ERIK = User("T1", "U0ERIK", "erik", "Erik Lund", deleted=True)
 IMPOSTORS = [

@@ -14,6 +14,7 @@ from doppel.slack.message_transport import ReplyTarget
 from doppel.slack.posting import GrowingMessage, replace
 from tests.fakes.slack import FakeSlack, Fault, Limits, Workspace
 from tests.fakes.slack.channels import Json
+from tests.listening import replies
 
 TEXT = " ".join(f"word{number}" for number in range(40))
 BELOW = "That is all."
@@ -50,10 +51,6 @@ async def write(slack: FakeSlack, root: str, text: str = TEXT, asked: str = "") 
     return message
 
 
-def replies(slack: FakeSlack, root: str) -> list[Json]:
-    return [raw for raw in slack.workspace.find("C1").log.replies(root) if raw.get("bot_id")]
-
-
 def body(raw: Json) -> str:
     """What stands in a message, streamed or posted, without the blocks below it."""
     written = [block["text"] for block in raw.get("blocks", ()) if block["type"] == "markdown"]
@@ -70,7 +67,7 @@ async def test_whatever_call_of_a_stream_fails_the_answer_stands_once(slack: Fak
         root = slack.workspace.post("C1", "U1", "why?")
         slack.faults.fail_next(fault, method=method)
         await write(slack, root)
-        (raw,) = replies(slack, root)
+        (raw,) = replies(slack, "C1", root)
         assert is_whole(raw)
         assert raw.get("streaming_state") != "in_progress"
     assert slack.faults.injected == {fault: 3}
@@ -83,7 +80,7 @@ async def test_where_streams_are_not_to_be_had_it_stands_once_too(slack: FakeSla
         root = slack.workspace.post("C1", "U1", "why?")
         slack.faults.fail_next(fault, times=2, method=method)
         await write(slack, root)
-        (raw,) = replies(slack, root)
+        (raw,) = replies(slack, "C1", root)
         assert is_whole(raw)
 
 
@@ -93,7 +90,7 @@ async def test_an_outage_in_the_middle_is_waited_for(slack: FakeSlack) -> None:
     slack.faults.fail_next(Fault.UNAVAILABLE, 40, method="chat.postMessage")
     slack.faults.fail_next(Fault.DROPPED, 3, method="conversations.replies")
     await write(slack, root)
-    (raw,) = replies(slack, root)
+    (raw,) = replies(slack, "C1", root)
     assert is_whole(raw)
 
 
@@ -104,7 +101,7 @@ async def test_calls_that_fail_at_random_change_nothing_of_what_stands_there(sla
     slack.faults.rate, slack.faults.kinds = 0.25, tuple(kinds)
     slack.faults._random.seed(seed)
     await write(slack, root)
-    assert [is_whole(raw) for raw in replies(slack, root)] == [True]
+    assert [is_whole(raw) for raw in replies(slack, "C1", root)] == [True]
 
 
 async def test_what_else_the_bot_said_in_the_thread_stays(slack: FakeSlack) -> None:
@@ -117,7 +114,7 @@ async def test_what_else_the_bot_said_in_the_thread_stays(slack: FakeSlack) -> N
     slack.faults.fail_next(Fault.LOST, method="chat.startStream")
     slack.faults.fail_next(Fault.LOST, method="chat.postMessage")
     await write(slack, root, TEXT, asked)
-    assert [body(raw) for raw in replies(slack, root)] == [beginning, "Yes.", TEXT]
+    assert [body(raw) for raw in replies(slack, "C1", root)] == [beginning, "Yes.", TEXT]
 
 
 async def test_a_refusal_is_not_asked_again(slack: FakeSlack) -> None:
@@ -131,7 +128,7 @@ async def test_a_refusal_is_not_asked_again(slack: FakeSlack) -> None:
 async def test_a_short_answer_is_posted_at_once(slack: FakeSlack) -> None:
     root = slack.workspace.post("C1", "U1", "why?")
     await write(slack, root, "Because.")
-    (raw,) = replies(slack, root)
+    (raw,) = replies(slack, "C1", root)
     assert body(raw) == "Because."
     assert (slack.count("chat.startStream"), slack.count("chat.postMessage")) == (0, 1)
 
@@ -145,7 +142,7 @@ async def test_a_message_that_is_still_streamed_can_be_replaced(slack: FakeSlack
     to: Json = {"recipient_team_id": where.team, "recipient_user_id": "U1"}
     begun = await client.chat_startStream(**where.thread, **to, markdown_text="A beginning")
     await replace(client, where, str(begun["ts"]), "Sorry.", [context("Sorry.")])
-    (raw,) = replies(slack, root)
+    (raw,) = replies(slack, "C1", root)
     assert raw["text"] == "Sorry."
 
 

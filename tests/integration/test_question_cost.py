@@ -13,25 +13,18 @@ import pytest
 from sqlalchemy.event import listen, remove
 
 from doppel.access import ConsentAction
-from doppel.adapters import AdapterStore
 from doppel.archive import Archive
-from doppel.artifacts import VersionedFolder
 from doppel.config import load_settings
-from doppel.services.ask import Engine
-from indexing.reindex import reindex
-from indexing.retrieve import IndexRetriever
+from tests.answering import Parrot, indexed_engine
 from tests.end_to_end import environment
 from tests.fakes.embedding import FakeEmbedder
-from tests.fakes.slack import FakeSlack, Workspace
-from tests.fakes.tokenizer import WordTokenizer
-from tests.integration.test_leaks import Parrot
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.listening import listening
 from tests.syncing import sync
 
 MOST = 15
 ASKING = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 """How statements begin that ask for something or change it; others begin transactions and take locks."""
-TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
 
 
 class CountingEmbedder(FakeEmbedder):
@@ -44,9 +37,9 @@ class CountingEmbedder(FakeEmbedder):
         return super().encode_queries(texts)
 
 
-NOT_COUNTED = {"doppel.ingest.event_store", "doppel.bot.job_notices", __name__}
+NOT_COUNTED = {"doppel.ingest.event_store", "doppel.bot.job_notices", "tests.listening"}
 """Modules that ask for something else than the question does: events on their way into the archive, notices about jobs,
-and this test.
+and how a test waits.
 """
 
 
@@ -76,7 +69,7 @@ def statements(archive: Archive) -> Iterator[list[str]]:
 
 
 def workspace(people: int, channels: int) -> Workspace:
-    made = Workspace(team=TEAM, bot_user=BOT)
+    made = Workspace()
     ids = [made.user(f"person{number}", id=f"U{number}") for number in range(people)]
     for number in range(channels):
         kind: Literal["public", "private"] = "public" if number % 3 else "private"
@@ -96,22 +89,15 @@ async def test_a_mention_costs_a_few_statements(
     settings = load_settings(environment(tmp_path))
     with FakeSlack(workspace(people, channels=people // 2)) as slack:
         sync(slack, archive)
-        index = VersionedFolder(settings.index_dir, "index", "")
-        reindex(archive, index, FakeEmbedder())
         archive.record_consent(archive.get_user(TEAM, "U1"), ConsentAction.GRANT, "tests")
-        tokenizer, embedder = WordTokenizer(), CountingEmbedder()
-        parrot: Any = Parrot(tokenizer)
-        retriever = IndexRetriever(index, embedder, archive)
-        engine = Engine(settings, archive, retriever, AdapterStore(tmp_path), tokenizer, parrot)
+        engine = indexed_engine(settings, archive, Parrot(), CountingEmbedder())
         async with listening(slack, archive, tmp_path, way, engine) as doppel:
 
-            async def asked(text: str, thread_ts: str | None = None) -> list[str]:
+            async def asked(text: str) -> list[str]:
                 """The statements of one mention, up to its whole answer."""
                 with statements(archive) as said:
-                    root = slack.workspace.post("C1", "U0", f"<@{BOT}> {text}", thread_ts=thread_ts)
-                    replies = slack.workspace.find("C1").log.replies
-                    await doppel.until(lambda: [raw for raw in replies(thread_ts or root) if raw.get("bot_id")])
-                    await doppel.until(lambda: not archive.bot(TEAM).open_questions())
+                    root = slack.workspace.post("C1", "U0", f"<@{BOT}> {text}")
+                    await doppel.answered("C1", root)
                 return said
 
             await asked("as <@U1> what was it at first?")

@@ -13,8 +13,8 @@ from doppel.archive import Archive, database, tables
 from doppel.records import Channel, ChannelKind
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Workspace
-from tests.integration.test_ids import take_in
 from tests.syncing import sync
+from tests.taking_in import take_in
 
 COMPOSED = unicodedata.normalize("NFC", "développement")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)

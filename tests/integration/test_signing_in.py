@@ -13,18 +13,16 @@ from playwright.async_api import expect
 
 from doppel.access import Readership
 from doppel.archive import Archive
-from doppel.ingest import open_archive
 from doppel.records import Persona
 from doppel.web.auth import SESSION
 from tests.browser import chromium
-from tests.end_to_end import archive_at
 from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import TEAM, FakeSlack, Limits, Workspace
 from tests.integration.test_workspaces import heard, install
 from tests.listening import Listening, open_to_all
 from tests.syncing import sync
 
-TEAM, OTHER = "T0FAKE0001", "T0FAKE0002"
+OTHER = "T0FAKE0002"
 ADA = Persona(TEAM, "U1", "Ada", "ada")
 
 
@@ -43,20 +41,13 @@ def slack() -> Iterator[FakeSlack]:
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(archive_at(tmp_path)) as opened:
-        sync(slack, opened)
-        yield opened
-
-
-@pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine([ADA, Persona(OTHER, "U1", "Ben", "ben")])
 
 
 @pytest.fixture
-async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine) -> AsyncIterator[Listening]:
-    async with open_to_all(slack, archive, tmp_path, "http", engine) as running:
+async def doppel(slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine) -> AsyncIterator[Listening]:
+    async with open_to_all(slack, synced, tmp_path, "http", engine) as running:
         await install(running, TEAM)
         await running.until(lambda: heard(running, TEAM))
         yield running
@@ -76,7 +67,7 @@ async def status(doppel: Listening, browser: httpx2.AsyncClient) -> int:
 
 
 async def test_a_visitor_is_led_to_slack_and_back_and_asks_from_what_they_may_read(
-    doppel: Listening, archive: Archive, engine: FakeEngine
+    doppel: Listening, synced: Archive, engine: FakeEngine
 ) -> None:
     async with chromium() as browser:
         for user, name in (("U1", "ada"), ("U2", "grace")):
@@ -88,18 +79,18 @@ async def test_a_visitor_is_led_to_slack_and_back_and_asks_from_what_they_may_re
             await page.get_by_label("Your question").fill("why?")
             await page.get_by_label("Your question").press("Enter")
             await expect(page.get_by_test_id("bot")).to_contain_text("About why?")
-            assert engine.asked[-1][2] == Readership.of_person(TEAM, user, archive.users())
+            assert engine.asked[-1][2] == Readership.of_person(TEAM, user, synced.users())
             await page.get_by_role("button", name="Sign out").click()
             await expect(page.get_by_role("heading")).to_have_text("You are signed out.")
-    readable = [place.readable(archive.channels()) for _, _, place in engine.asked]
+    readable = [place.readable(synced.channels()) for _, _, place in engine.asked]
     assert readable == [{(TEAM, "C1"), (TEAM, "C2")}, {(TEAM, "C1")}]
 
 
 async def test_people_of_another_workspace_meet_their_own_alone(
-    doppel: Listening, slack: FakeSlack, archive: Archive, engine: FakeEngine
+    doppel: Listening, slack: FakeSlack, synced: Archive, engine: FakeEngine
 ) -> None:
     await install(doppel, OTHER)
-    sync(slack, archive, token=slack.add_token("bot", workspace=slack.workspaces[1]).value)
+    sync(slack, synced, token=slack.add_token("bot", workspace=slack.workspaces[1]).value)
     async with chromium() as browser, httpx2.AsyncClient() as visitor:
         await sign_in(doppel, visitor, "U1", OTHER)
         context = await browser.new_context()
@@ -113,8 +104,8 @@ async def test_people_of_another_workspace_meet_their_own_alone(
         await page.get_by_label("Your question").press("Enter")
         await expect(page.get_by_test_id("bot")).to_contain_text("About why?")
     ((persona, _, place),) = engine.asked
-    assert (persona.name, place) == ("Ben", Readership.of_person(OTHER, "U1", archive.users()))
-    assert {team for team, _ in place.readable(archive.channels())} == {OTHER}
+    assert (persona.name, place) == ("Ben", Readership.of_person(OTHER, "U1", synced.users()))
+    assert {team for team, _ in place.readable(synced.channels())} == {OTHER}
 
 
 async def test_nothing_is_to_be_had_without_signing_in(doppel: Listening) -> None:
@@ -129,21 +120,21 @@ async def test_nothing_is_to_be_had_without_signing_in(doppel: Listening) -> Non
         assert await status(doppel, browser) == 401
 
 
-async def test_the_cookie_is_hidden_from_scripts_and_only_its_hash_is_kept(doppel: Listening, archive: Archive) -> None:
+async def test_the_cookie_is_hidden_from_scripts_and_only_its_hash_is_kept(doppel: Listening, synced: Archive) -> None:
     async with httpx2.AsyncClient() as browser:
         answer = await sign_in(doppel, browser, "U1")
         cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith(SESSION))
         assert "HttpOnly" in cookie
         assert "SameSite=lax" in cookie
         assert await status(doppel, browser) == 200
-        with archive._engine.connect() as connection:
+        with synced._engine.connect() as connection:
             kept = str(connection.exec_driver_sql("SELECT * FROM web_sessions").all())
         assert "U1" in kept
         assert browser.cookies[SESSION] not in kept
 
 
 async def test_strangers_and_those_who_left_do_not_come_in(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
     async with httpx2.AsyncClient() as browser:
         assert "has not installed Doppel" in (await sign_in(doppel, browser, "U1", OTHER)).text
@@ -157,12 +148,12 @@ async def test_strangers_and_those_who_left_do_not_come_in(
         await sign_in(doppel, browser, "U2")
         assert await status(doppel, browser) == 200
         slack.workspace.update_user("U2", deleted=True)
-        await doppel.until(lambda: archive.find_user("U2").deleted)
+        await doppel.until(lambda: synced.find_user("U2").deleted)
         assert await status(doppel, browser) == 401
         await sign_in(doppel, browser, "U1")
         assert await status(doppel, browser) == 200
         slack.uninstall()
-        await doppel.until(lambda: archive.installations.get(TEAM) is None)
+        await doppel.until(lambda: synced.installations.get(TEAM) is None)
         assert await status(doppel, browser) == 401
 
 
@@ -220,11 +211,11 @@ async def test_a_conversation_is_its_owners_alone(doppel: Listening, engine: Fak
 
 
 async def test_without_signing_in_only_this_machine_reads(
-    slack: FakeSlack, archive: Archive, tmp_path: Path, engine: FakeEngine
+    slack: FakeSlack, synced: Archive, tmp_path: Path, engine: FakeEngine
 ) -> None:
     from tests.listening import listening
 
-    async with listening(slack, archive, tmp_path, "http", engine) as doppel, httpx2.AsyncClient() as browser:
+    async with listening(slack, synced, tmp_path, "http", engine) as doppel, httpx2.AsyncClient() as browser:
         assert await status(doppel, browser) == 200
         for name, value in (("host", "doppel.example.org"), ("x-forwarded-for", "203.0.113.9")):
             answer = await browser.get(f"{doppel.url}/config", headers={name: value})

@@ -29,9 +29,9 @@ from doppel.slack.events import (
     PersonChanged,
     Said,
 )
+from tests.fakes.slack import TEAM
 from tests.integration.test_membership import export, take_export
 
-TEAM = "T0FAKE0001"
 PEOPLE = [f"U{number}" for number in range(1, 7)]
 CHANNELS = ["C1", "C2", "C3", "D1"]
 

@@ -13,16 +13,16 @@ from sqlalchemy import update
 
 from doppel.archive import Archive, database, tables
 from doppel.errors import SlackError
-from doppel.ingest import EventStore, forget_person, import_export
+from doppel.ingest import forget_person, import_export
 from doppel.ingest.cursor import leads_nowhere, spanned
 from doppel.ingest.sync_store import Gone
 from doppel.records import MessageKind
-from doppel.slack.events import Change, Deleted, Said
+from doppel.slack.events import Deleted, Said
 from doppel.slack.export import open_export
-from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.slack import TEAM, FakeSlack, Workspace
 from tests.syncing import sync
+from tests.taking_in import take
 
-TEAM = "T0FAKE0001"
 MINUTE = 60.0
 
 
@@ -267,10 +267,6 @@ def test_which_page_leads_nowhere() -> None:
     assert leads_nowhere([90], more=True, latest=90)
     assert not leads_nowhere([89, 20], more=True, latest=90)
     assert not leads_nowhere([], more=False, latest=90)
-
-
-def take(archive: Archive, *changes: tuple[Change, float]) -> None:
-    EventStore(archive, TEAM).take([(change, round(at * 1_000_000)) for change, at in changes])
 
 
 def note(text: str, at: float) -> dict[str, Any]:

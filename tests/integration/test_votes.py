@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,14 @@ from doppel.archive.bot import Answer
 from doppel.bot.voting import Voting, could_see
 from doppel.errors import ConsentError
 from doppel.ingest import forget_person, open_archive
-from doppel.records import Channel, ChannelKind, Persona, User
+from doppel.records import Channel, ChannelKind, User
 from doppel.slack.blocks import FEEDBACK, SHARE, Press, press_of
-from tests.fakes.engine import FakeEngine
-from tests.fakes.slack import FakeSlack, Limits, Workspace
-from tests.listening import Listening, listening
-from tests.syncing import sync
-
-BOT, TEAM = "U0FAKEBOT1", "T0FAKE0001"
-ADA = Persona(TEAM, "U1", "Ada", "ada", "v0001")
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
+from tests.listening import Listening
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
+def workspace() -> Workspace:
     made = Workspace()
     ada, grace = made.user("ada", "Ada Lovelace", id="U1"), made.user("grace", "Grace Hopper", id="U2")
     made.user("lin", "Lin Clark", id="U3")
@@ -35,28 +29,18 @@ def slack() -> Iterator[FakeSlack]:
     made.channel("secret", ada, grace, id="C2", kind="private")
     made.channel("other", ada, grace, "U3", id="C3")
     made.channel("", ada, id="D1", kind="im")
-    with FakeSlack(made, limits=Limits.none(time_scale=20)) as running:
-        yield running
+    return made
 
 
 @pytest.fixture
-def archive(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path / "archive.db") as opened:
-        sync(slack, opened)
-        yield opened
-
-
-@pytest.fixture
-async def doppel(slack: FakeSlack, archive: Archive, tmp_path: Path) -> AsyncIterator[Listening]:
-    async with listening(slack, archive, tmp_path, "socket", FakeEngine([ADA])) as running:
-        yield running
+def way() -> str:
+    return "socket"
 
 
 async def answer(doppel: Listening, channel: str, asker: str) -> Answer:
     root = doppel.slack.workspace.post(channel, asker, f"<@{BOT}> why?")
-    store = doppel.archive.bot(TEAM)
-    await doppel.until(lambda: store.answers(channel, root) and not store.open_questions())
-    return store.answers(channel, root)[0]
+    await doppel.answered(channel, root)
+    return doppel.archive.bot(TEAM).answers(channel, root)[0]
 
 
 async def vote(doppel: Listening, value: str, user: str, channel: str, ts: str) -> None:
@@ -68,20 +52,20 @@ def likes(archive: Archive) -> list[bool | None]:
     return [row.liked for row in archive.feedback()]
 
 
-async def test_one_person_has_one_vote_on_an_answer_and_may_change_it(doppel: Listening, archive: Archive) -> None:
+async def test_one_person_has_one_vote_on_an_answer_and_may_change_it(doppel: Listening, synced: Archive) -> None:
     first, second = await answer(doppel, "C1", "U2"), await answer(doppel, "C1", "U2")
     for value, kept in (("like", True), ("dislike", False), ("dislike", False), ("like", True), ("dislike", False)):
         await vote(doppel, f"{value}:{first.id}", "U2", "C1", first.thread_ts)
-        await doppel.until(lambda kept=kept: likes(archive) == [kept])
+        await doppel.until(lambda kept=kept: likes(synced) == [kept])
     await vote(doppel, f"like:{first.id}", "U1", "C1", first.thread_ts)
     await vote(doppel, f"like:{second.id}", "U2", "C1", second.thread_ts)
-    await doppel.until(lambda: len(likes(archive)) == 3)
+    await doppel.until(lambda: len(likes(synced)) == 3)
     await asyncio.sleep(0.2)
-    assert sorted(map(str, likes(archive))) == ["False", "True", "True"]
+    assert sorted(map(str, likes(synced))) == ["False", "True", "True"]
 
 
 async def test_only_who_could_see_an_answer_votes_on_it_and_only_where_it_stands(
-    doppel: Listening, slack: FakeSlack, archive: Archive
+    doppel: Listening, slack: FakeSlack, synced: Archive
 ) -> None:
     secret, direct, public = [await answer(doppel, *at) for at in (("C2", "U1"), ("D1", "U1"), ("C1", "U2"))]
     elsewhere = slack.workspace.post("C1", "U2", "Lunch?")
@@ -98,17 +82,17 @@ async def test_only_who_could_see_an_answer_votes_on_it_and_only_where_it_stands
     for value in (f"like:{'0' * 16}", "like:", "like:' OR 1=1", public.id, ""):
         await vote(doppel, value, "U2", "C1", public.thread_ts)
     await vote(doppel, f"dislike:{public.id}", "U3", "C1", public.thread_ts)
-    await doppel.until(lambda: likes(archive))
+    await doppel.until(lambda: likes(synced))
     await asyncio.sleep(0.3)
-    assert likes(archive) == [False]
+    assert likes(synced) == [False]
     await vote(doppel, f"like:{secret.id}", "U2", "C2", secret.thread_ts)
     await vote(doppel, f"like:{direct.id}", "U1", "D1", direct.thread_ts)
-    await doppel.until(lambda: len(likes(archive)) == 3)
+    await doppel.until(lambda: len(likes(synced)) == 3)
 
 
-async def test_a_shared_answer_is_shared_once(doppel: Listening, slack: FakeSlack, archive: Archive) -> None:
+async def test_a_shared_answer_is_shared_once(doppel: Listening, slack: FakeSlack, synced: Archive) -> None:
     root, other = slack.workspace.post("C1", "U2", "Well."), slack.workspace.post("C3", "U2", "Well.")
-    told = archive.bot(TEAM).add_answer(
+    told = synced.bot(TEAM).add_answer(
         1, channel="C1", thread_ts=root, asker="U2", user_id="U1", version=None, question="q", reply="It is four.",
         sources=(), private=True,
     )  # fmt: skip

@@ -32,25 +32,23 @@ from doppel.slack.events import (
     changes_of,
 )
 from doppel.slack.export import open_export
-from tests.fakes.slack import FakeSlack, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.syncing import sync
 
-TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
 ADA = User(TEAM, "U1", "ada")
 SECOND = 1_000_000
 
 
 @pytest.fixture
-def slack() -> Iterator[FakeSlack]:
-    workspace = Workspace()
-    ada, grace = workspace.user("ada", "Ada", id="U1"), workspace.user("grace", "Grace", id="U2")
-    workspace.channel("general", ada, grace, id="C1")
-    workspace.channel("secret", ada, grace, id="C2", kind="private")
-    workspace.channel("plans", ada, id="C3", kind="private")
+def workspace() -> Workspace:
+    made = Workspace()
+    ada, grace = made.user("ada", "Ada", id="U1"), made.user("grace", "Grace", id="U2")
+    made.channel("general", ada, grace, id="C1")
+    made.channel("secret", ada, grace, id="C2", kind="private")
+    made.channel("plans", ada, id="C3", kind="private")
     for text in ("The first thing that was said.", "The second thing that was said."):
-        workspace.post("general", ada, text)
-    with FakeSlack(workspace) as running:
-        yield running
+        made.post("general", ada, text)
+    return made
 
 
 @pytest.fixture

@@ -30,14 +30,14 @@ from indexing.retrieve import IndexRetriever
 from tests.end_to_end import archive_at, doppel
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.engine import FakeEngine, answer, passage
-from tests.fakes.slack import FakeSlack, Limits, Workspace
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Limits, Workspace
 from tests.fakes.slack.payloads import Payloads
 from tests.listening import Listening, heard_since, open_to_all
 from tests.syncing import sync
 from tests.unit.test_artifacts import publish
 
-ACME, BRICK = "T0FAKE0001", "T0FAKE0002"
-BOTS = {ACME: "U0FAKEBOT1", BRICK: "U0FAKEBOT2"}
+ACME, BRICK = TEAM, "T0FAKE0002"
+BOTS = {ACME: BOT, BRICK: "U0FAKEBOT2"}
 ADA, BEN = Persona(ACME, "U1", "Ada", "ada"), Persona(BRICK, "U1", "Ben", "ben")
 
 
@@ -117,11 +117,7 @@ async def asked(doppel: Listening, place: Workspace, text: str) -> dict[str, Any
 
 async def say(doppel: Listening, place: Workspace, text: str) -> str:
     """What somebody alone reads after typing a command in a workspace."""
-    before = len(doppel.slack.responses.said)
-    typed = Payloads(doppel.slack, place).slash_command("/doppel", text, user="U1", channel="C1")
-    await doppel.command(typed)
-    await doppel.until(lambda: len(doppel.slack.responses.said) > before)
-    return str(doppel.slack.responses.said[-1])
+    return str(await doppel.answer_to(text, payloads=Payloads(doppel.slack, place)))
 
 
 async def test_each_workspace_is_answered_by_its_own_people_alone(

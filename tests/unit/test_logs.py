@@ -20,16 +20,14 @@ from doppel.ingest.event_ingester import EventIngester
 from doppel.jobs.queue import Jobs
 from doppel.jobs.worker import drain
 from doppel.logs import about, log_failure, log_to
-from doppel.records import Persona, TextDelta
+from doppel.records import TextDelta
 from tests.end_to_end import ROOT, environment
 from tests.fakes.engine import FakeEngine, Step
 from tests.fakes.job import COMMAND, request
-from tests.fakes.slack import FakeSlack, Workspace
-from tests.listening import listening
+from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
+from tests.listening import ADA, listening
 from tests.syncing import sync
 
-TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
-ADA = Persona(TEAM, "U1", "ada", "ada", "v0001")
 SAID = "the words of somebody"
 log = logging.getLogger("doppel.tests")
 

@@ -18,7 +18,7 @@ from app import app
 from doppel.config import Settings, variable
 from doppel.ingest import open_archive
 from tests.fakes.export_builder import ExportBuilder
-from tests.forgetting import take_in
+from tests.taking_in import take_in
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [

@@ -5,6 +5,6 @@ from tests.fakes.slack.faults import Fault, Faults
 from tests.fakes.slack.limits import Limits
 from tests.fakes.slack.server import FakeSlack
 from tests.fakes.slack.settings import App, Behaviour
-from tests.fakes.slack.workspace import Workspace
+from tests.fakes.slack.workspace import BOT, TEAM, Workspace
 
-__all__ = ["App", "Behaviour", "FakeSlack", "Fault", "Faults", "HttpApp", "Limits", "Workspace"]
+__all__ = ["BOT", "TEAM", "App", "Behaviour", "FakeSlack", "Fault", "Faults", "HttpApp", "Limits", "Workspace"]

@@ -26,6 +26,8 @@ Listener = Callable[[Json], None]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _SEEN_BY_ALL = ("channel_created", "channel_rename", "channel_archive", "channel_unarchive", "channel_deleted")
 _MAX_REPLY_USERS = 5
+TEAM, BOT = "T0FAKE0001", "U0FAKEBOT1"
+"""The ids of a workspace and its bot where a test names no others."""
 
 
 class NotThereError(LookupError):
@@ -46,11 +48,11 @@ class Workspace:
 
     def __init__(
         self,
-        team: str = "T0FAKE0001",
+        team: str = TEAM,
         name: str = "Acme",
         url: str = "https://acme.slack.com/",
         clock: Callable[[], float] = time.time,
-        bot_user: str = "U0FAKEBOT1",
+        bot_user: str = BOT,
         bot_id: str = "B0FAKEBOT1",
     ) -> None:
         self.team, self.name, self.url = team, name, url
