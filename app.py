@@ -27,7 +27,8 @@ def root(ctx: typer.Context, data_dir: DataDir = None, json: AsJson = False) -> 
 
 @command(app, "doctor")
 def doctor_(context: AppContext) -> Result:
-    """Check packages, processor, memory, disk, models, archive, index and server; exit status 1 where one fails."""
+    """Check packages, processor, memory, disk, models, archive, index, settings and server; exit status 1 where one
+    fails."""
     from doppel.doctor import examine
     from doppel.inference.vllm_process import find_running
     from indexing import FORMAT

@@ -16,7 +16,7 @@ from doppel.config import DOTENV, load_settings, secret_variables
 from doppel.console import FAILED, Console, Result, quiet_libraries
 from doppel.jobs.reports import JobConsole, Reports
 from doppel.logs import log_to
-from doppel.private import keep_files_private, readable_secrets, secure_data_folder
+from doppel.private import in_the_way, keep_files_private, readable_secrets, secure_data_folder
 
 LOG = "doppel.log"
 
@@ -78,6 +78,8 @@ def execute(body: Callable[..., Result], as_json: bool, data_dir: Path | None, g
             console.result(result)
         except typer.BadParameter as error:
             wrong_usage = error
+        except OSError as error:
+            raise in_the_way(error, load().data_dir) or error from None
     if wrong_usage:
         raise wrong_usage
     if result and not result.ok:

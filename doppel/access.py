@@ -115,6 +115,11 @@ class ReadPolicy:
         named = frozenset(c for name in self.names for c in _called(name, there))
         return frozenset((c.team, c.id) for c in there if self._allows(c, named))
 
+    def unknown(self, channels: Iterable[Channel]) -> list[str]:
+        """The names that mean none of those `channels`, or several that they may not mean together."""
+        there = list(channels)
+        return sorted(name for name in self.names if not _called(name, there))
+
     def _allows(self, channel: Channel, named: Collection[Channel]) -> bool:
         if self.all_channels or channel in named:
             return True

@@ -46,6 +46,37 @@ def _checked_interval(text: str) -> str:
 Interval = Annotated[str, AfterValidator(_checked_interval)]
 
 
+def checked_secret(text: str) -> str:
+    """A secret without the white space at its ends. Raises ValueError, without the secret, for what no secret holds.
+
+    A header takes no such character, and a library that refuses it quotes the whole.
+    """
+    secret = text.strip()
+    if not secret.isprintable() or any(sign.isspace() for sign in secret):
+        raise ValueError("has a space, a line break or another character in it that no secret has; copy it anew")
+    return secret
+
+
+def _checked_url(url: SecretStr) -> SecretStr:
+    return SecretStr(checked_secret(url.get_secret_value()))
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    secret = checked_secret(key.get_secret_value())
+    if not secret.isascii():
+        raise ValueError("has a letter in it that no key has, or was cut off; copy it anew")
+    return SecretStr(secret)
+
+
+def _without_gaps(keys: SecretStr) -> SecretStr:
+    return SecretStr(",".join(word.strip() for word in keys.get_secret_value().split(",")))
+
+
+SecretUrl = Annotated[SecretStr, AfterValidator(_checked_url)]
+Key = Annotated[SecretStr, AfterValidator(_checked_key)]
+KeyList = Annotated[SecretStr, AfterValidator(_without_gaps), AfterValidator(_checked_key)]
+
+
 class Settings(BaseModel):
     """Every setting of Doppel; the description of a field is its documentation."""
 
@@ -55,7 +86,7 @@ class Settings(BaseModel):
         default_factory=lambda: user_data_path("doppel", appauthor=False),
         description="The data folder: archive, index, adapters, models, logs.",
     )
-    database_url: SecretStr = Field(
+    database_url: SecretUrl = Field(
         default=SecretStr(""),
         description="A Postgres database (postgresql://user:password@host/name) to use instead of SQLite in the data "
         "folder; empty uses SQLite.",
@@ -151,27 +182,27 @@ class Settings(BaseModel):
     vllm_url: str = Field(
         default="", description="A vLLM server's address (…/v1) to use instead of a managed one; empty starts one."
     )
-    vllm_api_key: str = Field(default="", description="The key of that server.")
+    vllm_api_key: Key = Field(default=SecretStr(""), description="The key of that server.")
     vllm_options: list[str] = Field(
         default=[], description='More arguments of the managed vLLM server as JSON, such as ["--max-num-seqs", "8"].'
     )
     vllm_start_seconds: float = Field(default=600, gt=0, description="How long the managed server may take to start.")
-    slack_bot_token: SecretStr = Field(
+    slack_bot_token: Key = Field(
         default=SecretStr(""), description="The bot token (xoxb-…) of your Slack app, for `doppel sync`."
     )
-    slack_app_token: SecretStr = Field(
+    slack_app_token: Key = Field(
         default=SecretStr(""),
         description="The app-level token (xapp-…) with which `doppel serve` hears Slack's events.",
     )
-    slack_signing_secret: SecretStr = Field(
+    slack_signing_secret: Key = Field(
         default=SecretStr(""),
         description="The app's signing secret, to hear Slack's events over HTTP instead, at /slack/events.",
     )
     slack_client_id: str = Field(
         default="", description="The app's client id: people sign in to the web chat, and workspaces install the app."
     )
-    slack_client_secret: SecretStr = Field(default=SecretStr(""), description="The app's client secret.")
-    token_keys: SecretStr = Field(
+    slack_client_secret: Key = Field(default=SecretStr(""), description="The app's client secret.")
+    token_keys: KeyList = Field(
         default=SecretStr(""),
         description="Keys that encrypt Slack's tokens in the archive, with commas: the first encrypts, all decrypt.",
     )
@@ -273,8 +304,7 @@ def variable(field: str) -> str:
 
 def secret_variables() -> list[str]:
     """The environment variables of the settings that are secrets."""
-    fields = Settings.model_fields.items()
-    return [variable(name) for name, field in fields if field.annotation is SecretStr or name.endswith("_api_key")]
+    return [variable(name) for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
 
 
 def _named(pairs: Mapping[str, str | None]) -> dict[str, Any]:
@@ -301,5 +331,5 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "value_error":
         # Without the value: it may hold a password.
         return f"{name} {fault['ctx']['error']}."
-    said = fault["msg"]
-    return f"{name}={fault['input']!r} is wrong: {said[:1].lower()}{said[1:]}."
+    said, given = fault["msg"], "" if name in secret_variables() else f"={fault['input']!r}"
+    return f"{name}{given} is wrong: {said[:1].lower()}{said[1:]}."

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -169,4 +169,7 @@ def _unforeseen(error: Exception, log: Callable[[], Path]) -> str:
     _log.propagate = False
     _log.handlers = [log_to(path, "ERROR")]
     log_failure(_log, "It was not foreseen", error)
-    return f"{said}; the details are in {path}." if path.exists() else f"{said}."
+    with suppress(OSError):
+        if path.exists():
+            return f"{said}; the details are in {path}."
+    return f"{said}."

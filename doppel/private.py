@@ -12,6 +12,8 @@ from doppel.errors import ConfigError
 UMASK = 0o077
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 FOLDERS = ("index", "adapters", "models", "logs", "run")
+_IN_THE_WAY = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+_REMEDY = "move away what is in the way, or choose another folder for Doppel's data with --data-dir."
 FILES = ("archive.db*", "jobs.db*", "jobs.id*")
 
 
@@ -32,12 +34,12 @@ def is_private_folder(path: Path) -> bool:
 def secure_data_folder(folder: Path) -> str:
     """Take from others what they may do in a data folder that is there; a sentence where they might have read it.
 
-    Raises ConfigError where the folder is a file, another user's, or one that everybody uses.
+    Raises ConfigError where the folder can't be one, or what is in it is none, is another user's, or one that everybody
+    uses.
     """
+    _require_usable(folder)
     before = _folder_mode(folder)
     if before is None:
-        if folder.is_file():
-            raise ConfigError(f"{folder} is a file; choose a folder for Doppel's data with --data-dir.")
         return ""
     _require_own(folder)
     real = folder.resolve()
@@ -70,6 +72,33 @@ def readable_secrets(dotenv: Path, secrets: Iterable[str]) -> str:
     if not any(name in text for name in secrets):
         return ""
     return f"Other users of this machine may read {dotenv.absolute()}, which holds secrets; run `chmod 600 {dotenv}`."
+
+
+def in_the_way(error: OSError, folder: Path) -> ConfigError | None:
+    """The sentence where an error tells of something else in a data folder than Doppel left there, else None."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is None or not isinstance(error, _IN_THE_WAY) or not path.absolute().is_relative_to(folder.absolute()):
+        return None
+    return _unusable(path, error)
+
+
+def _require_usable(folder: Path) -> None:
+    """Raise ConfigError for a path that can't be a folder, also of those within, or that is a file."""
+    for path in (folder, *(folder / name for name in FOLDERS)):
+        try:
+            is_file = not stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unusable(path, error) from None
+        if is_file and path == folder:
+            raise ConfigError(f"{folder} is a file; choose a folder for Doppel's data with --data-dir.")
+        if is_file:
+            raise ConfigError(f"{path} is a file, and Doppel needs a folder there; {_REMEDY}")
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} can't be used ({error.strerror}); {_REMEDY}")
 
 
 def _folder_mode(folder: Path) -> int | None:

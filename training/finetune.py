@@ -14,20 +14,22 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from peft.helpers import disable_input_dtype_casting
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
     EarlyStoppingCallback,
@@ -41,7 +43,7 @@ from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
 from doppel.config import Settings
-from doppel.errors import ConfigError
+from doppel.errors import ConfigError, DoppelError
 from doppel.inference.lora import check_adapter
 from doppel.models.device import cpu_dtype
 from training.examples import EncodedExample
@@ -82,18 +84,72 @@ def choose_device(settings: Settings) -> Device:
     return Device("cpu", getattr(torch, cpu_dtype(settings)))
 
 
+_SIZES: dict[str, Any] = {
+    "r": PositiveInt,
+    "lora_alpha": PositiveInt,
+    "rank_pattern": dict[str, PositiveInt],
+    "alpha_pattern": dict[str, PositiveInt],
+}
+"""What PEFT declares to be any number, or anything."""
+
+
 def lora_config(settings: Settings) -> LoraConfig:
-    """The adapter's configuration: all linear layers. Raises ConfigError for options that PEFT doesn't know."""
+    """The adapter's configuration: all linear layers. Raises ConfigError for options that PEFT doesn't take."""
     options: dict[str, Any] = {
         "r": settings.lora_rank,
         "lora_alpha": 2 * settings.lora_rank,
         "target_modules": "all-linear",
         "task_type": "CAUSAL_LM",
     }
+    kinds = get_type_hints(LoraConfig)
+    given = {name: _typed(name, value, kinds) for name, value in settings.lora_options.items()}
     try:
-        return LoraConfig(**(options | settings.lora_options))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"DOPPEL_LORA_OPTIONS is wrong: {str(error).splitlines()[0]}.") from None
+        return LoraConfig(**(options | given))
+    except Exception as error:  # whatever PEFT raises for what it can't use
+        raise _wrong(error) from None
+
+
+def _typed(name: str, value: Any, kinds: Mapping[str, Any]) -> Any:
+    """The value of an option as PEFT declares it. Raises ConfigError for any other, and for no option of LoRA's."""
+    if name not in LoraConfig.__annotations__:
+        raise _wrong(ValueError(f"LoRA has no option {name!r}"))
+    kind = _SIZES.get(name, kinds[name])
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise _wrong(ValueError(f"{name}={json.dumps(value)}: {said[:1].lower()}{said[1:]}")) from None
+
+
+def _wrong(error: Exception) -> ConfigError:
+    reason = next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
+    return ConfigError(f"DOPPEL_LORA_OPTIONS is wrong: {reason}.")
+
+
+def check_fits(settings: Settings, model: str) -> None:
+    """Raise ConfigError where an adapter of the settings can't be put on the base model or has nothing to learn, and
+    TrainingError where vLLM could not load it.
+
+    The model is built of its configuration alone, without weights.
+    """
+    try:
+        with torch.device("meta"):
+            base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    except (OSError, ValueError) as error:
+        raise _cannot_load(model, error) from None
+    modules = _adaptable(base)
+    try:
+        adapted = get_peft_model(base, lora_config(settings), low_cpu_mem_usage=True)
+    except NotImplementedError:
+        return  # what the first weights are computed of isn't here
+    except DoppelError:
+        raise
+    except Exception as error:  # whatever PEFT and PyTorch raise for a module, a pattern or a number
+        names = ", ".join(settings.lora_options)
+        raise _wrong(ValueError(f"an adapter with {names} does not fit the base model ({error})")) from None
+    if not any(weights.requires_grad for weights in adapted.parameters()):
+        raise _wrong(ValueError("nothing would be trained"))
+    _check_loadable(adapted, modules)
 
 
 def load_base(model: str, device: Device, in_4bit: bool = False) -> Any:
@@ -109,8 +165,13 @@ def load_base(model: str, device: Device, in_4bit: bool = False) -> Any:
             model, dtype=device.dtype, quantization_config=quantization, device_map=device.name
         )
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The base model {model} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise _cannot_load(model, error) from None
     return prepare_model_for_kbit_training(base) if in_4bit else base
+
+
+def _cannot_load(model: str, error: Exception) -> ConfigError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ConfigError(f"The base model {model} can't be loaded: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +232,9 @@ def finetune(
 
 def _check_loadable(model: PeftModel, modules: set[str]) -> None:
     """Raise TrainingError where vLLM could not load the adapter that is about to be trained on `modules`."""
+    weights = {name: torch.zeros(one.shape) for name, one in model.named_parameters() if one.requires_grad}
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
         check_adapter(Path(folder), modules)
 
 

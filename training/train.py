@@ -25,7 +25,7 @@ from doppel.models.base_model import ChatTokenizer
 from doppel.records import Channel, Conversation, KeptEdit, Message, User
 from training.evaluate import mean_nll
 from training.examples import EncodedExample, Example, build_examples, encode, split_by_time
-from training.finetune import LATELY, FineTuned, Progress, choose_device, finetune, load_base, lora_config
+from training.finetune import LATELY, FineTuned, Progress, check_fits, choose_device, finetune, load_base, lora_config
 from training.grounding import ask_again, encode_grounded
 from training.pace import TimeLimits
 from training.plot import save_loss_plot
@@ -113,8 +113,9 @@ def train(
     """Train, evaluate and publish an adapter of `user`; goes on from where an interrupted run stopped.
 
     What it reports, raises and writes down names the person by their id, as it may be kept after the name is forgotten.
-    Raises ConsentError without consent (also if it is withdrawn meanwhile), TrainingError with too few examples or
-    with an adapter that vLLM can't load, BusyError while another process trains the same person.
+    Raises ConsentError without consent (also if it is withdrawn meanwhile), ConfigError for options of LoRA that the
+    base model can't take, TrainingError with too few examples or with an adapter that vLLM can't load, BusyError while
+    another process trains the same person.
     """
     started, unnamed = time.monotonic(), user.unnamed
     before = archive.consent_records(user)
@@ -124,6 +125,7 @@ def train(
         require_still(unnamed, before, archive.consent_records(user))
 
     check_loadable(settings)
+    check_fits(settings, base_path)
     tokenizer = ChatTokenizer(base_path)
     material = gather(user, archive, settings, tokenizer)
     say(

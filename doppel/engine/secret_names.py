@@ -33,9 +33,10 @@ _COUNTS = re.compile(r"(?:.*_)?(?:tokens|passes|keys|auths)")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 _ID = r"[^\W\d_][\w.-]{0,60}|_\w[\w.-]{0,60}"
-_FOR = r"(?:[ ](?:for|of|to|on|in|für|von|pour|de)(?:[ ](?:the|our|my|der|die|das))?[ ][\w.@/-]{1,40}){0,2}"
+_FOR = r"(?:[ ](?:for|of|to|on|in|für|von|pour|de)(?:[ ](?:the|our|my|der|die|das))?(?:[ ][\w.@/-]{1,40}){1,2}?){0,2}"
 _SEPARATOR = re.compile(
-    r"(?P<sign>:=|=>|->|={1,3}|[:：＝])[*_]{0,2}[ \t]{0,8}|"
+    r"(?P<sign>:=|=>|->|={1,3}|[:：＝])[*_]{0,2}[ \t]{0,8}(?P<below>\n[ \t]{0,8})?|"
+    r"[ \t](?:(?:is|was|has[ ]been)[ ](?:now[ ])?)?(?:set|changed|reset|updated)[ ]to:?[ \t]{1,3}|"
     r"[ \t](?:is|was|are|ist|lautet|es|est|é)(?:[ ]now)?:?[ \t]{1,3}|"
     r"(?<=[\w*`])[ \t]{1,3}\|[ \t]{1,3}|(?<=[\"'])[ \t]{1,3}value[ \t]{0,2}=[ \t]{0,2}|(?<=\w)>(?=[^\s<>])|"
     r"(?P<blank>(?<=\w)(?:[ \t]{1,3}|\n)(?=[\"'`]?[\w+/-]{10}))"
@@ -52,6 +53,8 @@ _FLAG = re.compile(r"(?<!\S)--?(?P<name>[A-Za-z][\w-]{1,40})[ \t]{1,3}[\"']?(?P<
 _VALUE = re.compile(rf"[\\]?[\"'`*<]{{0,3}}(?i:{SCHEME})?(?P<secret>[^\s\"'`]{{1,{_JUDGED}}})")
 _REST = re.compile(r"[^\s\"'`]*")
 _STRONG = re.compile(r"(?=\S{0,60}[a-z])(?=\S{0,60}[A-Z])(?=\S{0,60}\d)|(?=\S{0,60}[a-z])(?=\S{0,60}\d)[\w+/-]{24}")
+_ALONE = re.compile(r"(?=\S{0,60}[^\W\d_])(?=\S{0,60}\d)[^\s:=]{6,}")
+"""What may stand on a line of its own below the name: there it may be the next setting, too."""
 _BEFORE_VALUE = re.compile(rf"[\\]?(?i:{SCHEME})?")
 _OPENS = re.compile(
     rf"(?:[:=>：＝*_|\\]|[ \t](?:is|was|are|ist|lautet|es|est|é|now)(?=[ \t])|[:=][ \t]{{0,8}}(?i:{SCHEME}))[ \t]*\Z"
@@ -75,6 +78,8 @@ def named(text: str, start: int = 0) -> Iterator[Span]:
             continue
         begin, end = value.span("secret")
         if sign["blank"] and not _STRONG.match(value["secret"]):
+            continue
+        if sign["below"] and not _ALONE.fullmatch(value["secret"]):
             continue
         if is_secret(name, text[begin : _end_of_value(text, begin, end)], quoted=False):
             rest = _REST.match(text, end) if end - begin == _JUDGED else None

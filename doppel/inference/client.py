@@ -7,6 +7,7 @@ Protocol: vLLM's OpenAI-compatible server, /v1/completions and /v1/load_lora_ada
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +48,8 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
-        return self.socket or self.url
+        """Where it is, for people; not with what password."""
+        return self.socket or re.sub(r"(?<=://)[^/]*@", "", self.url)
 
     @property
     def root(self) -> str:
@@ -220,14 +221,18 @@ async def is_healthy(endpoint: Endpoint, seconds: float = 2.0) -> bool:
 async def served_model(url: str, api_key: str) -> str:
     """The base model's name on a server that is not ours. Raises InferenceError where none answers."""
     endpoint = Endpoint(url, api_key, "")
+    if not endpoint.is_sound:
+        raise InferenceError(f"{endpoint.address} is no address of a server; correct DOPPEL_VLLM_URL (http://…/v1).")
     try:
         async with endpoint.http(CONNECT_SECONDS) as http:
             response = await http.get(f"{endpoint.root}/v1/models")
             response.raise_for_status()
             models = response.json()["data"]
-    except (httpx2.HTTPError, ValueError, KeyError):
-        raise InferenceError(f"No vLLM server answers at {url}; start it, or correct DOPPEL_VLLM_URL.") from None
-    return str(next(m["id"] for m in models if not m.get("parent")))
+        return str(next(m["id"] for m in models if not m.get("parent")))
+    except (httpx2.HTTPError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        raise InferenceError(
+            f"No vLLM server answers at {endpoint.address}; start it, or correct DOPPEL_VLLM_URL and its key."
+        ) from None
 
 
 def _inference_error(error: Exception, tokens: int) -> InferenceError:

@@ -99,7 +99,7 @@ async def model_server(settings: Settings, model: str, say: Say, own: bool = Fal
     InferenceError where none can be had.
     """
     if settings.vllm_url:
-        url, key = settings.vllm_url, settings.vllm_api_key
+        url, key = settings.vllm_url, settings.vllm_api_key.get_secret_value()
         yield RunningServer(Endpoint(url, key, await served_model(url, key)))
         return
     running = None if own else await find_running(settings, model)

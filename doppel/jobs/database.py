@@ -54,7 +54,8 @@ def database_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, dbos_errors.DBOSException) as error:
-        place = make_url(url).render_as_string(hide_password=True)
+        # Options may hold a password, too.
+        place = make_url(url).set(query={}).render_as_string(hide_password=True)
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
         is_file = url.startswith("sqlite")
         remedy = "if it is damaged, move it away" if is_file else "check DOPPEL_DATABASE_URL and that it runs"

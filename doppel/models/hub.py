@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from doppel.config import checked_secret
 from doppel.errors import ConfigError
 
 
@@ -12,9 +13,13 @@ def revision(name: str, what: str, setting: str) -> str:
 
     Raises ConfigError, at once, where there is neither: the libraries that load models try for a minute first.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, get_token, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    try:
+        checked_secret(get_token() or "")
+    except ValueError as error:
+        raise ConfigError(f"HF_TOKEN {error}.") from None
     try:
         try:
             return Path(snapshot_download(name, local_files_only=True)).name

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.error import URLError
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -158,7 +159,7 @@ class SlackApi:
                 return _Setback("it allows no more calls now", retry_after, refused=True)
             return _Setback(_failure(error.response), pause, foreign=error.response.status_code < 500)
         except BROKEN as error:
-            return _Setback(f"{type(error).__name__}: {error}", pause)
+            return _Setback(_broken(error), pause)
         except NOT_JSON:
             return _Setback(_NOT_JSON, pause, foreign=True)
         if not isinstance(answer, dict):
@@ -203,6 +204,13 @@ def _raise_lasting(method: str, response: SlackResponse) -> None:
             code,
         )
     raise SlackError(SENTENCES.get(code, f"Slack refused {method} ({code})."), code)
+
+
+def _broken(error: Exception) -> str:
+    """What broke, and why where the system says so: a library's own words may quote the token."""
+    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+    said = cause.strerror if isinstance(cause, OSError) and not isinstance(cause, URLError) else None
+    return f"{type(cause).__name__}: {said}" if said else type(cause).__name__
 
 
 def _failure(response: SlackResponse) -> str:

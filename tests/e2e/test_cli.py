@@ -169,11 +169,17 @@ def test_a_base_model_that_is_not_there_is_one_sentence(data: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_adapter_that_vllm_could_not_load_is_refused_before_training(data: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [('{"use_dora": true}', "DoRA"), ('{"rank_pattern": ["q"]}', "rank_pattern"), ('{"target_modules": ["x"]}', "x")],
+)
+def test_an_adapter_that_could_not_be_loaded_is_refused_before_training(data: Path, options: str, said: str) -> None:
     doppel(data, "consent", "grant", "ines", "--by", "tests")
-    done = doppel(data, "train", "--user", "ines", environ={"DOPPEL_LORA_OPTIONS": '{"use_dora": true}'})
+    done = doppel(data, "train", "--user", "ines", environ={"DOPPEL_LORA_OPTIONS": options})
     assert done.status == 1
-    assert "DoRA" in done.data["error"]
+    assert "DOPPEL_LORA_OPTIONS" in done.data["error"]
+    assert said in done.data["error"]
+    assert "Evaluating" not in done.stderr
 
 
 def test_a_damaged_adapter_hides_no_other(tmp_path: Path) -> None:
@@ -211,6 +217,41 @@ def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
     assert checks["packages"]["ok"]
     assert not checks["archive"]["ok"]
     assert "doppel import" in checks["archive"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "name", "said"),
+    [
+        ({"DOPPEL_VLLM_URL": "foo"}, "server", "foo is no address of a server; correct DOPPEL_VLLM_URL"),
+        ({"DOPPEL_VLLM_URL": "http://[::1"}, "server", "is no address of a server"),
+        (
+            {"DOPPEL_VLLM_URL": "http://a:s3cret@127.0.0.1:9/v1"},
+            "server",
+            "No vLLM server answers at http://127.0.0.1:9/v1",
+        ),
+        ({"DOPPEL_WEB_CHANNELS": "nope, public"}, "channels", "DOPPEL_WEB_CHANNELS: nope"),
+        ({"DOPPEL_TRAIN_CHANNELS": "nope"}, "channels", "DOPPEL_TRAIN_CHANNELS: nope"),
+        ({"DOPPEL_WEB_CHANNELS": "public,"}, "channels", "separated by commas"),
+        ({"SLACK_CLIENT_ID": "1"}, "signing in", "also needs SLACK_CLIENT_SECRET"),
+        (
+            {
+                "SLACK_CLIENT_ID": "1",
+                "SLACK_CLIENT_SECRET": "2",
+                "SLACK_SIGNING_SECRET": "3",
+                "DOPPEL_PUBLIC_URL": "https://doppel.example.org",
+                "DOPPEL_TOKEN_KEYS": "none",
+            },
+            "signing in",
+            "DOPPEL_TOKEN_KEYS holds something that is no key",
+        ),
+    ],
+)
+def test_the_doctor_tells_of_what_serve_would_refuse(data: Path, environ: dict[str, str], name: str, said: str) -> None:
+    done = doppel(data, "doctor", environ=environ)
+    checks = {c["name"]: c for c in done.data["checks"]}
+    assert (done.status, checks[name]["ok"]) == (1, False)
+    assert said in checks[name]["detail"]
+    assert "s3cret" not in f"{done.data} {done.stderr}"
 
 
 def test_the_doctor_finds_a_torchvision_of_another_pytorch(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from doppel.config import Settings
 from doppel.doctor import Check, examine
 from doppel.errors import ConfigError
 from doppel.ingest import open_archive
-from doppel.private import readable_secrets, secure_data_folder
+from doppel.private import FOLDERS, readable_secrets, secure_data_folder
 from indexing import FORMAT
 from tests import end_to_end
 from tests.end_to_end import ROOT, SAMPLE, archive_at, doppel, environment, open_to_others
@@ -160,6 +160,32 @@ def test_a_file_in_the_place_of_the_folder_is_refused_with_one_sentence(tmp_path
     assert done.status == 1
     assert "is a file; choose a folder" in done.data["error"]
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_file_where_a_folder_belongs_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name} is a file, and Doppel needs a folder there; move away"):
+        secure_data_folder(tmp_path)
+    done = doppel(tmp_path, "personas")
+    assert (done.status, "is a file, and Doppel needs a folder there" in done.data["error"]) == (1, True)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/below", "round/and"])
+def test_a_data_folder_that_can_not_be_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "round").symlink_to("round")
+    done = doppel(tmp_path / name, "personas")
+    assert (done.status, "can't be used" in done.data["error"]) == (1, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_where_a_file_belongs_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "index" / "CURRENT").mkdir(parents=True)
+    done = doppel(tmp_path, "doctor")
+    assert done.status == 1
+    assert "CURRENT can't be used (Is a directory); move away what is in the way" in done.data["error"]
 
 
 def test_a_folder_that_everybody_uses_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:

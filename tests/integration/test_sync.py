@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -348,6 +349,17 @@ def test_an_unreachable_slack_is_one_sentence(team: Workspace, once: Archive, mo
     slack.stop()
     with pytest.raises(SlackError, match=r"could not be reached for auth\.test"):
         sync(slack, once)
+
+
+@pytest.mark.parametrize("token", ["xoxb-s3cr\net", "xoxb-s3cr\x00et", "xoxb-s3cr\u2026et", "xoxb-s3cr et"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api/", "s3cret", "http://[s3cret", "http://s3 cr\net/"])
+def test_no_failure_of_a_call_repeats_what_was_sent(token: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doppel.slack.api.FIRST_BACKOFF_SECONDS", 0.001)
+    with pytest.raises(SlackError) as caught:
+        SlackApi(lambda: token, url, StoppableClock()).call("auth.test")
+    said = str(caught.value).replace(url, "")
+    assert "s3" not in said
+    assert re.search(r"for auth\.test at  \(\w+(: Connection refused)?\);", said)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,12 @@ def test_a_hole_in_the_setting_is_refused(setting: str) -> None:
         ReadPolicy.parse(setting)
 
 
+def test_a_name_that_means_no_one_channel_is_told() -> None:
+    twice = [*CHANNELS, Channel("T1", "C9", "a-private", ChannelKind.PRIVATE)]
+    assert ReadPolicy.parse("public, a-public, Cmpim, nope").unknown(CHANNELS) == ["nope"]
+    assert ReadPolicy.parse("a-private, all").unknown(twice) == ["a-private"]
+
+
 def said(action: ConsentAction) -> ConsentRecord:
     return ConsentRecord("T1", "U1", action, "2026-01-01", "ada")
 

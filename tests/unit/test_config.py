@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from doppel.config import Settings, interval_seconds, load_settings
+from doppel.config import Settings, interval_seconds, load_settings, secret_variables, variable
 from doppel.errors import ConfigError
+from doppel.models.hub import revision
 
 
 def test_the_environment_goes_over_the_file_and_options_over_both(tmp_path: Path) -> None:
@@ -67,3 +69,56 @@ def test_a_database_of_another_kind_is_refused_without_its_password(url: str) ->
     with pytest.raises(ConfigError) as caught:
         load_settings({"DOPPEL_DATABASE_URL": url})
     assert str(caught.value) == "DOPPEL_DATABASE_URL must begin with postgresql://, or be empty for SQLite."
+
+
+SECRETS = secret_variables()
+
+
+def test_every_setting_that_is_a_secret_is_known_as_one() -> None:
+    assert {name for name in map(variable, Settings.model_fields) if re.search("SECRET|TOKEN$|KEYS?$", name)} <= {
+        *SECRETS
+    }
+    assert {"DOPPEL_DATABASE_URL", "DOPPEL_VLLM_API_KEY", "DOPPEL_TOKEN_KEYS"} <= {*SECRETS}
+
+
+def written(name: str, secret: str) -> str:
+    return f"postgresql://ann:{secret}@db/x" if name == "DOPPEL_DATABASE_URL" else secret
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_white_space_around_a_secret_is_none_of_it(name: str) -> None:
+    settings = load_settings({name: f" \t{written(name, 's3cret')}\r\n"})
+    kept = getattr(settings, name.removeprefix("DOPPEL_").lower()).get_secret_value()
+    assert kept == written(name, "s3cret")
+
+
+@pytest.mark.parametrize("sign", [" ", "\n", "\t", "\x00", "\x7f", "\u2028", "\u200b", "\udcff"])
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_that_no_header_takes_is_refused_without_its_value(name: str, sign: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({name: written(name, f"s3{sign}cret")})
+    assert str(caught.value).startswith(f"{name} has a space, a line break or another character")
+    assert "cret" not in str(caught.value).replace("no secret", "")
+
+
+def test_a_key_that_was_cut_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^SLACK_BOT_TOKEN has a letter in it that no key has, or was cut off"):
+        load_settings({"SLACK_BOT_TOKEN": "xoxb-1…"})
+
+
+def test_keys_may_stand_apart() -> None:
+    assert load_settings({"DOPPEL_TOKEN_KEYS": "one, two ,\nthree"}).token_keys.get_secret_value() == "one,two,three"
+
+
+def test_no_fault_repeats_a_secret() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({}, slack_bot_token=["s3cret"])
+    assert str(caught.value).startswith("SLACK_BOT_TOKEN is wrong: ")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_token_of_the_hub_that_no_header_takes_is_refused_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_s3\x01cret")
+    with pytest.raises(ConfigError, match=r"^HF_TOKEN has a space") as caught:
+        revision("nobody/has-this", "base model", "DOPPEL_BASE_MODEL")
+    assert "cret" not in str(caught.value).replace("no secret", "")

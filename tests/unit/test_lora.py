@@ -14,10 +14,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from doppel.config import Settings
-from doppel.errors import TrainingError
+from doppel.errors import ConfigError, TrainingError
 from doppel.inference.lora import RANKS, check_adapter, needed_rank
 from doppel.inference.vllm_process import ManagedServer, find_running
 from doppel.models import device as processor
+from training.finetune import check_fits
 from training.train import check_loadable
 
 SERVER = """
@@ -173,6 +174,73 @@ def test_vllm_reads_the_tensors_of_an_adapter_before_it_is_trained(
     else:
         with pytest.raises(TrainingError):
             check_adapter(tmp_path, modules)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny base model, as a folder."""
+    folder = tmp_path_factory.mktemp("base")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=64)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nope": 1}, "no option 'nope'"),
+        ({"inference_mode": True}, "no option 'inference_mode'"),
+        ({"task_type": "SEQ_CLS"}, "no option 'task_type'"),
+        ({"r": 1.5}, "r=1.5"),
+        ({"r": True}, "r=true"),
+        ({"r": None}, "r=null"),
+        ({"lora_alpha": 0}, "lora_alpha=0: input should be greater than 0"),
+        ({"lora_dropout": "x"}, "lora_dropout"),
+        ({"lora_dropout": 3}, "lora_dropout .*between 0 and 1"),
+        ({"rank_pattern": ["q"]}, "rank_pattern"),
+        ({"rank_pattern": {"q_proj": "x"}}, "rank_pattern"),
+        ({"rank_pattern": {"(": 4}}, "rank_pattern .*unterminated"),
+        ({"alpha_pattern": {"q_proj": "x"}}, "alpha_pattern"),
+        ({"target_modules": ["nope"]}, "target_modules .*nope"),
+        ({"target_modules": "("}, "target_modules .*unterminated"),
+        ({"target_modules": []}, "target_modules"),
+        ({"exclude_modules": ".*"}, "exclude_modules"),
+        ({"layers_to_transform": [9], "target_modules": ["q_proj"]}, "layers_to_transform"),
+        ({"arrow_config": {}}, "arrow_config"),
+        ({"runtime_config": 3}, "runtime_config"),
+        ({"init_lora_weights": "nonsense"}, "init_lora_weights"),
+    ],
+)
+def test_options_that_no_adapter_can_have_are_one_sentence_without_the_models_weights(
+    base: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^DOPPEL_LORA_OPTIONS is wrong: .*{said}"):
+        check_fits(Settings(lora_options=options), base)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_rslora": True, "lora_dropout": 0.1, "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"q_proj": 8}},
+        {"target_modules": ["embed_tokens", "lm_head"]},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+        {"target_modules": r".*\.mlp\..*_proj"},
+        {"init_lora_weights": "orthogonal"},
+        {"runtime_config": {"ephemeral_gpu_offload": False}},
+    ],
+)
+def test_options_that_an_adapter_can_have_are_taken(base: str, options: dict[str, Any]) -> None:
+    settings = Settings(lora_options=options)
+    check_loadable(settings)
+    check_fits(settings, base)
+
+
+def test_an_adapter_in_which_nothing_learns_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", inference_mode=True)
+    monkeypatch.setattr("training.finetune.lora_config", lambda _: frozen)
+    with pytest.raises(ConfigError, match="nothing would be trained"):
+        check_fits(Settings(), base)
 
 
 @pytest.mark.parametrize(

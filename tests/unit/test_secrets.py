@@ -83,7 +83,9 @@ HOSTILE = [
     "is is ", " | ", "eyJ", "sk-", "xoxb-1", "ops_eyJ", "://", "x://a:b", "https://a@b:c", "https://hooks.a/", "----",
     "-----BEGIN ", "-----BEGIN PRIVATE " "KEY-----\n-----END ", "password=", "password: ", 'password="', 'password="\\',
     "token=a1b2c3d4&", "密：", "login a password ", "curl -u a:", "mysql -p", "--password ", "Authorization: ",
-    "Bearer ", "\\", "api key for a on b ",
+    "Bearer ", "\\", "api key for a on b ", "Cookie: a=b; ", "cookie:a=b;", "creds for a ", "creds are a/", "live_",
+    "a1B2_", "live_a1B2", "$1$", "t1.", "password set to ", "change the password to ", "password:\n", "://a?code=",
+    "://hook.", '"d":"',
 ]  # fmt: skip
 SECRETS = [*TOKENS.values(), *NAMED.values(), "MIIEpAIBAAKCAQEA", "abc/def+ghi="]
 
