@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.run import UserName, command
+from commands.run import Team, UserName, command
 from doppel.app_context import AppContext
 from doppel.console import Result
 from doppel.plain_text import lines
@@ -25,23 +25,28 @@ def forget_(
     user: UserName,
     messages: Annotated[bool, typer.Option("--messages", help="Also everything that USER wrote.")] = False,
     by: Annotated[str, typer.Option("--by", help="Who enters this; your login if left out.")] = "",
+    team: Team = None,
 ) -> Result:
-    """Forget USER for good: adapter, answers and feedback. It asks nothing and can't be undone."""
-    from doppel.services.forgetting import Index, clean_index, forget, unload
+    """Forget USER for good, in every workspace or in one: adapter, answers and feedback. It asks nothing and can't be
+    undone.
+    """
+    from doppel.services.forgetting import Index, clean_index, forget_in_all, together, unload
 
     with context.archive() as archive:
-        person = archive.find_user(user)
-        receipt = forget(context, archive, person, messages, by or getpass.getuser())
-        asyncio.run(unload(context, person, receipt.adapters))
+        receipts = forget_in_all(context, archive, archive.find_person(user, team), messages, by or getpass.getuser())
+        for each in receipts:
+            asyncio.run(unload(context, each.user, each.adapters))
+        receipt = together(receipts)
         index = clean_index(context, archive, receipt.archive.revision) if messages else Index()
-    data = _as_data(receipt, index)
+    data = _as_data(receipt, index) | {"workspaces": [each.user.team for each in receipts]}
     return Result(data, _as_text(receipt, data))
 
 
 def _as_data(receipt: Receipt, index: Index) -> dict[str, Any]:
+    from doppel.services.forgetting import COUNTED
+
     archive = receipt.archive
-    counted = ("messages", "copies", "posts", "answers", "feedback", "questions", "requests", "voices", "drafts")
-    removed: dict[str, Any] = {name: getattr(archive, name) for name in counted}
+    removed: dict[str, Any] = {name: getattr(archive, name) for name in COUNTED}
     removed |= {"adapters": list(receipt.adapters), "chunks": index.chunks, "index_versions": list(index.versions)}
     return {
         "who": receipt.name,

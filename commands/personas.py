@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.run import Detach, UserName, command
+from commands.run import Detach, Team, UserName, command
 from doppel.app_context import AppContext
 from doppel.console import Result
 from doppel.plain_text import line, lines
@@ -32,12 +32,12 @@ By = Annotated[str, typer.Option("--by", help="Who enters this; your login if le
 
 
 @command(consent_app, "grant")
-def consent_grant(context: AppContext, user: UserName, by: By = "") -> Result:
-    """Record that USER agreed to a doppelganger."""
+def consent_grant(context: AppContext, user: UserName, by: By = "", team: Team = None) -> Result:
+    """Record that USER agreed to a doppelganger, in one workspace."""
     from doppel.services import consent
 
     with context.archive() as archive:
-        person = archive.find_user(user)
+        person = archive.find_user(user, team)
         record = consent.grant(archive, person, by or getpass.getuser())
     return Result(
         _consent_row(record, person), line(f"Recorded: {person.name} agreed. Next: doppel train --user {person.id}")
@@ -45,27 +45,33 @@ def consent_grant(context: AppContext, user: UserName, by: By = "") -> Result:
 
 
 @command(consent_app, "revoke")
-def consent_revoke(context: AppContext, user: UserName, by: By = "") -> Result:
-    """Record that USER withdrew, stop the persona and delete the adapter."""
+def consent_revoke(context: AppContext, user: UserName, by: By = "", team: Team = None) -> Result:
+    """Record that USER withdrew, in every workspace or in one, stop the persona and delete the adapter."""
     from doppel.services import consent
     from doppel.services.forgetting import unload
 
     with context.archive() as archive:
-        person = archive.find_user(user)
-        record, gone = consent.revoke(archive, context.adapters(), person, by or getpass.getuser())
-    asyncio.run(unload(context, person, gone))
-    text = line(f"Recorded: {person.name} withdrew. {len(gone)} adapter versions deleted.")
-    return Result(_consent_row(record, person) | {"removed_versions": gone}, text)
+        people = archive.find_person(user, team)
+        done = [consent.revoke(archive, context.adapters(), person, by or getpass.getuser()) for person in people]
+    for person, (_, gone) in zip(people, done, strict=True):
+        asyncio.run(unload(context, person, gone))
+    removed = [version for _, gone in done for version in gone]
+    text = line(f"Recorded: {people[0].name} withdrew. {len(removed)} adapter versions deleted.")
+    teams = [person.team for person in people]
+    return Result(_consent_row(done[0][0], people[0]) | {"removed_versions": removed, "workspaces": teams}, text)
 
 
 @command(consent_app, "list")
 def consent_list(
-    context: AppContext, user: Annotated[str | None, typer.Argument(metavar="[USER]", help="One person only.")] = None
+    context: AppContext,
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="One person only.")] = None,
+    team: Team = None,
 ) -> Result:
     """Show who said what, when, and who entered it."""
     with context.archive() as archive:
         people = {(u.team, u.id): u for u in archive.users()}
-        records = archive.consent_records(archive.find_user(user) if user else None)
+        found = archive.find_person(user, team) if user else [None]
+        records = [record for person in found for record in archive.consent_records(person)]
     rows = [_consent_row(record, people.get((record.team, record.user_id)) or _unknown(record)) for record in records]
     text = lines(f"{r['when']}  {r['what']:6}  {r['who']} ({r['user_id']}), entered by {r['by']}" for r in rows)
     return Result({"consents": rows}, text or "Nobody has agreed yet.")
@@ -105,7 +111,7 @@ def train_(
         ),
     ] = None,
     detach: Detach = False,
-    team: Annotated[str | None, typer.Option("--team", help="The id of USER's workspace, if several.")] = None,
+    team: Team = None,
 ) -> Result:
     """Fine-tune an adapter on what USER wrote, and publish it if it is better than the base model."""
     from doppel.access import require_consent
@@ -195,10 +201,11 @@ def adapters_rollback(
     to: Annotated[
         str | None, typer.Option("--to", help="A version; the one before the serving one if left out.")
     ] = None,
+    team: Team = None,
 ) -> Result:
     """Let an earlier version serve; a running server takes it up at once."""
     with context.archive() as archive:
-        person = archive.find_user(user)
+        person = archive.find_user(user, team)
     before, now = context.adapters().roll_back(person, to)
     data = {"persona": person.name, "user_id": person.id, "from": before, "version": now}
     return Result(data, line(f"{person.name}: {now} serves, {before} did."))
@@ -210,13 +217,14 @@ def adapters_export(
     user: UserName,
     target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     merged: Annotated[bool, typer.Option("--merged", help="A full model instead of an adapter.")] = False,
+    team: Team = None,
 ) -> Result:
     """Write the serving adapter as a PEFT folder, or merged into the base model."""
     from doppel.models.base_model import base_model_path
     from training.export import export_adapter, export_merged
 
     with context.archive() as archive:
-        person = archive.find_user(user)
+        person = archive.find_user(user, team)
     version = context.adapters().require(person)
     if merged:
         export_merged(version, base_model_path(context.settings, context.console.say), target)

@@ -23,6 +23,7 @@ LOG = "doppel.log"
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The data folder (or DOPPEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Don't wait: `doppel jobs show` tells how it goes.")]
+Team = Annotated[str | None, typer.Option("--team", help="The id of the person's workspace, if several.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="Slack id, handle, display name or real name.")]
 
 

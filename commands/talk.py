@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.run import command
+from commands.run import Team, command
 from doppel.app_context import AppContext
 from doppel.console import Result
 
@@ -29,6 +29,7 @@ def chat_(
     context: AppContext,
     persona: Annotated[str, typer.Option("--persona", help="Whom to ask: id, handle or name.")],
     message: Annotated[str | None, typer.Option("-m", "--message", help="One question; without it, a chat.")] = None,
+    team: Team = None,
 ) -> Result:
     """Ask a doppelganger in the terminal; leave with exit or Ctrl-C."""
     if message is None and context.console.as_json:
@@ -40,7 +41,7 @@ def chat_(
         raise typer.BadParameter("there is no question in it.", param_hint="--message")
     require_length(message or "", context.settings.question_chars)
     with context.archive() as archive:
-        person = archive.find_user(persona)
+        person = archive.find_user(persona, team)
         require_consent(person, archive.consent_records(person))
         if not context.settings.vllm_url:
             # Before a minute is spent on starting the model.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,8 @@ _HALF = re.compile(f"[{_HALVES}]")
 _LINE_END = re.compile(f"[{_LINE_ENDS}]")
 _UNSTORABLE = re.compile(f"[{_HALVES}\0]")
 _ESCAPED = re.compile(f"[{_CONTROLS}{_LINE_ENDS}{_HALVES}]")
+# Blanks and marks that Unicode counts as letters, symbols or accents; the others are known by their category.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def plain(text: str) -> str:
@@ -47,3 +50,10 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     return _UNSTORABLE.sub("\ufffd", text)
+
+
+def visible(text: str) -> str:
+    """`text` without the characters that can't be seen; blanks and line breaks stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in _INVISIBLE.sub("", text) if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))

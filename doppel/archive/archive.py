@@ -29,7 +29,7 @@ from doppel.archive.restrictions import Restrictions
 from doppel.archive.snapshots import Snapshot, Views
 from doppel.archive.waiting import TAKES_AWAY, Waiting, soon_exclusive
 from doppel.engine.conversation import with_posts
-from doppel.errors import BadInputError, BusyError
+from doppel.errors import BadInputError, BusyError, UnknownUserError
 from doppel.records import Channel, Chunk, Conversation, KeptEdit, Message, Span, User
 
 ERASE_SECONDS = 600.0
@@ -249,11 +249,21 @@ class Archive:
             return reading.permalink(reading.workspace_url(connection, team), channel_id, ts, thread_ts)
 
     def find_user(self, name: str, team: str | None = None) -> User:
-        """The person whom a user means who typed that: an id, else a handle, a display or a real name.
+        """The person whom a user means who typed that: an id, else a handle, else a display or a real name.
 
-        In one workspace or in all. Raises UnknownUserError with the nearest.
+        In one workspace, or in the one of all where they are at home. Raises UnknownUserError with the nearest.
         """
-        return people.find_user(self.users(team), name)
+        return people.find_user(self._listed(team), name)
+
+    def find_person(self, name: str, team: str | None = None) -> list[User]:
+        """The same person in every workspace that lists them, or in one: never somebody whom the name fits as well."""
+        return people.find_person(self._listed(team), name)
+
+    def _listed(self, team: str | None) -> list[User]:
+        found = self.users(team)
+        if team is not None and not found:
+            raise UnknownUserError(f'The archive knows nobody of the workspace "{team}".')
+        return found
 
     def get_user(self, team: str, user_id: str) -> User:
         """The person or bot of exactly that id in a workspace. Raises UnknownUserError."""

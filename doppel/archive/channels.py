@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 
 from doppel.archive import tables
 from doppel.archive.reading import AnyRow
+from doppel.archive.revisions import forget_ids
 from doppel.archive.upsert import put_row
 from doppel.records import Channel, ChannelKind
 
@@ -150,6 +151,22 @@ def move_channel(connection: Connection, team: str, old: str, new: str, at: int)
     move_rows(connection, team, old, new)
     _move_questions(connection, team, old, new)
     return True
+
+
+def rename_channel(connection: Connection, team: str, channel: str, id_: str, name: str) -> None:
+    """Call a channel otherwise; one that is known by its name alone gets another id with it, and nothing names the one
+    before.
+    """
+    c = tables.channels
+    here = (c.c.team == team, c.c.id == channel)
+    if id_ != channel:
+        if connection.scalar(select(c.c.id).where(c.c.team == team, c.c.id == id_)) is not None:
+            drop_channel(connection, team, channel)
+        move_rows(connection, team, channel, id_)
+        _move_questions(connection, team, channel, id_)
+        connection.execute(update(c).where(*here).values(id=id_, name=name))
+        forget_ids(connection, team)
+    connection.execute(update(c).where(*here).values(name=name))
 
 
 def move_rows(connection: Connection, team: str, old: str, new: str, among: Sequence[Table] = _OF_CHANNELS) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, selec
 from doppel.access import ConsentAction, ConsentRecord
 from doppel.archive import tables
 from doppel.archive.changes import note_change, revision
-from doppel.archive.channels import UNSEEN
+from doppel.archive.channels import UNSEEN, rename_channel
 from doppel.archive.consent_and_feedback import record_consent
 from doppel.archive.drafts import drop_unsent
-from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Tombstones, group_name
+from doppel.archive.forgotten import FORGOTTEN_NAME, GROUP, Tombstones, group_name, id_named
 from doppel.archive.messages import erase
 from doppel.archive.reading import AnyRow
 from doppel.records import MessageKind, User
@@ -94,7 +94,9 @@ def _rename_groups(connection: Connection, user: User) -> None:
     query = select(c.c.id, c.c.name).where(c.c.team == user.team, c.c.name.startswith(GROUP))
     for row in connection.execute(query).all():
         name = group_name(row.name, {user.handle: user.id})
-        connection.execute(update(c).where(c.c.team == user.team, c.c.id == row.id).values(name=name))
+        id_ = id_named(row.id, name)
+        if (id_, name) != (row.id, row.name):
+            rename_channel(connection, user.team, row.id, id_, name)
 
 
 def clear_file_names(connection: Connection, team: str, tombstones: Tombstones) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
-from doppel.ids import UNKNOWN_TEAM
+from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.logs import pattern_of
 from doppel.records import Channel, User, name_key
 
@@ -55,11 +55,14 @@ class Tombstones:
         return User(user.team, user.id, "", display_name=FORGOTTEN_NAME, is_bot=user.is_bot, is_guest=user.is_guest)
 
     def channel(self, channel: Channel, people: Iterable[User]) -> Channel:
-        """What may be known of a channel: a group conversation is named after the handles of `people`."""
+        """What may be known of a channel: a group conversation is named after the handles of `people`, and so is the
+        id of one of which only the name is known.
+        """
         if not (self.nameless and channel.name.startswith(GROUP)):
             return channel
         ids = {user.handle: user.id for user in people if user.id in self.nameless}
-        return replace(channel, name=group_name(channel.name, ids))
+        name = group_name(channel.name, ids)
+        return replace(channel, name=name, id=id_named(channel.id, name))
 
     def file_name(self, name: str) -> str:
         """What may be known of a file's name: nothing where it names them."""
@@ -87,6 +90,11 @@ def group_name(name: str, ids: Mapping[str, str]) -> str:
     """A group conversation's name, `mpdm-ada--grace-1`, with ids in the place of those handles."""
     handles, _, number = name.removeprefix(GROUP).rpartition("-")
     return f"{GROUP}{'--'.join(ids.get(handle, handle) for handle in handles.split('--'))}-{number}"
+
+
+def id_named(channel: str, name: str) -> str:
+    """The id of a group conversation of that name: what stands for one follows the name."""
+    return channel.partition(GROUP)[0] + name if channel.startswith(PLACEHOLDER) else channel
 
 
 def clean_revision(connection: Connection, team: str | None = None) -> int:

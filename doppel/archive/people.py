@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 from doppel.errors import UnknownUserError
 from doppel.ids import looks_like_user_id
+from doppel.plain_text import visible
 from doppel.records import User
 
 _NEAREST = 5
-# Blanks and marks that Unicode counts as letters, symbols or accents; the others are known by their category.
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def find_user(users: Sequence[User], name: str) -> User:
-    """The one of `users` with that Slack id, else with that handle, display or real name.
+    """A person as one workspace lists them: of several the one where they are at home.
 
-    As it is typed goes before another case. Raises UnknownUserError that names the nearest, or all who are meant.
+    Raises UnknownUserError as `find_person` does, and where they are at home in several.
+    """
+    rows = find_person(users, name)
+    rows = [user for user in rows if not user.is_guest] or rows
+    if len(rows) == 1:
+        return rows[0]
+    raise UnknownUserError(f'"{name}" is in several workspaces ({_teams(rows)}); say in which with --team.')
+
+
+def find_person(users: Sequence[User], name: str) -> list[User]:
+    """The one person with that Slack id, else with that handle, else with that display or real name.
+
+    Returns how each workspace lists them, first where they are at home: an id is the same person's in all. Everybody is
+    a candidate, whoever left too, and no letter's case decides. Raises UnknownUserError that names the nearest, or all
+    who are meant.
     """
     wanted = name.strip().removeprefix("@")
     found = _with_id(users, wanted)
     if not found and not looks_like_user_id(wanted):
-        found = _named(users, wanted, as_read) or _named(users, wanted, _folded)
-    if len(found) > 1:
-        found = [user for user in found if not (user.deleted or user.is_bot)] or found
-    if len({user.id for user in found}) == 1:
-        # Somebody whom several workspaces list is at home in one of them.
-        found = [user for user in found if not user.is_guest] or found
-    if len(found) == 1:
-        return found[0]
-    if found:
+        # A handle is one person's, as everybody else can call themselves.
+        found = _named(users, wanted, lambda user: [user.handle]) or _named(users, wanted, _names)
+    ids = {user.id for user in found}
+    if len(ids) > 1:
         raise UnknownUserError(f'"{name}" fits several people: {_labels(found)}; give the handle or the id.')
-    raise UnknownUserError(_nobody(users, name, wanted))
+    if not found:
+        raise UnknownUserError(_nobody(users, name, wanted))
+    return sorted((user for user in users if user.id in ids), key=lambda user: user.is_guest)
 
 
 def require_known(found: User | None, user_id: str) -> User:
@@ -46,10 +55,7 @@ def require_known(found: User | None, user_id: str) -> User:
 
 def as_read(name: str) -> str:
     """A name as people read it: however its accents are composed, without what can't be seen, spaces as one."""
-    if name.isascii() and name.isprintable():
-        return " ".join(name.split())
-    seen = (c for c in _INVISIBLE.sub("", name) if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
-    return unicodedata.normalize("NFC", " ".join("".join(seen).split()))
+    return unicodedata.normalize("NFC", " ".join(visible(name).split()))
 
 
 def _folded(name: str) -> str:
@@ -60,9 +66,9 @@ def _with_id(users: Iterable[User], wanted: str) -> list[User]:
     return [user for user in users if user.id == wanted] or [user for user in users if user.id == wanted.upper()]
 
 
-def _named(users: Iterable[User], wanted: str, fold: Callable[[str], str]) -> list[User]:
-    folded = fold(wanted)
-    return [user for user in users if folded and folded in map(fold, _names(user))]
+def _named(users: Iterable[User], wanted: str, names: Callable[[User], list[str]]) -> list[User]:
+    folded = _folded(wanted)
+    return [user for user in users if folded and folded in map(_folded, names(user))]
 
 
 def _names(user: User) -> list[str]:
@@ -83,6 +89,10 @@ def _nobody(users: Sequence[User], name: str, wanted: str) -> str:
     if not nearest:
         return f'{called} "{name}"; give a Slack id, a handle, a display or a real name.'
     return f'{called} "{name}"; the nearest {"is" if len(nearest) == 1 else "are"} {_labels(nearest)}.'
+
+
+def _teams(users: Iterable[User]) -> str:
+    return ", ".join(user.team for user in users)
 
 
 def _labels(users: Iterable[User]) -> str:

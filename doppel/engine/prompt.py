@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypedDict
 
 from doppel.errors import ConfigError
-from doppel.labels import indented
+from doppel.labels import indented, named
 from doppel.records import Dialogue, Passage, Turn
 from doppel.timestamps import day
 
@@ -93,7 +93,7 @@ def line(author: str, text: str) -> str:
 
 def label(name: str) -> str:
     """A name as it stands before a colon: on one line, without a colon in it, and unlike the head of a quote."""
-    return " ".join(name.replace(":", " ").split()).lstrip("#… ") or NOBODY
+    return " ".join(named(name).replace(":", " ").split()).lstrip("#… ") or NOBODY
 
 
 def _system(name: str, dialogue: Dialogue, blocks: Sequence[str], examples: Sequence[str]) -> ChatMessage:

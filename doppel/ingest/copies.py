@@ -8,10 +8,8 @@ from functools import cached_property
 
 from doppel.archive.forgotten import FORGOTTEN_NAME, Tombstones
 from doppel.records import Raw
-from doppel.slack.copies import Origin, without_copies
+from doppel.slack.copies import MAY_TELL, Origin, without_copies
 from doppel.slack.markup import Names
-
-_COPY_KEYS = ('_url"', '"author_', '"user_profile"', '"message_blocks"')
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Copies:
         if not self.tombstones.until:
             return False
         # A message has one timestamp of its own.
-        has_copy = encoded.count('"ts"') > 1 or any(key in encoded for key in _COPY_KEYS)
+        has_copy = encoded.count('"ts"') > 1 or MAY_TELL.search(encoded) is not None
         return has_copy or self._marks.search(encoded) is not None
 
     def removed(self, raw: Raw, at: int) -> Raw:
@@ -45,10 +43,10 @@ class Copies:
         """By the author's id, else by what the archive knows of the place, else by the author's name."""
         if origin.authors:
             return any(self.tombstones.covers(user, origin.at) for user in origin.authors)
-        for channel, at in origin.places:
-            if found := self.tombstones.authors(channel, at):
-                # Of what was deleted nobody knows any more whose it was.
-                return any(user == "" or self.tombstones.covers(user, at) for user in found)
+        known = {(user, at) for channel, at in origin.places for user in self.tombstones.authors(channel, at)}
+        if known:
+            # Of what was deleted nobody knows any more whose it was.
+            return any(user == "" or self.tombstones.covers(user, at) for user, at in known)
         return any(origin.at <= self.tombstones.named.get(name, -1) for name in origin.names)
 
     @cached_property

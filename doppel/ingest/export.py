@@ -76,7 +76,7 @@ def _import(connection: Connection, export: Export, progress: Progress | None) -
     if not (merger.added or merger.updated or merger.unchanged):
         export.require_sound()
     for stand_in, channels in export.of_several.items():
-        take_back(connection, directory.team, stand_in, channels)
+        take_back(connection, directory.team, channel_ids[stand_in], channels)
     if merger.tombstones.until:
         # What was forgotten may have come after its copies, or was forgotten by a Doppel that knew fewer of these.
         cleaned = clean_messages(connection, merger.directory, merger.tombstones)
@@ -106,11 +106,10 @@ def _merge_directory(connection: Connection, export: Export) -> tuple[dict[str, 
     people, tombstones = export.users, read_tombstones(connection, team)
     changed = merge_people(connection, team, people, as_of)
     moved = moved_channels(connection, team)
-    channels = [tombstones.channel(channel, people) for channel in export.channels]
-    now = [replace(channel, id=moved.get(channel.id, channel.id)) for channel in channels]
-    ids, places = _merge_channels(connection, team, now, as_of)
-    channel_ids = {channel.id: ids[moved.get(channel.id, channel.id)] for channel in channels}
-    return channel_ids, changed | places
+    known = {channel.id: tombstones.channel(channel, people) for channel in export.channels}
+    now = {id_: replace(channel, id=moved.get(channel.id, channel.id)) for id_, channel in known.items()}
+    ids, places = _merge_channels(connection, team, now.values(), as_of)
+    return {id_: ids[channel.id] for id_, channel in now.items()}, changed | places
 
 
 def _merge_channels(

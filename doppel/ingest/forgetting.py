@@ -5,7 +5,7 @@ Slack put copies of what they wrote, and their names, into messages, which are s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +33,10 @@ _AT_ONCE = 100
 _FRAME = ("ts", "user", "thread_ts", "subtype")
 
 
-def forget_person(archive: Archive, user: User, messages: bool, by: str) -> Forgotten:
+def forget_person(archive: Archive, user: User, messages: bool, by: str, called: Collection[str] = ()) -> Forgotten:
     """Forget a person: what is kept because of their doppelganger goes, and with `messages` what they wrote.
+
+    By what they are `called` in other workspaces copies are known here, too.
 
     That is so for good, whatever is imported, synced or heard later. It waits for an import that is under way, and
     until then counts as a withdrawal.
@@ -47,11 +49,13 @@ def forget_person(archive: Archive, user: User, messages: bool, by: str) -> Forg
         archive.settle()
         with archive.writing() as connection:
             forgotten = drop_person(connection, user, messages, by)
-            return _without_messages(connection, user, forgotten) if messages else forgotten
+            return _without_messages(connection, user, called, forgotten) if messages else forgotten
 
 
-def _without_messages(connection: Connection, user: User, forgotten: Forgotten) -> Forgotten:
-    called = [User(user.team, user.id, name) for name in _names_of(connection, user)]
+def _without_messages(
+    connection: Connection, user: User, elsewhere: Collection[str], forgotten: Forgotten
+) -> Forgotten:
+    called = [User(user.team, user.id, name) for name in {*_names_of(connection, user), *elsewhere}]
     gone = drop_messages(connection, user, forgotten.at)
     tombstones, directory = read_tombstones(connection, user.team, called), read_directory(connection, user.team)
     clear_file_names(connection, user.team, tombstones)

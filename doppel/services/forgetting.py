@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from doppel.adapters import AdapterStore, adapter_name
@@ -19,6 +19,9 @@ from doppel.services.jobs import as_job, request_of
 
 PATIENCE_SECONDS = 20.0
 """How long forgetting waits for a training under way to stop."""
+
+COUNTED = ("messages", "copies", "posts", "answers", "feedback", "questions", "requests", "voices", "drafts")
+"""What is counted of what went from the archive."""
 
 TRAINING = "A training was under way; it sees at its next step that it must stop, and deletes all that it made."
 SCRUBBING = "The archive's files could not be written anew while others read them; run the same command once more."
@@ -48,9 +51,14 @@ class Index:
     pending: tuple[str, ...] = ()
 
 
-def forget(context: AppContext, archive: Archive, person: User, messages: bool, by: str) -> Receipt:
-    """Everything but the index, which a reindex sets right, and the running server, which `unload` does."""
-    receipt = forget_stored(archive, context.adapters(), person, messages, by)
+def forget(
+    context: AppContext, archive: Archive, person: User, messages: bool, by: str, called: Collection[str] = ()
+) -> Receipt:
+    """Everything but the index, which a reindex sets right, and the running server, which `unload` does.
+
+    It is of one workspace; `called` are names that they have in others.
+    """
+    receipt = forget_stored(archive, context.adapters(), person, messages, by, called)
     pending = receipt.pending
     try:
         with Jobs(context.settings) as jobs:
@@ -60,6 +68,24 @@ def forget(context: AppContext, archive: Archive, person: User, messages: bool, 
         pending += (JOBS,)
     remove_lines(context.settings.logs_dir, person.names)
     return replace(receipt, pending=pending)
+
+
+def forget_in_all(
+    context: AppContext, archive: Archive, rows: Sequence[User], messages: bool, by: str
+) -> list[Receipt]:
+    """The same of a person in every workspace that lists them."""
+    called = frozenset[str]().union(*(row.names for row in rows))
+    return [forget(context, archive, row, messages, by, called) for row in rows]
+
+
+def together(receipts: Sequence[Receipt]) -> Receipt:
+    """What forgetting a person removed in several workspaces, as of the first."""
+    first, parts = receipts[0], [receipt.archive for receipt in receipts]
+    removed = {name: sum(getattr(part, name) for part in parts) for name in COUNTED}
+    archive = replace(first.archive, **removed, revision=max(part.revision for part in parts))
+    adapters = tuple(version for receipt in receipts for version in receipt.adapters)
+    pending = tuple(dict.fromkeys(sentence for receipt in receipts for sentence in receipt.pending))
+    return replace(first, adapters=adapters, archive=archive, pending=pending)
 
 
 async def unload(context: AppContext, person: User, versions: Iterable[str]) -> None:
@@ -97,13 +123,15 @@ def clean_index(context: AppContext, archive: Archive, revision: int) -> Index:
     return Index(removed, gone, (pending,) if reason else ())
 
 
-def forget_stored(archive: Archive, adapters: AdapterStore, user: User, messages: bool, by: str) -> Receipt:
+def forget_stored(
+    archive: Archive, adapters: AdapterStore, user: User, messages: bool, by: str, called: Collection[str] = ()
+) -> Receipt:
     """Record that `user` is forgotten, which stops the persona, then delete the adapter and, if so wanted, `messages`.
 
     The index is left to a reindex: see `Archive.clean_revision`. Doing it again finishes what was left pending.
     """
     versions = adapters.folder(user).names()
-    forgotten = forget_person(archive, user, messages, by)
+    forgotten = forget_person(archive, user, messages, by, called)
     pending = [] if retire(adapters, user, PATIENCE_SECONDS) else [TRAINING]
     try:
         archive.scrub()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from doppel.labels import named
 from doppel.records import Raw
 from doppel.slack.markup import Names, channel_mention, date_text, link_text, render_text
 
@@ -31,7 +32,7 @@ def render_block(block: Raw, names: Names) -> str:
     What else a block holds is found by the names that Slack gives to texts, whatever the block's type.
     """
     if block.get("type") == "image":
-        called = one_line(_child(block, "title", names, 0) or string(block.get("alt_text")))
+        called = named(_child(block, "title", names, 0) or string(block.get("alt_text")))
         return f"[image: {called}]" if called else ""
     return _block(block, names, 0)
 
@@ -96,12 +97,14 @@ def _rich(element: Raw, names: Names, depth: int) -> str:
                 return ""
             return lines(_rich(part, names, depth + 1) for part in dicts(element.get("elements")))
         case "rich_text_list":
-            return _list(element, names, depth)
+            text = _list(element, names, depth)
         case "rich_text_preformatted":
-            return f"```{_inlines(element, names, depth)}```"
-        case "rich_text_quote":
-            return "\n".join(f"> {line}" for line in _inlines(element, names, depth).splitlines())
-    return _inlines(element, names, depth)
+            text = f"```{_inlines(element, names, depth)}```"
+        case _:
+            text = _inlines(element, names, depth)
+    # A list or code within a quote has a border.
+    is_quote = element.get("type") == "rich_text_quote" or element.get("border")
+    return "\n".join(f"> {line}" for line in text.splitlines()) if is_quote else text
 
 
 def _list(element: Raw, names: Names, depth: int) -> str:

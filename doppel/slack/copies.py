@@ -13,19 +13,26 @@ from typing import Any
 
 from doppel.ids import looks_like_user_id
 from doppel.records import Raw, name_key
-from doppel.slack.messages import timestamp
+from doppel.slack.messages import SLACKBOT, timestamp
 from doppel.timestamps import micros
 
-_KEPT = frozenset({"type", "subtype", "ts", "thread_ts", "user", "author_id", "channel_id", "team"})
-_AUTHOR_KEYS = ("user", "author_id")
+_AUTHOR_KEYS = ("user", "author_id", "created_by")
+_TIME_KEYS = ("ts", "message_ts")
+_KEPT = frozenset({"type", "subtype", *_TIME_KEYS, "thread_ts", *_AUTHOR_KEYS, "channel_id", "team"})
 _NAME_KEYS = ("author_name", "author_subname", "username")
 _PROFILE_KEYS = frozenset({*_NAME_KEYS, "author_link", "author_icon", "fallback", "user_profile", "user_team_profile"})
-_LINK = re.compile(r"/archives/(?P<channel>[^/?#\s]+)/p(?P<at>\d{16})(?!\d)(?:[^\s]*?[?&]cid=(?P<id>[A-Z0-9]+))?")
+_LINK_KEYS = re.compile(r"(?:_url|link)$")
+"""What a part that isn't typed is shown from; what somebody typed has its link in `url`."""
+_LINK = re.compile(r"/(?P<channel>[^/?#\s]+)/p(?P<at>\d{16})(?!\d)(?:[^\s]*?[?&]cid=(?P<id>[A-Z0-9]+))?")
+_CLIENT_LINK = re.compile(r"/thread/(?P<channel>[A-Z0-9]+)-(?P<at>\d{10}\.\d{6})(?!\d)")
 _TEAM_LINK = re.compile(r"/team/([^/?#\s]+)$")
 _FALLBACK = re.compile(r"\[[^\]]{1,60}\]\s*([^:\n]{1,80}):")
 _SAYS_SO = re.compile(r"\s*<@[^>]+> (?:shared|pinned|posted|commented on|replied to) [^:\n]*:")
 _COMMENTED = re.compile(r" and commented: .*", re.DOTALL)
 """What whoever shared a file typed below it, in a sentence of Slack's of old."""
+_MENTION = re.compile(r"<@([A-Z0-9]+)[|>]")
+_QUOTED = re.compile('(?<=\u201c).+(?=\u201d)|(?<=").+(?=")', re.DOTALL)
+"""Somebody's own words in a sentence of Slack's about them, such as what they are to be reminded of."""
 _TELLING = 20
 """Characters from which on the same text in the same message is taken for the same copy."""
 
@@ -42,6 +49,10 @@ class Origin:
     names: frozenset[str]
 
 
+_TELLING_KEYS = "|".join((*_TIME_KEYS[1:], *_NAME_KEYS, "fallback", "user_profile", "message_blocks"))
+MAY_TELL = re.compile(rf'"(?:{_TELLING_KEYS}|[a-z_]*(?:_url|link))":')
+"""Finds in an encoded message what a copy in it may tell its origin by, but for ids and a second `ts`."""
+
 IsGone = Callable[[Origin], bool]
 
 
@@ -52,6 +63,8 @@ def without_copies(raw: Raw, at: int, is_gone: IsGone, nameless: frozenset[str])
     """
     cutter = _Cutter(is_gone, nameless)
     left = cutter.fields(raw, at)
+    if raw.get("user") == SLACKBOT:
+        left = cutter.unquoted(left, at)
     if not cutter.texts:
         return left, cutter.has_cut
     return cutter.unsaid(left), cutter.has_cut
@@ -67,18 +80,22 @@ class _Cutter:
     _labels: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._labels = re.compile(rf"<@({'|'.join(map(re.escape, sorted(self.nameless))) or '(?!)'})\|[^<>\n]*>")
+        ids = "|".join(map(re.escape, sorted(self.nameless))) or "(?!)"
+        self._labels = re.compile(rf"<(@(?:{ids})|https?://[^<>|\s]+/team/(?:{ids}))\|[^<>\n]*>")
 
     def fields(self, part: Raw, at: int) -> dict[str, Any]:
         """A part that stays."""
         names_go = any(isinstance(part.get(key), str) and part[key] in self.nameless for key in _AUTHOR_KEYS)
-        return {
+        left = {
             key: self.value(item, at) for key, item in part.items() if not (names_go and self._names_them(key, part))
         }
+        if self.nameless.intersection(_profile_of(part.get("url"))):
+            left.pop("text", None)
+        return left
 
     def value(self, value: Any, at: int) -> Any:
         if isinstance(value, str):
-            return self._labels.sub(r"<@\1>", value)
+            return self._labels.sub(r"<\1>", value)
         if isinstance(value, list):
             return [self.value(item, at) for item in value]
         if not isinstance(value, dict):
@@ -89,6 +106,15 @@ class _Cutter:
         left = {key: item for key, item in value.items() if key in _KEPT}
         self.has_cut |= left != value
         self.texts |= {text for text in _spoken(value) if text}
+        return left
+
+    def unquoted(self, part: dict[str, Any], at: int) -> dict[str, Any]:
+        """A message of Slackbot's without what it quotes of those that it names."""
+        named = tuple(dict.fromkeys(_mentioned(part)))
+        if not named or not self.is_gone(Origin(named, at, (), frozenset())):
+            return part
+        left = {key: _without_quotes(value) if key in _SPOKEN_KEYS else value for key, value in part.items()}
+        self.has_cut |= left != part
         return left
 
     def unsaid(self, part: Raw) -> dict[str, Any]:
@@ -106,7 +132,7 @@ class _Cutter:
         return value
 
     def _names_them(self, key: str, part: Raw) -> bool:
-        return key in _PROFILE_KEYS and (key != "fallback" or "author_id" in part)
+        return key in _PROFILE_KEYS and (key != "fallback" or _is_text(part.get("author_id")))
 
     def _repeats(self, block: Any) -> bool:
         """Whether a block says what a copy said: rich text comes in pieces, so it is looked at whole."""
@@ -130,8 +156,31 @@ class _Cutter:
         return "" if len(shown) >= _TELLING and any(shown in said for said in self.texts) else text
 
 
+def _mentioned(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from _MENTION.findall(value)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _mentioned(item)
+    elif isinstance(value, dict):
+        if _is_text(value.get("user_id")):
+            yield value["user_id"]
+        for key in sorted(value.keys() & _SPOKEN_KEYS):
+            yield from _mentioned(value[key])
+
+
+def _without_quotes(value: Any) -> Any:
+    if isinstance(value, str):
+        return _QUOTED.sub("\u2026", value)
+    if isinstance(value, list):
+        return [_without_quotes(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_quotes(item) if key in _SPOKEN_KEYS else item for key, item in value.items()}
+    return value
+
+
 def _origin(part: Raw, at: int) -> Origin:
-    ts, links = timestamp(part.get("ts")), _places_of_links(part)
+    ts, links = next(filter(None, (timestamp(part.get(key)) for key in _TIME_KEYS)), None), _places_of_links(part)
     channel = next((part[key] for key in ("channel_id", "channel", "channel_name") if _is_text(part.get(key))), None)
     places = [*links, (channel, micros(ts))] if ts else links
     authors = tuple(part[key] for key in _AUTHOR_KEYS if _is_text(part.get(key))) or _linked_author(part)
@@ -142,7 +191,11 @@ def _origin(part: Raw, at: int) -> Origin:
 
 def _linked_author(part: Raw) -> tuple[str, ...]:
     """The author's id where a link to their profile is all that names them."""
-    link = part.get("author_link")
+    return _profile_of(part.get("author_link"))
+
+
+def _profile_of(link: object) -> tuple[str, ...]:
+    """Whose profile a link leads to, by id."""
     match = _TEAM_LINK.search(link) if isinstance(link, str) else None
     return (match[1],) if match and looks_like_user_id(match[1]) else ()
 
@@ -154,8 +207,9 @@ def _made(part: Raw) -> int:
 
 
 def _places_of_links(part: Raw) -> list[tuple[str | None, int]]:
-    found = [_LINK.search(part[key]) for key in ("from_url", "original_url", "permalink") if _is_text(part.get(key))]
-    return [(match["id"] or match["channel"], int(match["at"])) for match in found if match]
+    links = [value for key, value in sorted(part.items()) if _LINK_KEYS.search(key) and _is_text(value)]
+    found = [(match["id"] or match["channel"], int(match["at"])) for match in map(_LINK.search, links) if match]
+    return found + [(match["channel"], micros(match["at"])) for match in map(_CLIENT_LINK.search, links) if match]
 
 
 def _names(part: Raw) -> Iterator[str]:

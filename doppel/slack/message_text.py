@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from doppel.labels import indented
+from doppel.labels import indented, named, neutral
 from doppel.plain_text import storable
 from doppel.records import Raw
-from doppel.slack.block_text import dicts, lines, one_line, render_block, string, typed_characters
+from doppel.slack.block_text import dicts, lines, render_block, string, typed_characters
 from doppel.slack.markup import NO_NAMES, Names, channel_mention, render_text
 
 MAX_FORWARDS = 4
@@ -24,18 +24,11 @@ PREVIEW_CHARS = 500
 """As much is read of a page that is shown below the link to it."""
 LABEL_CHARS = 80
 
-_PLACEHOLDERS = frozenset(
-    {
-        "[no preview available]",
-        "this content can't be displayed.",
-        "this message can't be displayed.",
-        "this message contains interactive elements.",
-        "this message was deleted.",
-        "this file was deleted.",
-        "message deleted",
-    }
+_PLACEHOLDER = re.compile(
+    r"\[no preview available\]|message deleted|this message contains interactive elements"
+    r"|this (?:message|file|content) (?:(?:was|has been) deleted|can't be displayed)"
 )
-"""What Slack writes where it has nothing to show, in small letters and with straight apostrophes."""
+"""What Slack writes where it has nothing to show, in small letters, with straight apostrophes and no full stop."""
 _LONGEST = 80
 _TABLES = ("table", "data_table")
 _COMPOSED = ("rich_text", *_TABLES)
@@ -43,10 +36,9 @@ _COMPOSED = ("rich_text", *_TABLES)
 _SAID_ALREADY = 0.8
 """The share of a block's words that stand in the text, from which on it says no more than the text."""
 _WORD = re.compile(r"\w+")
-_IS_LINK_TO_MESSAGE = re.compile(r"/archives/[^/?#]+/p\d{10,}")
+_IS_LINK_TO_MESSAGE = re.compile(r"https?://(?:[a-z0-9-]+\.)*slack(?:-gov)?\.com/archives/[^/?#]+/p\d{10,}", re.I)
 _FALLBACK_HEAD = re.compile(r"\[[^\]\n]*\] [^:\n]*: ?")
 """Of a forwarded message: "[May 29th, 2024] erik: "."""
-_LIKE_A_HEAD = re.compile(r"\[(?=\s*forwarded\b)", re.IGNORECASE)
 _ABOUT_A_FILE = re.compile(
     r"<@[^<>]*> (?:[^<>]|<@[^<>]*>'s)*<(?P<link>[^<>@]+)>(?: and commented)?(?:: ?(?P<comment>.*))?", re.DOTALL
 )
@@ -88,11 +80,10 @@ def _body(raw: Raw, names: Names, depth: int) -> tuple[str, list[str]]:
     typed, parts = _typed(raw, names)
     blocks = dicts(raw.get("blocks")) if "blocks" in raw else []
     if typed.strip():
-        parts = [_no_head(typed), *parts, *(_more(raw, blocks, typed, names) if blocks else [])]
+        parts = [neutral(typed), *parts, *(_more(raw, blocks, typed, names) if blocks else [])]
     elif blocks:
-        read = [(block, render_block(block, names)) for block in blocks]
-        typed = lines(text for block, text in read if block.get("type") == "rich_text")
-        parts += [_no_head(text) for _, text in read]
+        typed = lines(render_block(block, names) for block in blocks if block.get("type") == "rich_text")
+        parts += [_read_block(block, names) for block in blocks]
     if "attachments" in raw:
         parts += [_attachment(attachment, raw, names, depth) for attachment in dicts(raw.get("attachments"))]
     if "files" in raw or "file" in raw:
@@ -106,23 +97,28 @@ def _typed(raw: Raw, names: Names) -> tuple[str, list[str]]:
     if text.startswith("<@") and _is_of_slack(raw, text):
         return _of_slack(raw, text, names)
     if raw.get("subtype") == "reply_broadcast" and text.startswith(_REPLIED):
-        return "", [] if dicts(raw.get("attachments")) else [render_text(text, names)]
+        return "", [] if dicts(raw.get("attachments")) else [neutral(render_text(text, names))]
     if not text.strip():
         text = _comment(raw)
     return "" if _is_placeholder(text) else render_text(text, names), []
 
 
 def _is_of_slack(raw: Raw, text: str) -> bool:
-    """Whether a text tells what its own author did: nobody begins with a mention of themself."""
+    """Whether a text tells what its own author did: nobody begins with a mention of themself.
+
+    What people type comes with rich text that says it.
+    """
     author = _author(raw)
-    return bool(author) and "blocks" not in raw and text.startswith((f"<@{author}>", f"<@{author}|"))
+    if not author or not text.startswith((f"<@{author}>", f"<@{author}|")):
+        return False
+    return not any(b.get("type") == "rich_text" and render_block(b, NO_NAMES).strip() for b in dicts(raw.get("blocks")))
 
 
 def _of_slack(raw: Raw, text: str, names: Names) -> tuple[str, list[str]]:
     """A sentence about its author, such as "<@U1> uploaded a file: <…|plan.pdf> and commented: …"."""
     found = _ABOUT_A_FILE.fullmatch(text)
     if found is None:
-        return render_text(_comment(raw), names), [render_text(text, names)]
+        return render_text(_comment(raw), names), [neutral(render_text(text, names))]
     comment = _comment(raw) or found["comment"] or ""
     is_listed = bool(dicts(raw.get("files")) or dicts([raw.get("file")]))
     return render_text(comment, names), [] if is_listed else [_file({"title": found["link"].partition("|")[2]})]
@@ -142,7 +138,9 @@ def _comment(raw: Raw) -> str:
 
 
 def _is_placeholder(text: str) -> bool:
-    return len(text) < _LONGEST and text.strip().replace("\u2019", "'").lower() in _PLACEHOLDERS
+    if len(text) > _LONGEST:
+        return False
+    return _PLACEHOLDER.fullmatch(text.strip().rstrip(". ").replace("\u2019", "'").lower()) is not None
 
 
 def _is_laid_out(raw: Raw) -> bool:
@@ -154,13 +152,13 @@ def _more(raw: Raw, blocks: list[dict[str, Any]], typed: str, names: Names) -> l
     """The blocks that say more than the text, which Slack makes of people's rich text; an app gives one of its own."""
     by_app, given = bool(raw.get("bot_id")), len(string(raw.get("text")))
     more = [b for b in blocks if b.get("type") != "rich_text" or (by_app and typed_characters(b) > given)]
-    return [_no_head(text) for text in _saying_more(more, typed, names)] if more else []
+    return [*_saying_more(more, typed, names)] if more else []
 
 
 def _saying_more(blocks: list[dict[str, Any]], said: str, names: Names) -> Iterator[str]:
     known = set(_WORD.findall(said)) if blocks else set()
     for block in blocks:
-        text = render_block(block, names)
+        text = _read_block(block, names)
         words = set(_WORD.findall(text))
         if block.get("type") in _TABLES or len(words & known) < _SAID_ALREADY * len(words) or not said:
             yield text
@@ -180,9 +178,10 @@ def _unquoted(text: str) -> str:
     return "\n".join(kept).strip()
 
 
-def _no_head(text: str) -> str:
-    """`text` in which nothing looks like the head of what another wrote."""
-    return _LIKE_A_HEAD.sub("(", text) if "[" in text else text
+def _read_block(block: Raw, names: Names) -> str:
+    """A block in which nothing looks like a head; a picture has one of ours."""
+    text = render_block(block, names)
+    return text if block.get("type") == "image" else neutral(text)
 
 
 def _attachment(attachment: Raw, message: Raw, names: Names, depth: int) -> str:
@@ -192,14 +191,14 @@ def _attachment(attachment: Raw, message: Raw, names: Names, depth: int) -> str:
         return _below(_forwarded(attachment, names), _forward(attachment, names, depth + 1))
     own = [render_text(string(attachment.get(key)), names) for key in ("pretext", "title", "text")]
     own += [_field(field, names) for field in dicts(attachment.get("fields"))]
-    said, blocks = lines(own), dicts(attachment.get("blocks"))
+    said, blocks = neutral(lines(own)), dicts(attachment.get("blocks"))
     more = _saying_more(blocks, said, names)
     body = lines([said, *more, *_files(attachment, bool(said))]) or _fallback(attachment, names)
     body, source = _preview(body) if _is_preview(attachment) else body, _source(attachment)
     is_pasted = bool(blocks) and not said
     if not source and (is_pasted or not message.get("user")):
-        return _no_head(body)
-    return _below(f"[from {source}]" if source else "[attached]", _no_head(body))
+        return body
+    return _below(f"[from {source}]" if source else "[attached]", body)
 
 
 def _is_preview(attachment: Raw) -> bool:
@@ -214,10 +213,10 @@ def _preview(body: str) -> str:
 
 
 def _is_message(attachment: Raw) -> bool:
-    """Whether it is a message: forwarded, or shown below the link to it."""
+    """Whether it is a message: forwarded, or shown below the link to it at Slack; other sites imitate such links."""
     flags = ("is_msg_unfurl", "is_share", "is_reply_unfurl", "is_thread_root_unfurl", "message_blocks", "author_id")
     urls = (string(attachment.get(key)) for key in ("from_url", "original_url"))
-    return any(attachment.get(flag) for flag in flags) or any(_IS_LINK_TO_MESSAGE.search(url) for url in urls)
+    return any(attachment.get(flag) for flag in flags) or any(_IS_LINK_TO_MESSAGE.match(url) for url in urls)
 
 
 def _forwarded(attachment: Raw, names: Names) -> str:
@@ -225,7 +224,8 @@ def _forwarded(attachment: Raw, names: Names) -> str:
     who = names.users.get(string(attachment.get("author_id")), "")
     who = who or string(attachment.get("author_name")) or string(attachment.get("author_subname"))
     channel = string(attachment.get("channel_id"))
-    where = channel_mention(channel, channel, names) if channel in names.secret or channel in names.channels else ""
+    is_known = channel in names.secret or channel in names.channels
+    where = _label(channel_mention(channel, channel, names)) if is_known else ""
     return f"[{', '.join(part for part in (f'forwarded from {_label(who)}' if who else 'forwarded', where) if part)}]"
 
 
@@ -239,7 +239,8 @@ def _forward(attachment: Raw, names: Names, depth: int) -> str:
         inner[key] = dicts(attachment.get(key)) or [part for m in originals for part in dicts(m.get(key))]
     _, parts = _body(inner, names, depth)
     title = render_text(string(attachment.get("title")), names)
-    said = lines([title, *(_field(field, names) for field in dicts(attachment.get("fields"))), *parts])
+    beside = [title, *(_field(field, names) for field in dicts(attachment.get("fields")))]
+    said = lines([neutral(lines(beside)), *parts])
     fallback = _fallback(attachment, names)
     head = _FALLBACK_HEAD.match(fallback)
     return said or fallback[head.end() if head else 0 :]
@@ -256,7 +257,7 @@ def _field(field: Raw, names: Names) -> str:
 
 def _fallback(attachment: Raw, names: Names) -> str:
     text = string(attachment.get("fallback"))
-    return "" if _is_placeholder(text) else _no_head(render_text(text, names))
+    return "" if _is_placeholder(text) else neutral(render_text(text, names))
 
 
 def _source(attachment: Raw) -> str:
@@ -277,7 +278,7 @@ def _host(url: str) -> str:
 
 def _label(text: str) -> str:
     """A name as it can stand in a head."""
-    return one_line(text).replace("[", "(").replace("]", ")")[:LABEL_CHARS]
+    return named(text)[:LABEL_CHARS]
 
 
 def _below(head: str, body: str) -> str:

@@ -72,6 +72,43 @@ def test_after_every_kind_of_job_no_byte_of_a_name_is_left(tmp_path: Path) -> No
     assert naming(data) == []
 
 
+@pytest.mark.parametrize("at_home", [["T1"], ["T1", "T2"]])
+def test_of_somebody_in_two_workspaces_nothing_is_left_in_either(tmp_path: Path, at_home: list[str]) -> None:
+    data, teams = tmp_path / "data", {"teams": at_home}
+    for team, handle in (("T1", HANDLE), ("T2", "other")):
+        builder = (
+            ExportBuilder(team)
+            .user("U1", handle, REAL, enterprise_user=teams)
+            .user("U2", "grace", "Grace", is_admin=True)
+        )
+        builder.channel("C1", "general", "U1", "U2").say("general", "1700000000.000100", f"The {SECRET}.", "U1")
+        # By what she is called in the other workspace.
+        shared = [{"author_subname": HANDLE, "text": f"Another {SECRET}."}]
+        builder.say("general", "1700000060.000100", "Look.", "U2", attachments=shared)
+        assert doppel(data, "import", str(builder.zip(tmp_path / f"{team}.zip"))).status == 0
+    granted = [doppel(data, "consent", "grant", "U1", "--team", team).status for team in ("T1", "T2")]
+    assert granted == [0, 0]
+    revoked = doppel(data, "consent", "revoke", HANDLE).data
+    assert revoked["workspaces"] == ["T1", "T2"]
+    assert [row["what"] for row in doppel(data, "consent", "list", "U1").data["consents"]].count("revoke") == 2
+    receipt = doppel(data, "forget", HANDLE, "--messages").data
+    assert (receipt["workspaces"], receipt["pending"]) == (["T1", "T2"], [])
+    assert (receipt["removed"]["messages"], receipt["removed"]["copies"]) == (2, 2)
+    assert naming(data) == []
+
+
+def test_one_workspace_can_be_chosen(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for team in ("T1", "T2"):
+        assert doppel(data, "import", str(export(team).zip(tmp_path / f"{team}.zip"))).status == 0
+    assert (
+        "several workspaces (T1, T2); say in which with --team" in doppel(data, "consent", "grant", "U1").data["error"]
+    )
+    assert doppel(data, "forget", "U1", "--messages", "--team", "T2").data["workspaces"] == ["T2"]
+    assert doppel(data, "consent", "grant", HANDLE, "--team", "T1").status == 0
+    assert "has not agreed" not in str(doppel(data, "consent", "list", HANDLE).data)
+
+
 def leave_what_earlier_versions_wrote(data: Path) -> None:
     """Records and logs of jobs that name the person."""
     settings = load_settings(environment(data))
@@ -144,3 +181,21 @@ def test_group_conversations_and_file_names_name_them_no_more(archive: Archive, 
     assert (group.id, group.name) == ("G1", "mpdm-U1--grace-1")
     records: list[ConsentRecord] = archive.consent_records()
     assert [record.action for record in records] == [ConsentAction.FORGET]
+
+
+@pytest.mark.parametrize("lists", [["users", "channels", "mpims"], ["users", "channels"]])
+def test_the_folder_of_a_group_conversation_names_them_nowhere(archive: Archive, lists: list[str]) -> None:
+    builder = export().say(f"mpdm-{HANDLE}--pete-1", "1700000180.000100", "Tea?", "U2")
+    for name in set(builder.lists) - set(lists):
+        builder.without(name)
+    take_in(archive, builder)
+    archive.snapshot("T1")
+    forget(archive)
+    assert HANDLE not in everything(archive)
+    assert archive.snapshot("T1").channel(("T1", "name:mpdm-U1--pete-1")) is not None
+    for _ in range(2):
+        take_in(archive, builder)
+        assert HANDLE not in everything(archive)
+    groups = {channel.id: channel.name for channel in archive.channels() if channel.id.startswith("name:")}
+    assert groups["name:mpdm-U1--pete-1"] == "mpdm-U1--pete-1"
+    assert [m.text for m in archive.messages() if m.channel == "name:mpdm-U1--pete-1"] == ["Tea?"]

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import insert, select, text, update
 
 from doppel.archive import Archive, database, tables
-from doppel.archive.forgotten import DELETED, FORGOTTEN
-from doppel.archive.messages import tombstone
+from doppel.archive.forgotten import DELETED, FORGOTTEN, FORGOTTEN_NAME, Tombstones
+from doppel.archive.messages import encoded, tombstone
 from doppel.ingest import EventStore, open_archive
+from doppel.ingest.copies import Copies
 from doppel.slack.events import Deleted, Said
+from doppel.timestamps import micros
 from tests.fakes.export_builder import ExportBuilder
 from tests.fakes.slack import FakeSlack, Limits, Workspace
 from tests.forgetting import everything, forget
@@ -63,6 +67,20 @@ ATTACHED = {
     "by the fallback": share(
         fallback=f"[January 23rd, 2017 7:37 AM] adal: Another {SECRET}.", author_name="", text=SECRET
     ),
+    "by the fallback alone": {
+        "fallback": f"[January 23rd, 2017 7:37 AM] adal: Another {SECRET}.",
+        "text": f"Another {SECRET}.",
+    },
+    "by the message's time": {"channel_id": "C1", "message_ts": AT, "text": SAID},
+    "by a permalink": {"permalink": LINK.format("C1"), "text": SAID},
+    "by the title's link": {"title": "Look", "title_link": LINK.format("C1"), "text": SAID},
+    "by any link": {"app_unfurl_url": LINK.format("C1"), "text": SAID},
+    "by a link of old": {"from_url": "https://acme.slack.com/messages/C1/p1700000000000100", "text": SAID},
+    "by a link into the client": {
+        "from_url": f"https://app.slack.com/client/T1/C2/thread/C1-{AT}",
+        "text": SAID,
+        "is_share": True,
+    },
     "in blocks": {"channel_id": "C1", "ts": AT, "message_blocks": [{"message": {"blocks": [{"text": SAID}]}}]},
     "within another": {"author_id": "U2", "text": "Mine.", "attachments": [share(channel_id="C1", ts=AT)]},
 }
@@ -77,6 +95,20 @@ MORE: dict[str, dict[str, Any]] = {
     "file": {"files": [{"id": "F1", "user": "U1", "title": SAID, "preview": SAID}]},
     "comment on a file": {"file": {"id": "F1", "initial_comment": {"user": "U1", "comment": SAID}}},
     "file with its time": {"files": [{"id": "F1", "user": "U1", "title": SAID, "created": 1700000000}]},
+    "in rich text": {
+        "blocks": [
+            {
+                "type": "rich_text",
+                "elements": [
+                    {
+                        "type": "rich_text_section",
+                        "elements": [{"type": "message", "channel_id": "C1", "message_ts": AT, "text": SAID}],
+                    }
+                ],
+            }
+        ]
+    },
+    "a huddle": {"subtype": "huddle_thread", "room": {"id": "R1", "name": f"{SECRET} huddle", "created_by": "U1"}},
     "text made of it": {"text": f"<@U2> shared a message: {SAID}", "attachments": [share(channel_id="C1", ts=AT)]},
     "text that is it": {"text": SAID, "attachments": [share(channel_id="C1", ts=AT)]},
     "shortened text": {"text": SAID[:25] + "…", "attachments": [share(channel_id="C1", ts=AT)]},
@@ -114,6 +146,67 @@ def test_a_copy_that_comes_before_what_it_copies_goes_too(archive: Archive, more
 
 def _without_text(more: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in more.items() if key != "text"}
+
+
+@pytest.mark.parametrize("named", ["<@U1>", "<@U1|adal>"])
+@pytest.mark.parametrize("quotes", ["\u201c{}\u201d", '"{}"'])
+def test_what_slackbot_quotes_of_them_goes(archive: Archive, named: str, quotes: str) -> None:
+    told = f"{named} set up a reminder {quotes.format(SAID)} in this channel for <@U2>."
+    said = {"type": "text", "text": f" set up a reminder {quotes.format(SAID)} in this channel."}
+    section = {"type": "rich_text_section", "elements": [{"type": "user", "user_id": "U1"}, said]}
+    blocks = [{"type": "rich_text", "elements": [section]}]
+    export = original(people()).say("random", LATER, told, "USLACKBOT")
+    export.say("random", "1700000600.000100", "", "USLACKBOT", blocks=blocks)
+    export.say("random", "1700000700.000100", f"<@U2> set up a reminder {quotes.format('Lunch')}.", "USLACKBOT")
+    take_in(archive, export)
+    assert forget(archive).copies == 2
+    assert SECRET not in everything(archive)
+    assert "adal" not in everything(archive)
+    read = [m.text for m in archive.messages() if m.text]
+    assert read[0] == f"@{FORGOTTEN_NAME} set up a reminder {quotes.format('…')} in this channel for @Grace."
+    assert read[2] == f"@Grace set up a reminder {quotes.format('Lunch')}."
+    take_in(archive, export)
+    assert SECRET not in everything(archive)
+
+
+LINK_TO_HER = "https://acme.slack.com/team/U1"
+
+
+def test_names_beside_a_link_to_their_profile_go(archive: Archive) -> None:
+    link = {"type": "link", "url": LINK_TO_HER, "text": "@Ada Lovelace"}
+    section = {"type": "rich_text_section", "elements": [link, {"type": "text", "text": " wrote that."}]}
+    text = f"<{LINK_TO_HER}|@Ada Lovelace> and <https://acme.slack.com/team/U2|Grace> wrote that."
+    export = people().say("random", LATER, text, "U2", blocks=[{"type": "rich_text", "elements": [section]}])
+    take_in(archive, export.say("random", "1700000600.000100", "Ada Lovelace, typed.", "U2"))
+    forget(archive)
+    assert everything(archive).count("Lovelace") == 2  # its text, and as it came
+    kept = _raw(archive, LATER)
+    assert kept["text"] == f"<{LINK_TO_HER}> and <https://acme.slack.com/team/U2|Grace> wrote that."
+    assert kept["blocks"][0]["elements"][0]["elements"][1]["text"] == " wrote that."
+
+
+def test_a_link_that_others_typed_stays(archive: Archive) -> None:
+    link = {"type": "link", "url": LINK.format("C1"), "text": "there"}
+    blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]}]
+    take_in(archive, original(people()).say("random", LATER, f"<{LINK.format('C1')}|there>", "U2", blocks=blocks))
+    assert forget(archive).copies == 0
+    assert _raw(archive, LATER)["blocks"] == blocks
+
+
+@given(
+    st.sampled_from(["ts", "message_ts", "from_url", "original_url", "permalink", "title_link", "app_unfurl_url"]),
+    st.sampled_from(["attachments", "blocks", "saved", "metadata"]),
+    st.integers(0, 3),
+)
+def test_no_copy_is_passed_over_unread(key: str, within: str, depth: int) -> None:
+    tombstones = Tombstones({"U1": 2 * 10**15}, authors=lambda _channel, at: ["U1"] if at == micros(AT) else [])
+    copy: Any = {key: AT if key.endswith("ts") else LINK.format("C1"), "text": SAID}
+    for _ in range(depth):
+        copy = {"inner": [copy]}
+    raw = {"type": "message", "ts": LATER, "user": "U2", "text": "Look.", within: [copy]}
+    copies = Copies(tombstones)
+    assert copies.may_be_in(encoded(raw))
+    assert SECRET not in str(copies.removed(raw, micros(LATER)))
 
 
 def test_what_the_sharer_typed_and_what_is_of_others_stays(archive: Archive) -> None:

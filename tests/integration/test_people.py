@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
-from doppel.archive.people import as_read, find_user
+from doppel.archive.people import as_read, find_person, find_user
 from doppel.errors import ConsentError, UnknownUserError
 from doppel.records import User
 from doppel.services.ask import Engine
@@ -38,6 +40,63 @@ def test_what_looks_like_an_id_is_never_a_name() -> None:
     with pytest.raises(UnknownUserError, match='Nobody has the id "U0ERIK"'):
         find_user(IMPOSTORS[:1], "U0ERIK")
     assert find_user([User("T1", "U1", "ursula", display_name="URSULA")], "URSULA").id == "U1"
+
+
+LEFT = User("T1", "U1", "erik", "Erik Lind", deleted=True)
+MALLORY = User("T1", "U2", "mallory", "Mallory", "erik")
+
+
+@pytest.mark.parametrize("typed", ["erik", "@erik", "Erik"])
+def test_a_handle_goes_before_what_others_call_themselves(typed: str) -> None:
+    assert find_user([LEFT, MALLORY], typed) == find_user([MALLORY, LEFT], typed) == LEFT
+
+
+@pytest.mark.parametrize("other", ["Erik Lind", "erik lind", "Erik\u200b  Lind"])
+def test_who_left_is_meant_as_well(other: str) -> None:
+    for impostor in (User("T1", "U2", "mallory", "Mallory", other), User("T1", "U2", "mallory", other)):
+        for typed in ("Erik Lind", "erik lind"):
+            with pytest.raises(UnknownUserError, match=r"fits several people: .*U1.*U2.*; give the handle or the id"):
+                find_user([LEFT, impostor], typed)
+
+
+NAMES = st.sampled_from(["", "ada", "Ada", "A\u200bda", "ADA ", "erik", "Erik"])
+USERS = st.lists(
+    st.builds(
+        User, st.sampled_from(["T1", "T2"]), st.sampled_from(["U1", "U2", "U3"]), NAMES, NAMES, NAMES,
+        st.booleans(), st.booleans(), st.booleans(),
+    ),
+    max_size=5,
+    unique_by=lambda user: (user.team, user.id),
+)  # fmt: skip
+
+
+@given(USERS, NAMES)
+def test_a_name_means_one_person_in_every_workspace_or_nobody(users: list[User], typed: str) -> None:
+    def called(user: User, *names: str) -> bool:
+        return as_read(typed).casefold() in {as_read(name).casefold() for name in names if as_read(name)}
+
+    by_handle = {user.id for user in users if called(user, user.handle)}
+    meant = by_handle or {user.id for user in users if called(user, user.display_name, user.real_name)}
+    if len(meant) == 1:
+        found = find_person(users, typed)
+        assert sorted(found, key=repr) == sorted((user for user in users if user.id in meant), key=repr)
+        assert [user.is_guest for user in found] == sorted(user.is_guest for user in found)
+    else:
+        with pytest.raises(UnknownUserError):
+            find_person(users, typed)
+
+
+def test_who_is_at_home_in_several_workspaces_is_chosen_by_workspace(archive: Archive) -> None:
+    for team in ("T1", "T2"):
+        take_in(archive, ExportBuilder(team).user("U1", "ada").channel("C1", "general").say("general", "1.1", "x"))
+    for typed in ("U1", "ada"):
+        assert [user.team for user in archive.find_person(typed)] == ["T1", "T2"]
+        with pytest.raises(UnknownUserError, match=r"is in several workspaces \(T1, T2\); say in which with --team"):
+            archive.find_user(typed)
+        assert archive.find_user(typed, "T2").team == "T2"
+        assert [user.team for user in archive.find_person(typed, "T1")] == ["T1"]
+        with pytest.raises(UnknownUserError, match='nobody of the workspace "T3"'):
+            archive.find_person(typed, "T3")
 
 
 def test_somebody_whom_two_workspaces_list_is_found_where_they_are_at_home() -> None:

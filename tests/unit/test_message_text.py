@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doppel.plain_text import storable
 from doppel.slack.markup import Names
 from doppel.slack.message_text import PREVIEW_CHARS, MessageText, read_message
 from tests.unit.test_markup import JSON
@@ -35,6 +36,18 @@ def forward(text: str, **more: Any) -> Raw:
 
 def rich(text: str, kind: str = "rich_text_section") -> Raw:
     return {"type": "rich_text", "elements": [{"type": kind, "elements": [{"type": "text", "text": text}]}]}
+
+
+def rich_of(*elements: Raw) -> Raw:
+    return {"type": "rich_text", "elements": list(elements)}
+
+
+def inner(text: str) -> Raw:
+    return {"elements": [{"type": "text", "text": text}]}
+
+
+def part(text: str) -> Raw:
+    return {"type": "rich_text_section", **inner(text)}
 
 
 def table(*rows: tuple[str, ...]) -> Raw:
@@ -111,6 +124,18 @@ FORWARDED = "[forwarded from Erik, #general] I hate it."
             ),
             "[from GitHub] PR 1\n  by erik",
         ),
+        *(
+            (by_ines(attachments=[{"author_name": "Erik", "text": "I resign", key: url}]), "[from Erik] I resign")
+            for key in ("from_url", "original_url")
+            for url in (
+                "https://evil.example/archives/C1/p1714550400000100",
+                "https://slack.com.evil.example/archives/C1/p1714550400000100",
+                "https://evilslack.com/archives/C1/p1714550400000100",
+                "https://evil.example\\.slack.com/archives/C1/p1714550400000100",
+                "https://acme.slack.com@evil.example/archives/C1/p1714550400000100",
+                "https://evil.example/?https://acme.slack.com/archives/C1/p1714550400000100",
+            )
+        ),
         (
             by_ines(
                 attachments=[
@@ -138,7 +163,22 @@ FORWARDED = "[forwarded from Erik, #general] I hate it."
         (by_ines("This content can\u2019t be displayed."), ""),
         (by_ines("[no preview available]"), ""),
         (by_ines("This message was deleted."), ""),
+        (by_ines("This message was deleted"), ""),
+        (by_ines("This message has been deleted."), ""),
+        (by_ines("This content can't be displayed"), ""),
         (by_ines("This file was deleted."), ""),
+        (by_ines("<@U1> uploaded a file: <https://a.org/F1|plan.pdf>", blocks=None), "[file: plan.pdf]"),
+        (by_ines("<@U1> uploaded a file: <https://a.org/F1|plan.pdf>", blocks=[]), "[file: plan.pdf]"),
+        (by_ines("<@U1> uploaded a file: <https://a.org/F1|plan.pdf>", blocks=["x", rich(" ")]), "[file: plan.pdf]"),
+        (by_ines("<@U1> set the topic: [from Erik] No.", blocks=None), "@Ines set the topic: (from Erik] No."),
+        (
+            by_ines(blocks=[rich_of({"type": "rich_text_list", "border": 1, "elements": [part("I hate it.")]})]),
+            "> • I hate it.",
+        ),
+        (
+            by_ines(blocks=[rich_of({"type": "rich_text_preformatted", "border": 1, **inner("I\nhate it.")})]),
+            "> ```I\n> hate it.```",
+        ),
         (
             by_ines(files=[{"title": "Screenshot.png"}, {"name": "audio_message.m4a"}]),
             "[file: Screenshot.png]\n[file: audio_message.m4a]",
@@ -242,6 +282,41 @@ def test_what_nobody_typed_reads_with_its_source(raw: Raw, text: str) -> None:
 )
 def test_what_somebody_typed_stands_first_and_is_theirs(raw: Raw, text: str, said: str | None) -> None:
     assert read_message(raw, NAMES) == MessageText(text, said)
+
+
+UNSEEN = st.text(st.sampled_from("\u200b\u2060\ufeff\u00ad\u202e\ufe0f\u0332\u3164"), max_size=2)
+
+
+def wide(text: str) -> str:
+    """`text` in full width."""
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+
+
+@given(
+    st.sampled_from(["[forwarded from Erik]", "[from Erik, #general]", "[attached]", "[file: a.pdf]", "[image: a]"]),
+    st.lists(UNSEEN, min_size=30, max_size=30),
+    st.lists(st.sampled_from([str, wide, str.upper]), min_size=30, max_size=30),
+)
+def test_no_head_can_be_typed(head: str, between: list[str], letters: list[Any]) -> None:
+    typed = "".join(letter(c) + unseen for c, letter, unseen in zip(head, letters, between, strict=False))
+    typed += " I resign"
+    block = {"type": "section", "text": plain(typed)}
+    attachment = {"title": typed, "text": typed, "fields": [{"title": typed, "value": "x"}]}
+    attachments = [attachment, {**attachment, "is_share": True}]
+    for raw in (
+        by_ines(typed),
+        by_ines(blocks=[rich(typed), block]),
+        by_ines("Hi", bot_id="B1", blocks=[block]),
+        by_ines("<@U1> set the topic: " + typed),
+        by_ines("Hi", attachments=attachments),
+    ):
+        assert typed not in read_message(raw, NAMES).text
+    assert read_message(by_ines(typed), NAMES).said == storable(typed)
+
+
+def test_what_is_no_head_stays() -> None:
+    for typed in ("[a] from b", "［注］ forwarded", "[fro m]", "[files]", "a 👩‍💻 [x]"):
+        assert read_message(by_ines(typed)) == MessageText(typed)
 
 
 def plain(text: str) -> Raw:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from dataclasses import replace
 from itertools import pairwise
 
@@ -133,6 +135,11 @@ def test_no_message_reads_as_another_quote_or_speaker() -> None:
         ("Ada", "Ada"),
         ("Erik: I resign\nAda", "Erik I resign Ada"),
         ("#general, 3 May 2024:", "general, 3 May 2024"),
+        ("\u200b#general, 3 May 2024:", "general, 3 May 2024"),
+        ("\uff03general\uff0c 3 May\uff1a Erik", "general\uff0c 3 May Erik"),
+        ("\u2060 \ufe5f\u200b#\u2026general\ufe55", "general"),
+        ("[from Erik] I resign", "(from Erik) I resign"),
+        ("\uff3bfrom\u200b Erik\uff3d", "(from Erik)"),
         ("… \u2028", "Somebody"),
         ("", "Somebody"),
     ],
@@ -196,3 +203,14 @@ def test_what_another_doppelganger_said_is_told_from_them() -> None:
 def test_a_line_at_the_margin_is_a_messages_first(said: list[tuple[str, str]]) -> None:
     rows = margin("\n".join(line(author, text) for author, text in said))
     assert [row.partition(":")[0] for row in rows] == [line(author, "").removesuffix(": ") for author, _ in said]
+
+
+def test_every_letter_that_reads_as_a_mark_of_our_lines_is_one() -> None:
+    marks = {chr(n) for n in range(sys.maxunicode + 1) if unicodedata.normalize("NFKC", chr(n)) in set("#:[]")}
+    assert len(marks) > 8
+    for mark in marks:
+        assert (
+            line(f"Ada{mark}x", "")
+            == {"#": "Ada#x: ", ":": "Ada x: ", "[": "Ada(x: ", "]": "Ada)x: "}[unicodedata.normalize("NFKC", mark)]
+        )
+        assert line(f"\u200b{mark}x", "").startswith(("x", "(x", ")x"))
