@@ -29,13 +29,12 @@ from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.plain_text import storable
 from doppel.records import Channel, ChannelKind, Raw, User, ts_key
 from doppel.slack.block_text import dicts
-from doppel.slack.export_files import ExportFiles, has_id
+from doppel.slack.export_files import Conversation, ExportFiles, has_id
 from doppel.slack.export_names import (
     LISTS,
     PEOPLE,
     day_of,
     is_canvas,
-    is_day,
     is_json,
     is_list,
     is_part,
@@ -284,35 +283,25 @@ class Export:
         named: dict[str, set[str]] = {}
         for channel in listed.values():
             named.setdefault(channel.name, set()).add(channel.id)
-        found = listed | {
-            folder: self._folder(name, [listed[id_] for id_ in sorted(_called(name, listed, named))])
-            for folder, name in ((folder, channel_name(folder)) for folder in self._days)
-        }
+        found = dict(listed)
         for folder, days in self._days.items():
-            others = [parts for parts in days if not self._is_of(found[folder], parts, listed, named)]
-            self._days[folder] = [parts for parts in days if parts not in others]
-            self.skipped["file of several channels"] += len(others)
+            said = {parts: self._files.conversation(parts) for parts in days}
+            name = channel_name(folder)
+            stated = name if _ID.fullmatch(name) else _stated(said.values())
+            meant = _called(name, listed, named) or {stated} & listed.keys()
+            found[folder] = channel = self._folder(name, stated, [listed[id_] for id_ in sorted(meant)])
+            self._days[folder] = [parts for parts in days if _is_of(channel, parts, said[parts], listed, named)]
+            self.skipped["file of several channels"] += len(days) - len(self._days[folder])
         return found
 
-    def _is_of(self, channel: Channel, parts: Parts, listed: Collection[str], named: Mapping[str, set[str]]) -> bool:
-        """Whether a file that is no day's says nothing else than that it is of a channel of the lists, and is called
-        like this one or like none.
-        """
-        if is_day(parts[-1]) or channel.kind is ChannelKind.UNKNOWN:
-            return True
-        said, called = self._files.conversation(parts), _called(channel_name(Path(parts[0]).stem), listed, named)
-        meant = [_called(name, listed, named) for name in said.names]
-        return said.ids <= {channel.id} and called <= {channel.id} and all(ids == {channel.id} for ids in meant)
-
-    def _folder(self, folder: str, called_so: list[Channel]) -> Channel:
-        """The channel whose days are in a folder; where several are called so, nobody can tell whose they are."""
+    def _folder(self, folder: str, stated: str, called_so: Sequence[Channel]) -> Channel:
+        """The channel whose files are in a folder; where several are called so, nobody can tell whose they are."""
         if len(called_so) == 1:
             return called_so[0]
         if called_so:
             self.of_several[SEVERAL + storable(folder)] = tuple(channel.id for channel in called_so)
             return Channel(self.team, SEVERAL + storable(folder), storable(folder), ChannelKind.UNKNOWN)
-        channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + storable(folder)
-        return Channel(self.team, channel_id, storable(folder), ChannelKind.UNKNOWN)
+        return Channel(self.team, stated or PLACEHOLDER + storable(folder), storable(folder), ChannelKind.UNKNOWN)
 
     def _list(self, name: str) -> Iterable[Raw]:
         """The entries of a list that have an id; the list counts as skipped where it is missing or broken."""
@@ -394,6 +383,29 @@ class _Merged:
 def _joined(own: Raw, other: Raw) -> dict[str, Any]:
     doubts = {key: True for key in (*LIMITS, "deleted") if own.get(key) or other.get(key)}
     return {**other, **{key: value for key, value in own.items() if value not in (None, "", {})}, **doubts}
+
+
+def _stated(said: Iterable[Conversation]) -> str:
+    """The id of the one channel that each of a folder's files says it is of, or ""."""
+    ids = {frozenset(of_file.ids) for of_file in said}
+    return next(iter(next(iter(ids)))) if [len(of_file) for of_file in ids] == [1] else ""
+
+
+def _is_of(
+    channel: Channel, parts: Parts, said: Conversation, listed: Collection[str], named: Mapping[str, set[str]]
+) -> bool:
+    """Whether a file says nothing else than that it is of this channel, and is called like it or like none.
+
+    Of a channel that no list names, its own id and the name beside it say that it is the one.
+    """
+    if channel.id.startswith(SEVERAL):
+        return True
+    if channel.kind is ChannelKind.UNKNOWN:
+        names = {channel.name.lower(), *([said.named] if said.ids else [])}
+        return said.ids <= {channel.id} and said.names <= names
+    called = _called(channel_name(Path(parts[0]).stem), listed, named)
+    meant = [_called(name, listed, named) for name in said.names]
+    return said.ids <= {channel.id} and called <= {channel.id} and all(ids == {channel.id} for ids in meant)
 
 
 def _called(name: str, listed: Collection[str], named: Mapping[str, set[str]]) -> set[str]:
