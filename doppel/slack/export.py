@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,10 +124,9 @@ class Export:
         """Whether the export itself names its workspace."""
         return bool(self.teams)
 
-    @property
-    def users(self) -> tuple[User, ...]:
+    def users(self) -> Iterator[User]:
         """Everybody whom the export lists, as `team` sees them."""
-        return tuple(user_of(member, self.team) for member in self._members)
+        return (user_of(member, self.team) for member in self._members)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -179,7 +177,7 @@ class Export:
         A canvas is not read by design.
         """
         unread = Counter({reason: number for reason, number in self.skipped.items() if number and reason != "canvas"})
-        if unread or not (self.channels or self.users):
+        if unread or not (self.channels or any(True for _ in self.users())):
             reasons = (
                 ", ".join(f"{number} {reason}" for reason, number in unread.most_common(3)) or "its lists are empty"
             )
@@ -244,12 +242,17 @@ class Export:
 
         People of others may be in the majority: who administers this one isn't of those, and its own are everywhere.
         """
-        homes = {id_of(member, "id"): teams_of(member) for member in self._members}
-        natives = [member for member in self._members if not member.get("is_stranger")]
-        for likely in ([m for m in natives if any(m.get(key) for key in _RULES)], natives):
-            if len(teams := _known(team for member in likely for team in teams_of(member))) == 1:
-                return tuple(teams)
-        teams = teams or _known(chain.from_iterable(homes.values()))
+        rulers, natives, everybody = Counter[str](), Counter[str](), Counter[str]()
+        for member in self._members:
+            teams = _known(teams_of(member))
+            everybody.update(teams)
+            if not member.get("is_stranger"):
+                natives.update(teams)
+                rulers.update(teams if any(member.get(key) for key in _RULES) else ())
+        for likely in (rulers, natives):
+            if len(likely) == 1:
+                return tuple(likely)
+        homes, teams = {id_of(member, "id"): teams_of(member) for member in self._members}, natives or everybody
         rooms, said = self._rooms(homes), Counter[str]()
         for of_channel in self._teams_said():
             said += of_channel

@@ -72,6 +72,10 @@ class Faults:
                 self.injected[kind] += 1
             return kind
 
+    def spoilt(self, method: str, answer: Json) -> Json:
+        """What a method answers instead."""
+        return self.spoilers[method](answer) if method in self.spoilers else answer
+
     def _by_order(self, method: str) -> Fault | None:
         at = next((at for at, (name, _) in enumerate(self._told) if name in (None, method)), None)
         return self._told.pop(at)[1] if at is not None and self.on else None
