@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.run import command
+from commands.run import command, path_of
 from doppel.app_context import AppContext
 from doppel.console import Result
 
@@ -31,7 +31,7 @@ def archive_copy(
     started = time.monotonic()
     with (
         context.archive() as source,
-        open_archive(to if "://" in to else Path(to)) as target,
+        open_archive(to if "://" in to else path_of(to)) as target,
         context.console.progress("Copying") as update,
     ):
         rows = source.copy_to(target, update)
@@ -43,7 +43,7 @@ def archive_copy(
 @command(archive_app, "backup")
 def archive_backup(
     context: AppContext,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; put it on another disk.")],
+    file: Annotated[Path, typer.Argument(parser=path_of, metavar="FILE", help="A new file; put it on another disk.")],
 ) -> Result:
     """Write the SQLite archive to FILE as of one moment, while Doppel goes on."""
     from doppel.archive.database import backend_of

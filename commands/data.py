@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.run import Detach, command
+from commands.run import Detach, command, path_of
 from doppel.app_context import AppContext
 from doppel.console import Result, duration
 from doppel.errors import BadInputError
@@ -30,7 +30,7 @@ app = typer.Typer()
 @command(app, "import")
 def import_(
     context: AppContext,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A Slack export: a ZIP or a folder.")],
+    path: Annotated[Path, typer.Argument(parser=path_of, metavar="PATH", help="A Slack export: a ZIP or a folder.")],
 ) -> Result:
     """Read a Slack export into the archive."""
     from doppel.ingest import import_export

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.run import Detach, Team, UserName, command
+from commands.run import Detach, Team, UserName, command, path_of
 from doppel.app_context import AppContext
 from doppel.console import Result
 from doppel.plain_text import line, lines
@@ -215,7 +215,7 @@ def adapters_rollback(
 def adapters_export(
     context: AppContext,
     user: UserName,
-    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    target: Annotated[Path, typer.Argument(parser=path_of, metavar="FOLDER", help="A new folder.")],
     merged: Annotated[bool, typer.Option("--merged", help="A full model instead of an adapter.")] = False,
     team: Team = None,
 ) -> Result:

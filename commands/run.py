@@ -20,7 +20,18 @@ from doppel.private import in_the_way, keep_files_private, readable_secrets, sec
 
 LOG = "doppel.log"
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The data folder (or DOPPEL_DATA_DIR).")]
+
+def path_of(text: str) -> Path:
+    """A path that was typed; an empty one, as a variable that isn't set leaves it, is not the current folder."""
+    if not text:
+        raise typer.BadParameter("it is empty; give a path.")
+    return Path(text)
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", parser=path_of, metavar="PATH", help="The data folder (or DOPPEL_DATA_DIR)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Don't wait: `doppel jobs show` tells how it goes.")]
 Team = Annotated[str | None, typer.Option("--team", help="The id of the person's workspace, if several.")]

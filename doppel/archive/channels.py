@@ -64,6 +64,22 @@ def hide_channels(connection: Connection, team: str, ids: Iterable[str], as_of: 
     return merge_channels(connection, team, [{"id": id_, "kind": ChannelKind.UNKNOWN} for id_ in ids], as_of)
 
 
+def narrow_channel(connection: Connection, team: str, channel: str, kind: ChannelKind, at: int) -> bool:
+    """Take in that a channel which is known as public, or by nothing, is of a narrower kind; whether that is news.
+
+    Who is in it is uncertain until its list is read again: while it was public, little hung on that.
+    """
+    known = _stored(connection, team, [channel]).get(channel)
+    if known and known.kind != ChannelKind.PUBLIC and known.kind_as_of not in (None, UNSEEN):
+        return False
+    merge_channels(connection, team, [{"id": channel}], UNSEEN)
+    if not merge_channels(connection, team, [{"id": channel, "kind": kind}], at):
+        return False
+    for user in _members(connection, team, [channel])[channel].members:
+        take_membership(connection, team, channel, user, None, at)
+    return True
+
+
 def take_members(connection: Connection, team: str, channel: str, members: Sequence[str], as_of: int) -> bool:
     """Take in the list of a known channel's members; whether it says anything new."""
     return bool(take_lists(connection, team, {channel: members}, as_of))
@@ -89,8 +105,8 @@ def take_lists(connection: Connection, team: str, lists: Mapping[str, Collection
     return news | changed | dropped
 
 
-def take_membership(connection: Connection, team: str, channel: str, user: str, joined: bool, at: int) -> bool:
-    """Take in that somebody joined a channel, or left it; whether that is news."""
+def take_membership(connection: Connection, team: str, channel: str, user: str, joined: bool | None, at: int) -> bool:
+    """Take in that somebody joined a channel, left it or, with None, may have done either; whether that is news."""
     if at < members_as_of(connection, team, channel):
         return False
     return _note(connection, {"team": team, "channel": channel}, user, joined, at)
@@ -127,8 +143,7 @@ def moved_channels(connection: Connection, team: str, ids: Collection[str] | Non
 
 def former_ids(connection: Connection, team: str, ids: Collection[str]) -> set[str]:
     """The ids that channels had before they got one of `ids`."""
-    t = tables.moved_channels
-    return set(connection.scalars(select(t.c.id).where(t.c.team == team, t.c.now.in_(ids))))
+    return {id_ for id_, now in moved_channels(connection, team).items() if now in ids}
 
 
 def move_channel(connection: Connection, team: str, old: str, new: str, at: int) -> bool:

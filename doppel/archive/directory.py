@@ -14,19 +14,18 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, inser
 from doppel.archive import tables
 from doppel.archive.channels import UNSEEN, Values, drop_channel, move_rows
 from doppel.archive.forgotten import read_tombstones
+from doppel.archive.upsert import PARAMETERS, batches
 from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.records import Channel, User
 
 _DOUBTS = ("is_guest", "deleted")
 """Of two that differ and are of one time, the one that has it counts: it takes rights away."""
-_FEW = 100
-"""So many rows are read by their ids; for more, all are."""
 
 
 def merge_people(connection: Connection, team: str, people: Iterable[User], as_of: int) -> set[str]:
     """Take in people, of those who were forgotten the id alone; returns the ids that read differently now."""
     tombstones = read_tombstones(connection, team)
-    rows = [asdict(tombstones.person(user)) | {"team": team} for user in people]
+    rows = (asdict(tombstones.person(user)) | {"team": team} for user in people)
     return merge_rows(connection, tables.users, team, rows, as_of)
 
 
@@ -57,12 +56,17 @@ def doubt_unlisted(connection: Connection, team: str, listed: Collection[str], a
 def merge_rows(connection: Connection, table: Table, team: str, rows: Iterable[Values], as_of: int) -> set[str]:
     """Add the rows whose id is new, replace those that are known of an earlier time; returns the ids of both.
 
-    Where both are of one time the narrower holds: see `_DOUBTS`.
+    Where both are of one time the narrower holds: see `_DOUBTS`. However many there are, few are in memory at once.
     """
+    differing = set[str]()
+    for batch in batches(rows, PARAMETERS):
+        differing |= _merge_batch(connection, table, team, batch, as_of)
+    return differing
+
+
+def _merge_batch(connection: Connection, table: Table, team: str, rows: Sequence[Values], as_of: int) -> set[str]:
     incoming = {row["id"]: row | {"as_of": as_of} for row in rows}
-    query = select(table).where(table.c.team == team)
-    if len(incoming) <= _FEW:
-        query = query.where(table.c.id.in_(incoming))
+    query = select(table).where(table.c.team == team, table.c.id.in_(incoming))
     stored = {row.id: row._asdict() for row in connection.execute(query)}
     added = [row for id_, row in incoming.items() if id_ not in stored]
     told = [(row, stored[id_]) for id_, row in incoming.items() if id_ in stored]

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 
 from doppel.access import ConsentAction
 from doppel.archive import tables
+from doppel.archive.reading import AnyRow
+from doppel.archive.upsert import PARAMETERS, batches
 from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.logs import pattern_of
 from doppel.records import Channel, User, name_key
@@ -159,7 +161,10 @@ def _authors_in(connection: Connection, team: str) -> Authors:
             channels.extend((row.team, row.id, row.name) for row in rows)
         # A link may name a channel as it was called then; a moment to the microsecond tells messages apart anyway.
         there = [place for place in channels if channel in place[1:]] or channels
-        given = {"teams": {place[0] for place in there}, "ids": {place[1] for place in there}, "at": at}
-        return ["" if row.edited >= DELETED else row.user for row in connection.execute(_AT_PLACE, given)]
+        found = list[AnyRow]()
+        for some in batches(there, PARAMETERS):
+            given = {"teams": {place[0] for place in some}, "ids": {place[1] for place in some}, "at": at}
+            found += connection.execute(_AT_PLACE, given)
+        return ["" if row.edited >= DELETED else row.user for row in found]
 
     return authors

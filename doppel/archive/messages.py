@@ -55,9 +55,9 @@ def take_back(connection: Connection, team: str, stand_in: str, channels: Iterab
     """
     t, s, m = tables.messages, tables.sync_channels, tables.messages.alias()
     read = set(connection.scalars(select(s.c.channel).where(s.c.team == team)))
-    here = (t.c.team == team, t.c.channel.in_(sorted(set(channels) - read)))
     known = select(m.c.ts).where(m.c.team == team, m.c.channel == stand_in)
-    connection.execute(delete(t).where(*here, t.c.ts.in_(known)))
+    for channel in sorted(set(channels) - read):
+        connection.execute(delete(t).where(t.c.team == team, t.c.channel == channel, t.c.ts.in_(known)))
 
 
 def tombstone(ts: str) -> Raw:

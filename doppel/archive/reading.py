@@ -60,13 +60,18 @@ class Counts:
 
 def users(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> list[User]:
     """The people and bots of all workspaces, or of one; not what an older Doppel stored under something else."""
+    return list(each_user(connection, team, ids))
+
+
+def each_user(connection: Connection, team: str | None = None, ids: Collection[str] | None = None) -> Iterator[User]:
+    """The same one by one."""
     t = tables.users
     query = select(*(t.c[name] for name in User.__slots__)).order_by(t.c.team, t.c.id)
     if team is not None:
         query = query.where(t.c.team == team)
     if ids is not None:
         query = query.where(t.c.id.in_(ids))
-    return [User(*row) for row in connection.execute(query) if is_id(row.id) and is_team(row.team)]
+    return (User(*row) for row in connection.execute(query) if is_id(row.id) and is_team(row.team))
 
 
 def user_names(connection: Connection, ids: Collection[str] | None = None) -> Names:

@@ -1,12 +1,24 @@
-"""One row by its key, there or not: SQLAlchemy's upserts, of SQLite or of Postgres."""
+"""One row by its key, there or not: SQLAlchemy's upserts, of SQLite or of Postgres; and many rows batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+PARAMETERS = 500
+"""So many ids one statement names: a database takes a limited number."""
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in groups of so many at most."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

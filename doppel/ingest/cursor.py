@@ -66,7 +66,8 @@ def spanned(asked: Gone, stamps: Collection[int], more: bool) -> Gone | None:
     """Where a page with messages of these times shows that what it lacks was deleted, of what was `asked` for."""
     if not more:
         return asked
-    return replace(asked, low=min(stamps), high=max(stamps)) if stamps else None
+    inside = [at for at in stamps if asked.low <= at <= asked.high]
+    return replace(asked, low=min(inside), high=max(inside)) if inside else None
 
 
 def _bottom(cursor: Cursor, horizon: int) -> int:

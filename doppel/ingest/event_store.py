@@ -15,7 +15,14 @@ from sqlalchemy import Connection, delete, select, update
 
 from doppel.archive import Archive, tables
 from doppel.archive.changes import note_change
-from doppel.archive.channels import UNSEEN, merge_channels, move_channel, moved_channels, take_membership
+from doppel.archive.channels import (
+    UNSEEN,
+    merge_channels,
+    move_channel,
+    moved_channels,
+    narrow_channel,
+    take_membership,
+)
 from doppel.archive.directory import merge_people
 from doppel.archive.messages import encoded, mark_deleted, tombstone
 from doppel.archive.restrictions import Limit, Restriction
@@ -32,6 +39,7 @@ from doppel.slack.events import (
     ChannelChanged,
     ChannelLost,
     ChannelMoved,
+    ChannelNarrower,
     ChannelPrivate,
     ChannelUnread,
     Deleted,
@@ -162,6 +170,11 @@ class EventStore:
                 self._change_channel(connection, channel, {"kind": ChannelKind.PRIVATE}, at, outcome)
                 self._update_sync(connection, channel, checked_at=0, members_at=0)
                 outcome.unread = True
+            case ChannelNarrower(channel, kind):
+                if narrow_channel(connection, self.team, channel, kind, at):
+                    self._read_again(connection, {channel}, outcome)
+                    self._update_sync(connection, channel, checked_at=0, members_at=0)
+                    outcome.unread = True
             case ChannelLost(channel):
                 self._change_channel(connection, channel, {"kind": ChannelKind.UNKNOWN}, at, outcome)
                 self._update_sync(connection, channel, checked_at=0)
@@ -286,7 +299,7 @@ def restrictions_of(team: str, change: Change) -> list[Restriction]:
     match change:
         case Membership(channel, user):
             return [Restriction(team, Limit.MEMBERSHIP, channel, user)]
-        case ChannelPrivate(channel):
+        case ChannelPrivate(channel) | ChannelNarrower(channel):
             return [Restriction(team, Limit.PRIVATE, channel)]
         case ChannelLost(channel) | ChannelMoved(channel):
             # Who leaves one that is to be moved leaves it under its other id.

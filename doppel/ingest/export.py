@@ -70,7 +70,7 @@ def _import(connection: Connection, export: Export, progress: Progress | None) -
     channel_ids, changed = _merge_directory(connection, export)
     render_again(connection, export.team, changed)
     directory = read_directory(connection, export.team)
-    merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users)
+    merger = Merger(connection, directory, micros(export.as_of), export.skipped, export.users())
     for channel, of_channel in groupby(export.messages(progress), key=lambda pair: pair[0].id):
         merger.take(channel_ids[channel], (raw for _, raw in of_channel))
     if not (merger.added or merger.updated or merger.unchanged):
@@ -103,10 +103,11 @@ def _merge_directory(connection: Connection, export: Export) -> tuple[dict[str, 
     """
     as_of = micros(export.as_of)
     export.team = team = merge_team(connection, export.teams, export.channels)
-    people, tombstones = export.users, read_tombstones(connection, team)
-    changed = merge_people(connection, team, people, as_of)
+    tombstones = read_tombstones(connection, team)
+    changed = merge_people(connection, team, export.users(), as_of)
+    nameless = [user for user in export.users() if user.id in tombstones.nameless] if tombstones.nameless else []
     moved = moved_channels(connection, team)
-    known = {channel.id: tombstones.channel(channel, people) for channel in export.channels}
+    known = {channel.id: tombstones.channel(channel, nameless) for channel in export.channels}
     now = {id_: replace(channel, id=moved.get(channel.id, channel.id)) for id_, channel in known.items()}
     ids, places = _merge_channels(connection, team, now.values(), as_of)
     return {id_: ids[channel.id] for id_, channel in now.items()}, changed | places

@@ -127,10 +127,16 @@ def merge_authors(connection: Connection, directory: Directory) -> None:
     unlisted = sorted(filter(is_id, authors - directory.names.users.keys()))
     newest = select(t.c.author).where(*human, t.c.user == bindparam("user")).limit(1)
     newest = newest.order_by(t.c.at.desc(), t.c.channel, t.c.ts)
-    found = {user: connection.scalar(newest, {"user": user}) or user for user in unlisted}
-    people = [User(directory.team, user, "", display_name=name, is_guest=True) for user, name in found.items()]
-    merge_people(connection, directory.team, people, UNSEEN)
-    named = {user for user, name in found.items() if name != user}
+    named = set[str]()
+
+    def people() -> Iterator[User]:
+        for user in unlisted:
+            name = connection.scalar(newest, {"user": user}) or user
+            if name != user:
+                named.add(user)
+            yield User(directory.team, user, "", display_name=name, is_guest=True)
+
+    merge_people(connection, directory.team, people(), UNSEEN)
     render_again(connection, directory.team, named)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from doppel.archive import tables
 from doppel.archive.channels import moved_channels
 from doppel.archive.directory import group_names
-from doppel.archive.reading import users
+from doppel.archive.reading import each_user
 from doppel.records import ChannelKind
 from doppel.slack.markup import Names
 
@@ -36,7 +36,10 @@ def ids_in(encoded: str) -> set[str]:
 
 def read_directory(connection: Connection, team: str, among: Collection[str] | None = None) -> Directory:
     """The names of a workspace as they are now, of all ids or of those `among` them."""
-    members, t = users(connection, team, among), tables.channels
+    t, people, bots = tables.channels, dict[str, str](), set[str]()
+    for user in each_user(connection, team, among):
+        people[user.id] = user.name
+        bots |= {user.id} if user.is_bot else set()
     moved = moved_channels(connection, team, among)
     query = select(t.c.id, t.c.name, t.c.kind).where(t.c.team == team)
     if among is not None:
@@ -47,8 +50,7 @@ def read_directory(connection: Connection, team: str, among: Collection[str] | N
     names |= {old: names[now] for old, now in moved.items() if now in names}
     secret |= {old for old, now in moved.items() if now in secret or now not in names}
     groups = group_names(connection, team, among)
-    read_as = Names({user.id: user.name for user in members}, names, frozenset(secret), groups)
-    return Directory(team, read_as, frozenset(user.id for user in members if user.is_bot))
+    return Directory(team, Names(people, names, frozenset(secret), groups), frozenset(bots))
 
 
 def directory_for(connection: Connection, team: str, encoded: Iterable[str]) -> Directory:

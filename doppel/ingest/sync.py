@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from doppel.errors import SlackError, SlackTokenError
+from doppel.ids import is_id
 from doppel.ingest.cursor import Step, after_page, leads_nowhere, next_step, spanned
 from doppel.ingest.forecast import Pace, Stretch, calls_left, seconds_left
 from doppel.ingest.sync_directory import Listed, read_listed
@@ -24,7 +25,9 @@ from doppel.ingest.sync_store import Cursor, Gone, SyncStore, Taken, Thread
 from doppel.ingest.worker_pool import Lane
 from doppel.records import Channel
 from doppel.slack.api import SENTENCES, Json, SlackApi
+from doppel.slack.block_text import dicts
 from doppel.slack.budget import Clock
+from doppel.slack.members import part_of
 from doppel.slack.messages import timestamp
 from doppel.timestamps import micros
 
@@ -91,12 +94,16 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Messages as Slack gave them, their times, whether there are `more`, and whether some may be hidden."""
+    """Messages as Slack gave them, their times, whether there are `more`, and whether some may be hidden.
+
+    What it lacks can be proven to be deleted only if it is `whole`: all of it was read, and it answers what was asked.
+    """
 
     raws: list[Json]
     stamps: list[int]
     more: bool
     limited: bool
+    whole: bool
 
 
 @dataclass(slots=True)
@@ -233,7 +240,7 @@ class Sync:
             self._began[cursor.channel] = asked_at
         newest, oldest = max(page.stamps, default=None), min(page.stamps, default=None)
         after = self._checked(after_page(cursor, step, newest, oldest, page.more))
-        gone = spanned(asked, page.stamps, page.more) if step.again and not page.limited else None
+        gone = spanned(asked, page.stamps, page.more) if step.again and page.whole else None
         self._take_page(after, page, asked_at, gone)
         self._sweep(stretch, after, step, len(page.raws))
         if gone and gone.high < asked.high:
@@ -249,7 +256,7 @@ class Sync:
         """Ask for a stretch that a page left open, where something is missing there."""
         if self._store.has_message(cursor.channel, None, gap):
             asked_at, page = self._now(), self._ask(HISTORY, gap, channel=cursor.channel)
-            self._take_page(cursor, page, asked_at, None if page.limited else spanned(gap, page.stamps, page.more))
+            self._take_page(cursor, page, asked_at, spanned(gap, page.stamps, page.more) if page.whole else None)
 
     def _checked(self, cursor: Cursor) -> Cursor:
         """The cursor, marked if nothing is left to read."""
@@ -272,7 +279,7 @@ class Sync:
         newest = max(stamps, default=low)
         # What a workspace's plan hides is older than all that it shows: where the first message is shown, nothing is.
         shows_all = not begins or low in page.stamps
-        gone = spanned(asked, stamps, page.more or not shows_all) if looking_since and not page.limited else None
+        gone = spanned(asked, stamps, page.more or not shows_all) if looking_since and page.whole else None
         seen = _seen(thread, newest, page.more, asked_at)
         self._count(REPLIES, page.raws, self._store.take_replies(seen, page.raws, asked_at, gone), 0)
         if gone and gone.low > asked.low and shows_all:
@@ -300,23 +307,38 @@ class Sync:
             asked_at = self._now()
             page = self._ask(REPLIES, gap, channel=thread.channel, ts=thread.thread_ts)
             stamps = [at for at in page.stamps if at >= gap.low]
-            gone = None if page.limited else spanned(gap, stamps, page.more)
+            gone = spanned(gap, stamps, page.more) if page.whole else None
             self._count(REPLIES, page.raws, self._store.take_replies(thread, page.raws, asked_at, gone), 0)
 
     def _read_members(self, cursor: Cursor) -> None:
         asked_at = self._now()
         pages = self._api.pages(MEMBERS, "members", channel=cursor.channel, limit=PAGE)
-        members = [member for page in pages for member in page if isinstance(member, str)]
+        members = [member for page in pages for member in page]
+        if not all(isinstance(member, str) and is_id(member) for member in members):
+            raise SlackError(LOST, "unexpected_page")
         self._store.take_members(replace(cursor, members_at=asked_at), members, asked_at)
 
     def _ask(self, method: str, asked: Gone, **where: Any) -> _Page:
-        """The messages from `asked.low` to `asked.high`; without a `latest`, Slack may begin with the oldest."""
+        """The messages from `asked.low` to `asked.high`; without a `latest`, Slack may begin with the oldest.
+
+        What is older than that, as the message that replies answer, counts for nothing in how far was read.
+        """
         oldest = _ts(asked.low - 1) if asked.low > 0 else None
         answer = self._api.call(method, **where, latest=_ts(asked.high + 1), oldest=oldest, limit=PAGE)
-        raws = _messages(answer)
-        stamps = [micros(str(raw["ts"])) for raw in raws]
+        found, has_more = answer.get("messages"), answer.get("has_more")
+        if not isinstance(found, list):
+            raise SlackError(LOST, "unexpected_page")
+        told = [(raw, micros(ts)) for raw in dicts(found) if (ts := timestamp(raw.get("ts")))]
+        times = [at for _, at in told]
+        leads_on = bool(told and part_of(answer, "response_metadata").get("next_cursor"))
         # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
-        return _Page(raws, stamps, bool(answer.get("has_more")), bool(answer.get("is_limited")))
+        limited = bool(answer.get("is_limited"))
+        parent = micros(where["ts"]) if "ts" in where else None
+        is_answer = all(asked.low <= at <= asked.high or at == parent for at in times)
+        is_read = len(told) == len(found) and (has_more is True or (has_more is False and not leads_on))
+        stamps = [at for at in times if at >= asked.low]
+        more = bool(has_more) or leads_on
+        return _Page([raw for raw, _ in told], stamps, more, limited, is_answer and is_read and not limited)
 
     def _add_threads(self, threads: Sequence[Thread]) -> None:
         with self._lock:
@@ -438,11 +460,6 @@ class Sync:
 
     def _now(self) -> int:
         return round(self._clock.time() * 1_000_000)
-
-
-def _messages(answer: Json) -> list[Json]:
-    found: list[Any] = answer.get("messages") or []
-    return [raw for raw in found if isinstance(raw, dict) and timestamp(raw.get("ts"))]
 
 
 def _seen(thread: Thread, newest: int, more: bool, asked_at: int) -> Thread:

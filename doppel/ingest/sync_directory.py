@@ -12,11 +12,15 @@ from doppel.records import Channel, ChannelKind, User
 from doppel.slack.api import Json, SlackApi
 from doppel.slack.block_text import dicts
 from doppel.slack.members import channel_of, id_of, text_of, user_of
+from doppel.slack.messages import timestamp
+from doppel.timestamps import micros
 
 PAGE = 200
 GROUP_TRIES = 6
 """How often user groups are asked for: messages can be read without."""
 PUBLIC = "public_channel"
+_MOST = 2**31 - 1
+"""Members that a channel can have, and a database keep."""
 _NOT_FOR_ALL = {"private_channel": "Private channels", "mpim": "Group conversations"}
 
 
@@ -54,7 +58,7 @@ def read_listed(api: SlackApi, wanted: Sequence[str], warn: Callable[[str], None
     people = (raw for page in api.pages("users.list", "members", limit=PAGE) for raw in page)
     users = tuple(user_of(raw, team) for raw in people if isinstance(raw, dict) and id_of(raw, "id"))
     raws = {text_of(raw, "id"): raw for raw in _channels(api, warn)}
-    channels = tuple(channel_of(raw, team, ChannelKind.PUBLIC) for raw in raws.values())
+    channels = tuple(channel_of(raw, team, _kind(raw)) for raw in raws.values())
     facts = {id_: _facts(raw) for id_, raw in raws.items()}
     return Listed(team, text_of(identity, "url"), users, channels, _wanted(channels, wanted), facts, _groups(api, warn))
 
@@ -108,10 +112,15 @@ def _wanted(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel,
     return tuple(dict.fromkeys(by_name[name.removeprefix("#")] for name in names))
 
 
+def _kind(raw: Json) -> ChannelKind:
+    """Slack lists all kinds together, so that one is public must be said."""
+    return ChannelKind.PUBLIC if raw.get("is_private") is False else ChannelKind.PRIVATE
+
+
 def _facts(raw: Json) -> Facts:
-    created, members, is_member = raw.get("created"), raw.get("num_members"), raw.get("is_member")
+    created, members, is_member = timestamp(raw.get("created")), raw.get("num_members"), raw.get("is_member")
     return Facts(
-        created=created * 1_000_000 if isinstance(created, int) else 0,
+        created=micros(created) if created else 0,
         is_member=is_member if isinstance(is_member, bool) else None,
-        num_members=members if isinstance(members, int) else None,
+        num_members=members if isinstance(members, int) and 0 <= members <= _MOST else None,
     )

@@ -246,8 +246,8 @@ class SyncStore:
     def _delete(
         self, connection: Connection, channel: str, kind: Any, gone: Gone, raws: Iterable[Raw], as_of: int
     ) -> int:
-        read = {raw.get("ts") for raw in raws}
-        missing = [ts for (ts,) in connection.execute(self._known(channel, kind, gone)) if ts not in read]
+        read = {micros(ts) for raw in raws if (ts := timestamp(raw.get("ts")))}
+        missing = [ts for (ts,) in connection.execute(self._known(channel, kind, gone)) if micros(ts) not in read]
         return mark_deleted(connection, self.team, channel, missing, as_of)
 
     def _known(self, channel: str, kind: Any, where: Gone) -> Select[*tuple[Any, ...]]:
@@ -259,7 +259,7 @@ class SyncStore:
 
     def _note_thread(self, connection: Connection, channel: str, raw: Raw) -> Thread:
         """Remember the thread under `raw`; what an export already brought needs no reading."""
-        ts, told, t = str(raw["ts"]), timestamp(raw.get("latest_reply")), tables.sync_threads
+        ts, told, t = str(timestamp(raw["ts"])), timestamp(raw.get("latest_reply")), tables.sync_threads
         here = (t.c.team == self.team, t.c.channel == channel, t.c.thread_ts == ts)
         known = connection.execute(select(t).where(*here)).one_or_none()
         latest = micros(told) if told else self._latest(connection, channel, ts, raw, known)

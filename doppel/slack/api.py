@@ -19,7 +19,7 @@ from slack_sdk.web import SlackResponse
 from doppel.errors import SlackError, SlackTokenError
 from doppel.slack.budget import Budget, Clock
 from doppel.slack.log_redaction import silent_logger
-from doppel.slack.members import error_of, part_of, text_of
+from doppel.slack.members import error_of, part_of
 
 TIMEOUT_SECONDS = 30
 FIRST_TIMEOUT_SECONDS = 10
@@ -116,17 +116,22 @@ class SlackApi:
         )
 
     def pages(self, method: str, key: str, **params: Any) -> Iterator[list[Any]]:
-        """The lists under `key` of every page of `method`. Raises SlackError where they lead in a circle or nowhere."""
+        """The lists under `key` of every page of `method`.
+
+        Raises SlackError where they lead in a circle or nowhere, or a page holds none: what isn't read isn't missing.
+        """
         cursor, seen, empty = None, set[str | None](), 0
         while cursor not in seen and empty < MAX_EMPTY_PAGES:
             seen.add(cursor)
             answer = self.call(method, **params, cursor=cursor)
-            found = answer.get(key)
+            found, following = answer.get(key), part_of(answer, "response_metadata").get("next_cursor") or ""
+            if not isinstance(found, list) or not isinstance(following, str):
+                raise SlackError(f"Slack's answer to {method} is none that it documents; try again later.")
             empty = 0 if found else empty + 1
-            yield found if isinstance(found, list) else []
-            cursor = text_of(part_of(answer, "response_metadata"), "next_cursor") or None
-            if cursor is None:
+            yield found
+            if not following:
                 return
+            cursor = following
         raise SlackError(f"Slack gives the same page of {method} again and again; try again later.")
 
     def _put_off(self, setback: _Setback) -> None:

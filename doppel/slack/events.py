@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from doppel.records import Raw
+from doppel.records import ChannelKind, Raw
 from doppel.slack.members import channel_name, id_of, part_of, text_of
 from doppel.slack.messages import timestamp
 
@@ -59,6 +60,14 @@ class ChannelPrivate:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelNarrower:
+    """An event tells beside something else that a channel isn't public; a sync must read it if it was known as such."""
+
+    channel: str
+    kind: ChannelKind
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelLost:
     """The bot can't see a channel any more: it is gone, or the bot is out of it."""
 
@@ -102,6 +111,7 @@ Change = (
     | Reacted
     | ChannelChanged
     | ChannelPrivate
+    | ChannelNarrower
     | ChannelLost
     | ChannelMoved
     | ChannelUnread
@@ -135,12 +145,29 @@ TYPES = (
 
 _CONVERSATIONS = {"channel", "group", "mpim"}
 """The `channel_type` of what is archived: nobody's direct messages are."""
+_NARROWER = {"group": ChannelKind.PRIVATE, "G": ChannelKind.PRIVATE, "mpim": ChannelKind.MPIM}
+"""What the `channel_type` of an event says of a channel that isn't public; of joins and leaves it is a letter."""
 _ENVELOPE = ("channel", "channel_type", "event_ts")
 _SPEAKERS = ("user", "bot_id", "username", "comment")
 
 
 def changes_of(event: Raw, bot_user: str) -> list[Change]:
     """What one event changes, in order; nothing for an event of another kind, or one that is not whole."""
+    changes = _changes_of(event, bot_user)
+    return [*_narrower(event, changes), *changes]
+
+
+def _narrower(event: Raw, changes: Sequence[Change]) -> Iterator[Change]:
+    """That the channel of an event isn't public, where the event says so."""
+    kind = _NARROWER.get(text_of(event, "channel_type"))
+    if text_of(event, "type").startswith("group_"):
+        kind = ChannelKind.PRIVATE
+    for change in changes[:1]:
+        if kind and not isinstance(change, ChannelPrivate | PersonChanged):
+            yield ChannelNarrower(change.channel, kind)
+
+
+def _changes_of(event: Raw, bot_user: str) -> list[Change]:
     kind = text_of(event, "type")
     if kind == "message":
         return _message(event)

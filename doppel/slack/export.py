@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,13 +28,12 @@ from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.plain_text import storable
 from doppel.records import Channel, ChannelKind, Raw, User, ts_key
 from doppel.slack.block_text import dicts
-from doppel.slack.export_files import ExportFiles, has_id
+from doppel.slack.export_files import Conversation, ExportFiles, has_id
 from doppel.slack.export_names import (
     LISTS,
     PEOPLE,
     day_of,
     is_canvas,
-    is_day,
     is_json,
     is_list,
     is_part,
@@ -126,10 +124,9 @@ class Export:
         """Whether the export itself names its workspace."""
         return bool(self.teams)
 
-    @property
-    def users(self) -> tuple[User, ...]:
+    def users(self) -> Iterator[User]:
         """Everybody whom the export lists, as `team` sees them."""
-        return tuple(user_of(member, self.team) for member in self._members)
+        return (user_of(member, self.team) for member in self._members)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -180,7 +177,7 @@ class Export:
         A canvas is not read by design.
         """
         unread = Counter({reason: number for reason, number in self.skipped.items() if number and reason != "canvas"})
-        if unread or not (self.channels or self.users):
+        if unread or not (self.channels or any(True for _ in self.users())):
             reasons = (
                 ", ".join(f"{number} {reason}" for reason, number in unread.most_common(3)) or "its lists are empty"
             )
@@ -245,12 +242,17 @@ class Export:
 
         People of others may be in the majority: who administers this one isn't of those, and its own are everywhere.
         """
-        homes = {id_of(member, "id"): teams_of(member) for member in self._members}
-        natives = [member for member in self._members if not member.get("is_stranger")]
-        for likely in ([m for m in natives if any(m.get(key) for key in _RULES)], natives):
-            if len(teams := _known(team for member in likely for team in teams_of(member))) == 1:
-                return tuple(teams)
-        teams = teams or _known(chain.from_iterable(homes.values()))
+        rulers, natives, everybody = Counter[str](), Counter[str](), Counter[str]()
+        for member in self._members:
+            teams = _known(teams_of(member))
+            everybody.update(teams)
+            if not member.get("is_stranger"):
+                natives.update(teams)
+                rulers.update(teams if any(member.get(key) for key in _RULES) else ())
+        for likely in (rulers, natives):
+            if len(likely) == 1:
+                return tuple(likely)
+        homes, teams = {id_of(member, "id"): teams_of(member) for member in self._members}, natives or everybody
         rooms, said = self._rooms(homes), Counter[str]()
         for of_channel in self._teams_said():
             said += of_channel
@@ -284,35 +286,25 @@ class Export:
         named: dict[str, set[str]] = {}
         for channel in listed.values():
             named.setdefault(channel.name, set()).add(channel.id)
-        found = listed | {
-            folder: self._folder(name, [listed[id_] for id_ in sorted(_called(name, listed, named))])
-            for folder, name in ((folder, channel_name(folder)) for folder in self._days)
-        }
+        found = dict(listed)
         for folder, days in self._days.items():
-            others = [parts for parts in days if not self._is_of(found[folder], parts, listed, named)]
-            self._days[folder] = [parts for parts in days if parts not in others]
-            self.skipped["file of several channels"] += len(others)
+            said = {parts: self._files.conversation(parts) for parts in days}
+            name = channel_name(folder)
+            stated = name if _ID.fullmatch(name) else _stated(said.values())
+            meant = _called(name, listed, named) or {stated} & listed.keys()
+            found[folder] = channel = self._folder(name, stated, [listed[id_] for id_ in sorted(meant)])
+            self._days[folder] = [parts for parts in days if _is_of(channel, parts, said[parts], listed, named)]
+            self.skipped["file of several channels"] += len(days) - len(self._days[folder])
         return found
 
-    def _is_of(self, channel: Channel, parts: Parts, listed: Collection[str], named: Mapping[str, set[str]]) -> bool:
-        """Whether a file that is no day's says nothing else than that it is of a channel of the lists, and is called
-        like this one or like none.
-        """
-        if is_day(parts[-1]) or channel.kind is ChannelKind.UNKNOWN:
-            return True
-        said, called = self._files.conversation(parts), _called(channel_name(Path(parts[0]).stem), listed, named)
-        meant = [_called(name, listed, named) for name in said.names]
-        return said.ids <= {channel.id} and called <= {channel.id} and all(ids == {channel.id} for ids in meant)
-
-    def _folder(self, folder: str, called_so: list[Channel]) -> Channel:
-        """The channel whose days are in a folder; where several are called so, nobody can tell whose they are."""
+    def _folder(self, folder: str, stated: str, called_so: Sequence[Channel]) -> Channel:
+        """The channel whose files are in a folder; where several are called so, nobody can tell whose they are."""
         if len(called_so) == 1:
             return called_so[0]
         if called_so:
             self.of_several[SEVERAL + storable(folder)] = tuple(channel.id for channel in called_so)
             return Channel(self.team, SEVERAL + storable(folder), storable(folder), ChannelKind.UNKNOWN)
-        channel_id = folder if _ID.fullmatch(folder) else PLACEHOLDER + storable(folder)
-        return Channel(self.team, channel_id, storable(folder), ChannelKind.UNKNOWN)
+        return Channel(self.team, stated or PLACEHOLDER + storable(folder), storable(folder), ChannelKind.UNKNOWN)
 
     def _list(self, name: str) -> Iterable[Raw]:
         """The entries of a list that have an id; the list counts as skipped where it is missing or broken."""
@@ -394,6 +386,29 @@ class _Merged:
 def _joined(own: Raw, other: Raw) -> dict[str, Any]:
     doubts = {key: True for key in (*LIMITS, "deleted") if own.get(key) or other.get(key)}
     return {**other, **{key: value for key, value in own.items() if value not in (None, "", {})}, **doubts}
+
+
+def _stated(said: Iterable[Conversation]) -> str:
+    """The id of the one channel that each of a folder's files says it is of, or ""."""
+    ids = {frozenset(of_file.ids) for of_file in said}
+    return next(iter(next(iter(ids)))) if [len(of_file) for of_file in ids] == [1] else ""
+
+
+def _is_of(
+    channel: Channel, parts: Parts, said: Conversation, listed: Collection[str], named: Mapping[str, set[str]]
+) -> bool:
+    """Whether a file says nothing else than that it is of this channel, and is called like it or like none.
+
+    Of a channel that no list names, its own id and the name beside it say that it is the one.
+    """
+    if channel.id.startswith(SEVERAL):
+        return True
+    if channel.kind is ChannelKind.UNKNOWN:
+        names = {channel.name.lower(), *([said.named] if said.ids else [])}
+        return said.ids <= {channel.id} and said.names <= names
+    called = _called(channel_name(Path(parts[0]).stem), listed, named)
+    meant = [_called(name, listed, named) for name in said.names]
+    return said.ids <= {channel.id} and called <= {channel.id} and all(ids == {channel.id} for ids in meant)
 
 
 def _called(name: str, listed: Collection[str], named: Mapping[str, set[str]]) -> set[str]:

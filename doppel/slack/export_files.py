@@ -23,6 +23,8 @@ _REPLIES = "slackdump_thread_replies"
 _ID_KEYS = ("channel_id", "channel", "id")
 _CHANNEL_KEYS = ("channel_info", "channel", "ci")
 """Where tools say whose messages a file holds."""
+_OF_CHANNEL = frozenset({"channel", "channel_id", "channel_name", "channel_info"})
+"""Where messages say of which channel they are."""
 _KINDS = ("C", "D", "G")
 """How the ids of channels begin."""
 
@@ -99,19 +101,24 @@ class ExportFiles:
         return any(raw.get("type") == "message" or isinstance(raw.get("text"), str) for raw in dated)
 
     def conversation(self, parts: Parts) -> Conversation:
-        """The channels that a file, and each of its messages, says it is of; the file is read for it once."""
+        """The channels that a file, and each of its messages, says it is of."""
+        if len(parts) > 1:
+            return self._read_conversation(parts)
+        # Of a whole channel's file it is asked twice.
         if parts not in self._said:
             self._said[parts] = self._read_conversation(parts)
         return self._said[parts]
 
     def _read_conversation(self, parts: Parts) -> Conversation:
-        found = Conversation()
+        found, entries = Conversation(), self.load(parts)
+        if entries is None:
+            return found
         with self._source.open(self._paths[parts]) as file:
             for said in abouts(file):
                 found.take(said, text_of(said, "name") if "ts" not in said else "")
-        for raw in self.load(parts) or ():
-            if isinstance(raw, dict):
-                found.take({"channel": raw.get("channel")})
+        for raw in entries:
+            if isinstance(raw, dict) and not _OF_CHANNEL.isdisjoint(raw):
+                found.take({key: raw[key] for key in _OF_CHANNEL & raw.keys()})
         return found
 
     def _is_broken(self, parts: Parts) -> bool:

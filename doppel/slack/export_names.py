@@ -37,6 +37,8 @@ _TEAMS = "teams"
 _ZIPS = (".zip", ".7z", ".rar", ".gz", ".tar", ".tgz")
 _CODE_PAGES = ("cp437", "cp850", "cp852", "cp1252", "cp1250", "cp866", "cp1251", "cp932", "gbk", "cp949", "cp950")
 """What Windows wrote names in, before UTF-8."""
+_SIGNS = "\u0192"
+"""Letters to Unicode that these code pages hold as signs: the florin's."""
 
 
 def named(files: Iterable[Parts]) -> dict[Parts, Parts]:
@@ -137,7 +139,7 @@ def _is_channel(files: Iterable[Parts]) -> bool:
 
 def readings(name: str) -> Iterator[str]:
     """What a name may be that no channel has in Slack: some systems change its case, or write it in a code page."""
-    if all(char == char.lower() and (char in "-_" or unicodedata.category(char)[0] in "LMN") for char in name):
+    if all(map(_may_be_in_a_channels_name, name)):
         return
     yield name.lower()
     for wrong in ("utf-8", *_CODE_PAGES) if not name.isascii() else ():
@@ -145,6 +147,12 @@ def readings(name: str) -> Iterator[str]:
             with suppress(UnicodeError):
                 # A folder's name that is no UTF-8 has its bytes as surrogates.
                 yield unicodedata.normalize("NFC", name.encode(wrong, "surrogateescape").decode(right)).lower()
+
+
+def _may_be_in_a_channels_name(char: str) -> bool:
+    """Slack takes small letters, marks and digits of any script; no sign that only stands for one, such as ⁿ."""
+    is_letter = unicodedata.category(char)[0] in "LMN" and unicodedata.is_normalized("NFKC", char)
+    return char in "-_" or (is_letter and char == char.lower() and char not in _SIGNS)
 
 
 def of_organisation(root: Parts, files: Mapping[Parts, Parts]) -> dict[Parts, Parts]:

@@ -19,6 +19,8 @@ LIMITS = (
     "is_profile_only_user",
 )
 """What Slack calls guests, people of other workspaces, and those who have not come yet."""
+_GROUP_NAME = "mpdm-"
+"""Begins the names that Slack gives to group conversations."""
 
 
 def user_of(raw: Raw, team: str) -> User:
@@ -67,9 +69,9 @@ def channel_of(raw: Raw, team: str, kind: ChannelKind) -> Channel:
 
 def narrower(one: Channel, other: Channel) -> Channel:
     """A channel that is listed twice, as fewer may read it."""
-    kinds = list(ChannelKind)
-    kind = max(one.kind, other.kind, key=kinds.index)
-    return replace(one, kind=kind, members=tuple(member for member in one.members if member in other.members))
+    others = frozenset(other.members)
+    members = tuple(member for member in one.members if member in others)
+    return replace(one, kind=_narrowest(one.kind, other.kind), members=members)
 
 
 def channel_name(text: str) -> str:
@@ -102,11 +104,22 @@ def id_of(raw: Raw, key: str) -> str:
 
 
 def _narrowed(raw: Raw, kind: ChannelKind) -> ChannelKind:
-    """Exports made by other tools keep private conversations in channels.json and mark them there."""
-    if kind is not ChannelKind.PUBLIC:
-        return kind
-    if raw.get("is_im") or text_of(raw, "id").startswith("D"):
-        return ChannelKind.IM
-    if raw.get("is_mpim"):
-        return ChannelKind.MPIM
-    return ChannelKind.PRIVATE if raw.get("is_private") or raw.get("is_group") else kind
+    """The kind as it is listed, or a narrower one that a channel says of itself.
+
+    Other tools keep private conversations among the public channels, flagged or not: without a flag the id and the name
+    tell. A channel that was made public keeps its id.
+    """
+    is_public = raw.get("is_private") is False
+    id_, name = text_of(raw, "id"), text_of(raw, "name")
+    looks_private = not is_public and id_.startswith("G")
+    looks_like_group = not is_public and raw.get("is_mpim") is not False and name.startswith(_GROUP_NAME)
+    said = {
+        ChannelKind.IM: raw.get("is_im") or id_.startswith("D"),
+        ChannelKind.MPIM: raw.get("is_mpim") or looks_like_group,
+        ChannelKind.PRIVATE: raw.get("is_private") or raw.get("is_group") or looks_private,
+    }
+    return _narrowest(kind, *(narrower for narrower, holds in said.items() if holds))
+
+
+def _narrowest(*kinds: ChannelKind) -> ChannelKind:
+    return max(kinds, key=list(ChannelKind).index)

@@ -71,6 +71,23 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert app(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", ""],
+        ["archive", "backup", ""],
+        ["archive", "copy", ""],
+        ["adapters", "export", "ines", ""],
+        ["personas", "--data-dir", ""],
+        ["--data-dir", "", "personas"],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_folder(data: Path, arguments: list[str]) -> None:
+    done = app(*arguments, environ=environment(data))
+    assert (done.returncode, "it is empty; give a path" in done.stderr) == (2, True)
+
+
 def test_the_data_folder_may_be_named_before_or_behind_the_command(data: Path) -> None:
     environ = environment(data) | {"DOPPEL_DATA_DIR": "/nowhere"}
     before = app("--data-dir", str(data), "--json", "personas", environ=environ)

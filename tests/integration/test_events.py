@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from doppel.archive import Archive
+from doppel.archive.channels import merge_channels
+from doppel.archive.directory import merge_team
+from doppel.archive.restrictions import Limit, Restriction
 from doppel.ingest import EventStore, import_export, open_archive
+from doppel.ingest.event_store import restrictions_of
 from doppel.records import ChannelKind, MessageKind
 from doppel.slack.events import (
     Change,
     ChannelChanged,
     ChannelLost,
     ChannelMoved,
+    ChannelNarrower,
     ChannelPrivate,
     ChannelUnread,
     Deleted,
@@ -206,6 +212,54 @@ def test_a_channel_made_private_is_so_at_once(synced: Archive) -> None:
     assert kind_of(synced, "C1") is ChannelKind.PRIVATE
 
 
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"type": "message", "channel_type": "group"}, ChannelKind.PRIVATE),
+        ({"type": "message", "channel_type": "mpim"}, ChannelKind.MPIM),
+        ({"type": "message", "channel_type": "group", "subtype": "message_deleted"}, ChannelKind.PRIVATE),
+        ({"type": "member_joined_channel", "channel_type": "G"}, ChannelKind.PRIVATE),
+        ({"type": "group_archive"}, ChannelKind.PRIVATE),
+    ],
+)
+def test_a_channel_that_an_event_says_is_not_public_is_not_and_is_read_again(
+    slack: FakeSlack, synced: Archive, event: dict[str, Any], kind: ChannelKind
+) -> None:
+    (before,) = [c for c in synced.channels() if c.id == "C1"]
+    told = {"channel": "C1", "user": "U1", "ts": "1800000000.000100", "deleted_ts": "1800000000.000100", **event}
+    told |= {} if "subtype" in told else {"deleted_ts": None}
+    changes = changes_of({key: value for key, value in told.items() if value}, BOT)
+    assert Restriction(TEAM, Limit.PRIVATE, "C1") in [r for c in changes for r in restrictions_of(TEAM, c)]
+    # What a sync was told later goes before it.
+    assert not take(synced, *((change, 1.0) for change in changes if isinstance(change, ChannelNarrower)))
+    assert kind_of(synced, "C1") is ChannelKind.PUBLIC
+    at = time.time() + 1
+    assert take(synced, *((change, at) for change in changes))
+    (now,) = [c for c in synced.channels() if c.id == "C1"]
+    assert (now.kind, set(now.members) & set(before.members) - {"U1"}) == (kind, set())
+    assert set(now.uncertain) >= set(before.members) - {"U1"}
+    assert not take(synced, *((change, at + 1) for change in changes if isinstance(change, ChannelNarrower)))
+    time.sleep(max(0, at + 1 - time.time()))
+    sync(slack, synced)
+    (after,) = [c for c in synced.channels() if c.id == "C1"]
+    assert (after.kind, set(after.members)) == (ChannelKind.PUBLIC, set(before.members))
+
+
+def test_a_channel_that_is_known_by_an_event_alone_is_not_public_by_an_older_export(archive: Archive) -> None:
+    narrower, said = changes_of(MESSAGE | {"channel": "C9", "channel_type": "group"}, BOT)
+    with archive.writing() as connection:
+        merge_team(connection, [TEAM], [])
+    take(archive, (narrower, 1_700_000_009.0), (said, 1_700_000_009.0))
+    with archive.writing() as connection:
+        merge_channels(connection, TEAM, [{"id": "C9", "name": "plans", "kind": ChannelKind.PUBLIC}], 1_700_000_000)
+    assert kind_of(archive, "C9") is ChannelKind.PRIVATE
+
+
+def test_no_event_makes_a_channel_that_is_lost_readable(synced: Archive) -> None:
+    take(synced, (ChannelLost("C1"), LATER), (ChannelNarrower("C1", ChannelKind.PRIVATE), LATER + 1))
+    assert kind_of(synced, "C1") is ChannelKind.UNKNOWN
+
+
 def test_mentions_of_a_channel_made_private_hide_its_name(synced: Archive) -> None:
     take(synced, (Said("C1", {"type": "message", "ts": "1800000000.000100", "user": "U1", "text": "see <#C1>"}), 1.0))
     take(synced, (Said("C2", {"type": "message", "ts": "1800000000.000200", "user": "U1", "text": "see <#C1>"}), 1.0))
@@ -264,7 +318,12 @@ RAW = {"type": "message", "ts": "2.5", "user": "U1", "text": "x"}
     [
         (MESSAGE | {"event_ts": "2.5"}, [Said("C1", RAW)]),
         (MESSAGE | {"channel_type": "im"}, []),
-        (MESSAGE | {"channel_type": "mpim"}, [Said("C1", RAW)]),
+        (MESSAGE | {"channel_type": "mpim"}, [ChannelNarrower("C1", ChannelKind.MPIM), Said("C1", RAW)]),
+        (MESSAGE | {"channel_type": "group"}, [ChannelNarrower("C1", ChannelKind.PRIVATE), Said("C1", RAW)]),
+        (
+            MESSAGE | {"channel_type": "group", "subtype": "message_deleted", "deleted_ts": "2.5"},
+            [ChannelNarrower("C1", ChannelKind.PRIVATE), Deleted("C1", "2.5")],
+        ),
         ({"type": "message", "ts": "2.5"}, []),
         (MESSAGE | {"subtype": "message_changed", "message": RAW, "ts": "3.5"}, [Said("C1", RAW)]),
         (MESSAGE | {"subtype": "message_changed", "message": "x"}, []),
@@ -276,12 +335,22 @@ RAW = {"type": "message", "ts": "2.5", "user": "U1", "text": "x"}
             [ChannelPrivate("C1"), Said("C1", RAW | {"subtype": "channel_convert_to_private"})],
         ),
         ({"type": "member_joined_channel", "channel": "C1", "user": "U1"}, [Membership("C1", "U1", True)]),
+        (
+            {"type": "member_left_channel", "channel": "C1", "user": "U1", "channel_type": "G"},
+            [ChannelNarrower("C1", ChannelKind.PRIVATE), Membership("C1", "U1", False)],
+        ),
         ({"type": "member_joined_channel", "channel": "C1", "user": BOT}, [ChannelUnread("C1")]),
         ({"type": "member_left_channel", "channel": "C1", "user": BOT}, [ChannelLost("C1")]),
-        ({"type": "group_left", "channel": "C1"}, [ChannelLost("C1")]),
+        (
+            {"type": "group_left", "channel": "C1"},
+            [ChannelNarrower("C1", ChannelKind.PRIVATE), ChannelLost("C1")],
+        ),
         ({"type": "channel_deleted", "channel": "C1"}, [ChannelLost("C1")]),
         ({"type": "channel_rename", "channel": {"id": "C1", "name": "new"}}, [ChannelChanged("C1", name="new")]),
-        ({"type": "group_unarchive", "channel": "C1"}, [ChannelChanged("C1", archived=False)]),
+        (
+            {"type": "group_unarchive", "channel": "C1"},
+            [ChannelNarrower("C1", ChannelKind.PRIVATE), ChannelChanged("C1", archived=False)],
+        ),
         ({"type": "channel_history_changed", "channel": "C1"}, [ChannelUnread("C1")]),
         ({"type": "user_change", "user": {"id": "U1"}}, [PersonChanged({"id": "U1"})]),
         ({"type": "user_change", "user": "U1"}, []),

@@ -227,4 +227,4 @@ def test_a_channel_that_two_workspaces_share_does_not_make_them_one(archive: Arc
 def test_users_read_as_their_workspace_sees_them(tmp_path: Path) -> None:
     with open_export(crowded(strangers={"is_stranger": True}).zip(tmp_path / "export.zip")) as export:
         assert export.teams == ("T1",)
-        assert [user.is_guest for user in export.users] == [False, False, *[True] * 5]
+        assert [user.is_guest for user in export.users()] == [False, False, *[True] * 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
+from doppel.archive import Archive
 from doppel.errors import ArchiveError, BadInputError, BusyError, DoppelError, StorageError
-from doppel.ingest import ImportReport, import_export, open_archive
+from doppel.ingest import ImportReport, forget_person, import_export, open_archive
 from doppel.slack import source
 from doppel.slack.export import open_export
 from tests.fakes.export_builder import ExportBuilder, small_team
@@ -62,6 +65,51 @@ def refused(archive: Path | str, export: Path) -> str:
     assert sentence.endswith(".")
     assert "\n" not in sentence
     return sentence
+
+
+@contextmanager
+def few_parameters(archive: Archive, number: int) -> Iterator[None]:
+    """A database that takes no more parameters than so many in one statement."""
+
+    def limit(connection: Any, _record: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, number)
+
+    archive._engine.dispose()
+    event.listen(archive._engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(archive._engine, "connect", limit)
+        archive._engine.dispose()
+
+
+def crowd(called: str, later: int) -> ExportBuilder:
+    """More people, authors whom no list names, and channels of one name than a statement may name."""
+    builder = ExportBuilder()
+    for number in range(MANY):
+        builder.user(f"U{number}", f"{called}{number}").channel(f"C{number}", "crowd", "U1")
+        of_guest = {"user_profile": {"real_name": f"{called} {number}"}}
+        text = "https://acme.slack.com/archives/CNOWHERE1/p1700000000000100"
+        builder.say("crowd", f"{1_700_000_000 + later + number}.1", f"hi <@U{number}>", f"W{number}", **of_guest)
+        if number < 5:
+            copy = {"is_msg_unfurl": True, "from_url": text, "ts": "1700000000.000100", "text": "hi"}
+            builder.say("crowd", f"{1_600_000_000 + later + number}.1", text, attachments=[copy])
+    return builder
+
+
+def test_no_number_of_people_authors_or_channels_is_too_large_for_the_database(tmp_path: Path) -> None:
+    with open_archive(tmp_path / "archive.db") as archive:
+        for later, called in enumerate(("ada", "grace")):
+            with (
+                few_parameters(archive, MANY - 500),
+                open_export(crowd(called, later).zip(tmp_path / f"{called}.zip")) as export,
+            ):
+                assert import_export(archive, export).added
+            if not later:
+                forget_person(archive, archive.get_user("T1", "U7"), messages=True, by="tests")
+        names = {user.name for user in archive.users()}
+        assert {"grace9", "ada 9"} <= names
+        assert len(names) == 2 * MANY
 
 
 def many() -> ExportBuilder:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from doppel.archive import Archive, database, tables
@@ -16,10 +18,11 @@ from doppel.errors import SlackError
 from doppel.ingest import forget_person, import_export
 from doppel.ingest.cursor import leads_nowhere, spanned
 from doppel.ingest.sync_store import Gone
-from doppel.records import MessageKind
+from doppel.records import ChannelKind, MessageKind
 from doppel.slack.events import Deleted, Said
 from doppel.slack.export import open_export
 from tests.fakes.slack import TEAM, FakeSlack, Workspace
+from tests.fakes.slack.channels import Json
 from tests.syncing import sync
 from tests.taking_in import take
 
@@ -237,6 +240,116 @@ def test_a_list_that_goes_in_a_circle_ends_with_a_sentence(slack: FakeSlack, arc
     assert archive.channels() == [] or not [c for c in archive.channels() if c.id == "C2" and c.members]
 
 
+Spoiler = Callable[[Json], Json]
+FEW = 3
+
+
+def first(answer: Json, cursor: str = "next", **more: object) -> Json:
+    """An answer with its first messages alone, and as much more."""
+    shown = {key: value for key, value in answer.items() if key != "has_more"}
+    return shown | {"messages": answer["messages"][:FEW], "response_metadata": {"next_cursor": cursor}, **more}
+
+
+def half_unread(answer: Json) -> Json:
+    raws = [raw | {"ts": None} if number % 2 else raw for number, raw in enumerate(answer["messages"])]
+    return answer | {"messages": raws}
+
+
+def with_a_stray(answer: Json) -> Json:
+    """The first messages, and one that is older than what was asked for."""
+    return first(answer, "", has_more=True, messages=[*answer["messages"][:FEW], {"ts": "1.000100", "text": "Stray"}])
+
+
+SPOILERS: dict[str, Spoiler] = {
+    "nothing": lambda answer: {"ok": True},
+    "null": lambda answer: answer | {"messages": None},
+    "an object": lambda answer: answer | {"messages": {}},
+    "no more, with a cursor": lambda answer: first(answer, has_more=False),
+    "a cursor alone": first,
+    "not whether there are more": lambda answer: first(answer, ""),
+    "a word for more": lambda answer: first(answer, "", has_more="no"),
+    "half unread": half_unread,
+    "no objects": lambda answer: answer | {"messages": ["x" for _ in answer["messages"]]},
+    "a stray": with_a_stray,
+    "a stray and no more": lambda answer: with_a_stray(answer) | {"has_more": False},
+}
+
+
+@pytest.mark.parametrize("how", SPOILERS)
+def test_an_answer_that_was_not_read_whole_deletes_nothing(slack: FakeSlack, archive: Archive, how: str) -> None:
+    (root,) = say(slack, 1)
+    stamps = say(slack, 12, thread_ts=root) + say(slack, 25)
+    sync(slack, archive)
+    leave_alone(archive)
+    for method in ("conversations.history", "conversations.replies"):
+        slack.faults.spoilers[method] = SPOILERS[how]
+    assert sync(slack, archive).deleted == 0
+    assert alive(archive) >= {root, *stamps}
+    slack.faults.spoilers.clear()
+    vanish(slack, stamps[-2])
+    assert sync(slack, archive).deleted == 1
+
+
+@pytest.mark.parametrize("method", ["conversations.history", "conversations.replies"])
+def test_what_is_odd_about_an_answer_keeps_nothing_that_it_holds_back(
+    slack: FakeSlack, archive: Archive, method: str
+) -> None:
+    slack.faults.spoilers[method] = lambda answer: first(answer, has_more=False)
+    (root,) = say(slack, 1)
+    stamps = say(slack, 12, thread_ts=root)
+    sync(slack, archive)
+    assert alive(archive) == {root, *stamps}
+
+
+MEMBERS: dict[str, Spoiler] = {
+    "nothing": lambda answer: {"ok": True},
+    "null": lambda answer: answer | {"members": None},
+    "half unread": lambda answer: answer | {"members": [*answer["members"][:1], None]},
+    "no ids": lambda answer: answer | {"members": [*answer["members"][:1], "../x"]},
+    "an odd cursor": lambda answer: answer | {"response_metadata": {"next_cursor": 5}},
+}
+
+
+@pytest.mark.parametrize("how", MEMBERS)
+def test_a_list_that_was_not_read_whole_puts_nobody_out(slack: FakeSlack, archive: Archive, how: str) -> None:
+    sync(slack, archive)
+    (before,) = archive.channels()
+    people = archive.users()
+    slack.workspace.join("general", slack.workspace.user("mary", "Mary Shelley", id="U3"))
+    slack.faults.spoilers["conversations.members"] = MEMBERS[how]
+    (warning,) = sync(slack, archive).warnings
+    assert warning.startswith("Left out #general: Slack")
+    assert [channel.members for channel in archive.channels()] == [before.members]
+    slack.faults.spoilers = {"users.list": MEMBERS["nothing"]}
+    with pytest.raises(SlackError, match=r"users\.list is none that it documents"):
+        sync(slack, archive)
+    assert {user.id for user in archive.users() if user.is_guest} == {user.id for user in people if user.is_guest}
+    slack.faults.spoilers = {"conversations.list": lambda answer: answer | {"channels": None}}
+    with pytest.raises(SlackError, match=r"conversations\.list is none that it documents"):
+        sync(slack, archive)
+    assert [channel.kind for channel in archive.channels()] == [before.kind]
+
+
+def test_numbers_of_any_size_do_no_harm(slack: FakeSlack, archive: Archive) -> None:
+    def spoil(answer: Json) -> Json:
+        odd = {"num_members": 10**30, "created": 10**30}
+        return answer | {"channels": [channel | odd for channel in answer["channels"]]}
+
+    slack.faults.spoilers["conversations.list"] = spoil
+    stamps = say(slack, 2)
+    sync(slack, archive)
+    assert alive(archive) == set(stamps)
+
+
+def test_a_channel_of_which_slack_does_not_say_that_it_is_public_is_not(slack: FakeSlack, archive: Archive) -> None:
+    def spoil(answer: Json) -> Json:
+        return answer | {"channels": [{"id": raw["id"], "name": raw["name"]} for raw in answer["channels"]]}
+
+    slack.faults.spoilers["conversations.list"] = spoil
+    sync(slack, archive)
+    assert [channel.kind for channel in archive.channels()] == [ChannelKind.PRIVATE]
+
+
 def test_replies_are_read_where_a_parent_does_not_say_when_the_newest_was_written(
     slack: FakeSlack, archive: Archive
 ) -> None:
@@ -259,6 +372,15 @@ def test_what_a_page_spans() -> None:
     assert spanned(asked, [], more=False) == asked
     assert spanned(asked, [50, 30], more=True) == Gone(30, 50, 100)
     assert spanned(asked, [], more=True) is None
+
+
+@given(st.lists(st.integers(0, 99)), st.booleans())
+def test_a_page_spans_no_more_than_was_asked_for(stamps: list[int], more: bool) -> None:
+    asked = Gone(10, 90, 100)
+    found = spanned(asked, stamps, more)
+    assert found is None or asked.low <= found.low <= found.high <= asked.high
+    if found and more:
+        assert {found.low, found.high} <= set(stamps)
 
 
 def test_which_page_leads_nowhere() -> None:

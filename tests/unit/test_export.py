@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from doppel.errors import BadInputError
-from doppel.records import ChannelKind
+from doppel.records import Channel, ChannelKind
 from doppel.slack import export_files
 from doppel.slack.export import Export, open_export
+from doppel.slack.members import channel_of, narrower
 from tests.fakes.export_builder import ExportBuilder, small_team
 
 
@@ -36,7 +39,8 @@ def test_a_zip_and_its_unpacked_folder_read_the_same(tmp_path: Path, wrapped_in:
     with open_export(path) as zipped, open_export(tmp_path / "folder") as folder:
         assert read(zipped) == read(folder)
         assert len(read(zipped)) == 7
-        assert (zipped.users, zipped.channels, zipped.as_of) == (folder.users, folder.channels, folder.as_of)
+        assert [*zipped.users()] == [*folder.users()]
+        assert (zipped.channels, zipped.as_of) == (folder.channels, folder.as_of)
 
 
 def test_people_and_channels_are_records(tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_people_and_channels_are_records(tmp_path: Path) -> None:
             "D1": ChannelKind.IM,
             "G2": ChannelKind.MPIM,
         }
-        assert [user.name for user in export.users] == ["Ada", "Grace Hopper", "Alan Turing", "Deploy Bot"]
+        assert [user.name for user in export.users()] == ["Ada", "Grace Hopper", "Alan Turing", "Deploy Bot"]
         assert ("D1", "psst") in read(export)
         assert ("G2", "hello all") in read(export)
 
@@ -59,6 +63,75 @@ def test_private_channels_among_the_public_ones_stay_private(tmp_path: Path) -> 
     builder = ExportBuilder().channel("C1", "plans", is_private=True).channel("C2", "pair", is_im=True)
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
         assert [channel.kind for channel in export.channels] == [ChannelKind.PRIVATE, ChannelKind.IM]
+
+
+PUBLIC, PRIVATE, MPIM, IM = ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.MPIM, ChannelKind.IM
+FLAGS = ("is_channel", "is_group", "is_private", "is_mpim", "is_im")
+
+
+@pytest.mark.parametrize(
+    ("id_", "name", "flags", "kind"),
+    [
+        ("C1", "plans", {}, PUBLIC),
+        ("G1", "plans", {}, PRIVATE),
+        ("G1", "plans", {"is_channel": True}, PRIVATE),
+        ("G1", "plans", {"is_channel": True, "is_private": False}, PUBLIC),
+        ("G1", "plans", {"is_group": True, "is_private": False}, PRIVATE),
+        ("C1", "mpdm-ada--grace-1", {}, MPIM),
+        ("C1", "mpdm-ada--grace-1", {"is_private": True}, MPIM),
+        ("C1", "mpdm-ada--grace-1", {"is_private": False}, PUBLIC),
+        ("C1", "mpdm-ada--grace-1", {"is_private": True, "is_mpim": False}, PRIVATE),
+        ("G1", "mpdm-ada--grace-1", {"is_mpim": False}, PRIVATE),
+        ("D1", "plans", {"is_private": False, "is_im": False}, IM),
+    ],
+)
+def test_what_no_flag_says_of_a_channel_its_id_and_name_do(
+    id_: str, name: str, flags: dict[str, bool], kind: ChannelKind
+) -> None:
+    assert channel_of({"id": id_, "name": name, **flags}, "T1", PUBLIC).kind is kind
+
+
+@given(
+    st.sampled_from(["C1", "G1", "D1"]),
+    st.sampled_from(["plans", "mpdm-ada--grace-1"]),
+    st.dictionaries(st.sampled_from(FLAGS), st.sampled_from([True, False, None, "true", 1])),
+    st.sampled_from(list(ChannelKind)),
+)
+def test_no_list_makes_a_channel_wider_than_it_says(
+    id_: str, name: str, flags: dict[str, Any], listed: ChannelKind
+) -> None:
+    kinds = list(ChannelKind)
+    kind = channel_of({"id": id_, "name": name, **flags}, "T1", listed).kind
+    said = {"is_im": IM, "is_mpim": MPIM, "is_private": PRIVATE, "is_group": PRIVATE}
+    for least in (listed, *(of_flag for flag, of_flag in said.items() if flags.get(flag))):
+        assert kinds.index(kind) >= kinds.index(least)
+    if kind is PUBLIC and (id_ != "C1" or name != "plans"):
+        assert False in flags.values()
+
+
+MEMBERS = st.lists(st.sampled_from([f"U{number}" for number in range(9)]), unique=True)
+
+
+@given(MEMBERS, MEMBERS)
+def test_of_a_channel_that_is_listed_twice_those_are_members_whom_both_lists_name(
+    ones: list[str], others: list[str]
+) -> None:
+    one, other = (Channel("T1", "C1", "plans", PUBLIC, tuple(members)) for members in (ones, others))
+    assert narrower(one, other).members == tuple(member for member in ones if member in others)
+
+
+def test_members_are_compared_without_asking_each_of_each() -> None:
+    class Person(str):
+        asked = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Person.asked += 1
+            return str.__eq__(self, other)
+
+    one, other = (Channel("T1", "C1", "plans", PUBLIC, tuple(Person(f"U{n}") for n in range(2000))) for _ in range(2))
+    assert len(narrower(one, other).members) == 2000
+    assert Person.asked < 10 * 2000
 
 
 def test_a_folder_that_no_list_names_is_unknown(tmp_path: Path) -> None:
@@ -117,7 +190,7 @@ def test_the_team_is_that_of_most_members(tmp_path: Path) -> None:
     builder = small_team().user("U7", "guest", team_id="T2")
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
         assert export.team == "T1"
-        assert {user.team for user in export.users} == {"T1"}
+        assert {user.team for user in export.users()} == {"T1"}
 
 
 def test_without_members_the_team_is_that_of_most_messages(tmp_path: Path) -> None:
@@ -304,6 +377,15 @@ def test_names_in_the_code_pages_of_windows(tmp_path: Path, encoding: str, kind:
         assert read(export) == [("C1", "hi")]
 
 
+@pytest.mark.parametrize(
+    ("name", "seen"), [("übung", "\u207fbung"), ("ch\xe2teau", "ch\u0192teau"), ("caf\xe9", "caf\u201a")]
+)
+def test_what_no_channel_is_called_is_read_in_another_code_page(tmp_path: Path, name: str, seen: str) -> None:
+    builder = ExportBuilder().channel("C1", name).say(seen, "1700000000.1", "hi")
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("C1", "hi")]
+
+
 def test_a_name_that_a_channel_can_have_is_that_channels_alone(tmp_path: Path) -> None:
     builder = ExportBuilder().channel("C1", "\u03b8").channel("C2", "plans").say("\xe9", "1700000000.1", "hi")
     with open_export(builder.say("PLANS", "1700000000.1", "ho").zip(tmp_path / "export.zip")) as export:
@@ -378,7 +460,7 @@ def test_people_of_an_organisation_have_names_and_are_guests_unless_they_are_of_
     builder.channel("C1", "general").put("org_users.json", json.dumps(people))
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
         assert export.team == "T1"
-        guests = {user.handle: user.is_guest for user in export.users}
+        guests = {user.handle: user.is_guest for user in export.users()}
         assert guests == {"ada": False, "bo": False, "cy": True, "di": True}
 
 
@@ -441,6 +523,18 @@ GENERAL_FIRST = {"channel_id": "C0GENERAL1", "messages": [HI]}
         ("general/messages.json", {"channel_id": "G0SECRET01", "name": "secret", "messages": [SECRET]}),
         ("general/general.json", {"name": "secret", "messages": [SECRET]}),
         ("general/messages.json", [HI, {**SECRET, "channel": "G0SECRET01"}]),
+        ("general/2023-11-14.json", {"channel_id": "G0SECRET01", "messages": [SECRET]}),
+        ("general/2023-11-14.json", {"channel": {"name": "secret"}, "messages": [SECRET]}),
+        ("general/2023-11-14.json", [HI, {**SECRET, "channel": "G0SECRET01"}]),
+        ("general/2023-11-14.json", [HI, {**SECRET, "channel_id": "G0SECRET01"}]),
+        ("general/2023-11-14.json", [HI, {**SECRET, "channel_name": "secret"}]),
+        ("general/2023-11-14.jsonl", lines(HI, {**SECRET, "channel": "G0SECRET01"})),
+        ("general/general-2023-11-14.json", {"channel_id": "G0NOWHERE1", "messages": [SECRET]}),
+        ("general/2023-11.json", {"channel_id": "G0SECRET01", "messages": [SECRET]}),
+        ("general/2023.json", [{**HI, "slackdump_thread_replies": [{**SECRET, "channel": "G0SECRET01"}]}]),
+        ("elsewhere/2023-11-14.json", [{**HI, "channel": "C0GENERAL1"}, {**SECRET, "channel": "G0SECRET01"}]),
+        ("elsewhere/2023-11-14.json", {"channel_name": "secret", "messages": [SECRET]}),
+        ("G0NOWHERE1/2023-11-14.json", {"channel_id": "C0GENERAL1", "messages": [SECRET]}),
     ],
 )
 @pytest.mark.parametrize("is_large", [False, True])
@@ -449,6 +543,35 @@ def test_a_file_of_several_channels_is_read_as_none(
 ) -> None:
     monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**20)
     assert kinds_of(tmp_path, {**LISTS_OF, name: content}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "channel_id"),
+    [
+        ("general/2023-11-14.json", "C0GENERAL1"),
+        ("was-called-so/2023-11-14.json", "C0GENERAL1"),
+        ("nowhere/2023-11-14.json", "C0NOWHERE1"),
+        ("C0NOWHERE1/2023-11.json", "C0NOWHERE1"),
+    ],
+)
+@pytest.mark.parametrize("in_message", [False, True])
+def test_a_day_that_says_of_which_channel_it_is_is_that_channels(
+    tmp_path: Path, name: str, channel_id: str, in_message: bool
+) -> None:
+    content = [{**HI, "channel": channel_id}] if in_message else {"channel_id": channel_id, "messages": [HI]}
+    with open_export(written(tmp_path, {"users.json": [], **LISTS_OF, name: content})) as export:
+        assert (read(export), +export.skipped) == ([(channel_id, "hi")], {})
+        known = {channel.id: channel.kind for channel in export.channels}
+        assert known["C0GENERAL1"] is PUBLIC
+        assert known.get("C0NOWHERE1", ChannelKind.UNKNOWN) is ChannelKind.UNKNOWN
+
+
+def test_a_folder_that_may_be_known_by_its_name_takes_nothing_that_says_another_channel(tmp_path: Path) -> None:
+    builder = ExportBuilder().without("channels").put("plan/2023-11-14.json", json.dumps([HI]))
+    builder.put("plan/2023-11-15.json", json.dumps({"channel_id": "G0SECRET01", "messages": [SECRET]}))
+    with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("name:plan", "hi")]
+        assert export.skipped["file of several channels"] == 1
 
 
 @pytest.mark.parametrize(

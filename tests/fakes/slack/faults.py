@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import StrEnum
+
+from tests.fakes.slack.channels import Json
 
 
 class Fault(StrEnum):
@@ -27,6 +29,8 @@ class Fault(StrEnum):
 class Faults:
     """Which calls fail. `rate` of them by chance (0 to 1, seeded), in one of `kinds`; and those told with `fail_next`.
 
+    `spoilers` make something else of what a method answers.
+
     `missing_methods` answer unknown_method, as Slack does, or with `missing_status` alone, as emulators do. `injected`
     counts.
     """
@@ -45,6 +49,7 @@ class Faults:
         self.rate, self.kinds, self.on = rate, tuple(kinds), True
         self.retry_after, self.slow_seconds = retry_after, slow_seconds
         self.missing_methods, self.missing_status = set(missing_methods), missing_status
+        self.spoilers: dict[str, Callable[[Json], Json]] = {}
         self.injected: Counter[Fault] = Counter()
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._told: list[tuple[str | None, Fault]] = []
@@ -66,6 +71,10 @@ class Faults:
             if kind:
                 self.injected[kind] += 1
             return kind
+
+    def spoilt(self, method: str, answer: Json) -> Json:
+        """What a method answers instead."""
+        return self.spoilers[method](answer) if method in self.spoilers else answer
 
     def _by_order(self, method: str) -> Fault | None:
         at = next((at for at, (name, _) in enumerate(self._told) if name in (None, method)), None)

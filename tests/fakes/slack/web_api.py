@@ -108,10 +108,11 @@ def _handled(call: Call, headers: dict[str, str]) -> Answer:
     handler, scopes = METHODS[call.method]
     headers["x-accepted-oauth-scopes"] = ",".join(scopes)
     call.demand(*scopes)
+    spoilt = call.slack.faults.spoilt
     if call.credentials is None:
-        return _json({"ok": True, **handler(call)}, headers)
+        return _json(spoilt(call.method, {"ok": True, **handler(call)}), headers)
     with call.workspace.lock:
-        return _json({"ok": True, **handler(call)}, headers)
+        return _json(spoilt(call.method, {"ok": True, **handler(call)}), headers)
 
 
 def _limited(call: Call, value: str) -> Answer | None:
