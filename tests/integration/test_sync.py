@@ -406,7 +406,7 @@ def test_a_host_that_says_nothing_is_waited_for_shortly_at_first(monkeypatch: py
     "answers",
     [
         lambda n: {"members": [], "response_metadata": {"next_cursor": f"c{n}"}},
-        lambda n: {"members": None, "response_metadata": {"next_cursor": f"c{n % 3}"}},
+        lambda n: {"members": [], "response_metadata": {"next_cursor": f"c{n % 3}"}},
     ],
     ids=["ever new", "in a circle"],
 )
