@@ -35,6 +35,8 @@ WATCHED_EXAMPLES = 64
 
 SAVING_SECONDS = 6.0
 """For an adapter to be saved, its loss drawn, and published."""
+LEAST_GAIN = 0.0005
+"""Of nats per token, for an adapter to be better: what a report shows of it."""
 MARGIN = 0.97
 """What of a limit is used: the last step may begin within it and end after it."""
 SLOWER = 1.6
@@ -303,7 +305,7 @@ def _publish(
     """The new version's name, or None, and why."""
     still()
     work = writer.folder.path("work")
-    if adapter_nll >= base_nll:
+    if base_nll - adapter_nll < LEAST_GAIN:
         shutil.rmtree(work)
         return None, "The adapter predicts the held-out answers no better than the base model."
     draft = writer.draft()

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
+from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.errors import UnknownUserError
 from doppel.ids import looks_like_user_id
 from doppel.plain_text import visible
@@ -79,11 +80,11 @@ def _nobody(users: Sequence[User], name: str, wanted: str) -> str:
     if not users:
         return "The archive knows nobody yet; import a Slack export first."
     by_name: dict[str, list[User]] = {}
-    for user in users:
+    for user in (user for user in users if user.name != FORGOTTEN_NAME):
         for known in filter(None, map(_folded, [user.id, *_names(user)])):
             by_name.setdefault(known, []).append(user)
             by_name.setdefault(known.split()[0], []).append(user)
-    close = get_close_matches(_folded(wanted), by_name, n=_NEAREST, cutoff=0.5)
+    close = get_close_matches(_folded(wanted), by_name, n=_NEAREST)
     nearest = list(dict.fromkeys(user for known in close for user in by_name[known]))[:_NEAREST]
     called = "Nobody is called" if not looks_like_user_id(wanted) else "Nobody has the id"
     if not nearest:

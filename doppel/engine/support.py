@@ -1,7 +1,7 @@
 """What carries a sentence of an answer: a message of what was found, or of the conversation. Pure.
 
-A sentence is carried by a message whose words it repeats, with the messages beside it: every number and name in it
-stands there, and it denies what they deny. Of words turned around, such as who owes whom, it knows nothing.
+A sentence is carried by a message whose words it repeats, with the messages beside it: every number, name and time in
+it stands there, and it denies what they deny. Of words turned around, such as who owes whom, it knows nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ _NO = re.compile(
     r"didn't|didnt|isn't|isnt|aren't|arent|wasn't|wasnt|shouldn't|shouldnt|mustn't|wouldn't|haven't|hasn't|hadn't)\b",
     re.IGNORECASE,
 )
+_TITLE = re.compile(r"\A(?:[\w.-]+: )?(?:#+ |(\*{1,2})[^*]+\1\Z)")
+_TIMES = {
+    *telling(
+        "today tonight tomorrow yesterday now soon never always daily weekly monthly yearly morning noon evening night "
+        "monday tuesday wednesday thursday friday saturday sunday "
+        "january february march april june july august september october november december"
+    )
+}
 _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -68,9 +76,9 @@ _PLEASANTRIES = (
 _SMALL_TALK = {stem(word) for word in _PLEASANTRIES.split()}
 
 
-def is_small_talk(question: str) -> bool:
-    """Whether a text asks nothing: a greeting, thanks, a good wish."""
-    return "?" not in question and {*telling(question)} <= _SMALL_TALK
+def is_small_talk(question: str, name: str = "") -> bool:
+    """Whether a text asks `name` nothing: a greeting, thanks, a good wish."""
+    return "?" not in question and {*telling(question)} - {*telling(name)} <= _SMALL_TALK
 
 
 def sentences(text: str) -> list[str]:
@@ -96,7 +104,7 @@ def _covered(sentence: str, found: Evidence) -> float:
     around = {*telling(found.around)}
     if not _numbers(sentence) <= _numbers(found.around):
         return 0.0
-    if any(stem(name.casefold()) not in around for name in _NAME.findall(sentence)):
+    if any(stem(name.casefold()) not in around for name in _NAME.findall(sentence)) or (_TIMES & {*said}) - around:
         return 0.0
     own = {*telling(found.text)}
     # Its own words count whole, those beside it half.
@@ -175,11 +183,13 @@ def excerpt(question: str, text: str) -> str:
 class SentenceReader:
     """The sentences of an answer that arrives in pieces, each with what of `evidence` carries it.
 
-    With `drops` those pass that something carries, and each once; else every piece passes as it comes.
+    With `drops` those pass that something carries and that tell more than `question` and a title do, each once; else
+    every piece passes as it comes.
     """
 
-    def __init__(self, evidence: Sequence[Evidence], drops: bool = False) -> None:
+    def __init__(self, evidence: Sequence[Evidence], drops: bool = False, question: str = "") -> None:
         self._evidence, self._drops, self._held, self._seen = evidence, drops, "", set[tuple[str, ...]]()
+        self._asked = {*telling(question)}
         self.passed: list[Sentence] = []
 
     def feed(self, text: str) -> list[TextDelta]:
@@ -204,7 +214,7 @@ class SentenceReader:
     def _pass(self, text: str) -> Iterable[tuple[str, int | None]]:
         said = " ".join(text.split())
         found, words = carrier(said, self._evidence), tuple(telling(said))
-        if found is None or words in self._seen:
+        if found is None or words in self._seen or {*words} <= self._asked or _TITLE.search(said):
             return
         self._seen.add(words)
         yield f" {said}" if self.passed else said, found.source

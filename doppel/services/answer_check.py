@@ -41,7 +41,7 @@ class AnswerCheck:
         self._question, self._name, self._passages = dialogue.question, persona.name, passages
         self._evidence = evidence_of(passages, dialogue.turns)
         self._likeness, self._ranked = likeness, list[Evidence]()
-        self._drops = drops and bool(self._evidence) and not is_small_talk(dialogue.question)
+        self._drops = drops and bool(self._evidence) and not is_small_talk(dialogue.question, persona.name)
         self._reader: SentenceReader | None = None
         self._quoted: Sentence | None = None
 
@@ -71,7 +71,7 @@ class AnswerCheck:
             if self._drops:
                 self._ranked = await asyncio.to_thread(self._rank)
                 evidence = [*self._ranked[:BEST], *(found for found in evidence if found.source is None)]
-            self._reader = SentenceReader(evidence, self._drops)
+            self._reader = SentenceReader(evidence, self._drops, self._question)
         return self._reader
 
     def _rank(self) -> list[Evidence]:

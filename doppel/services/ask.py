@@ -56,7 +56,7 @@ STYLE_EXAMPLES = 8
 MIN_STYLE_CHARS = 40
 NEAREST = 3
 """Sources that are named where nothing answers."""
-NOT_FOUND = "Nothing that I may read here answers this; {name} would know."
+NOT_FOUND = "Nothing that I may read here answers this; {name} may know."
 CUT_OFF = "…"
 """Ends an answer that was not at its end."""
 LOOK_SECONDS = 1.0
@@ -199,7 +199,7 @@ class Engine:
         if found is None or not is_found:
             (found,) = await self.look_up(dialogue, [audience], seen)
         sure = confidence(dialogue.question, found.passages)
-        if not is_draft and self._refuses(dialogue, sure):
+        if not is_draft and self._refuses(dialogue, persona.name, sure):
             async for event in _refusal(persona, found.passages[:NEAREST], notes, sure, started):
                 yield event
             return
@@ -302,9 +302,9 @@ class Engine:
         check = self._settings.answer_check
         return check == "quote" or (check == "auto" and self._settings.base_model == PACKAGED_BASE_MODEL)
 
-    def _refuses(self, dialogue: Dialogue, sure: float) -> bool:
+    def _refuses(self, dialogue: Dialogue, name: str, sure: float) -> bool:
         """Whether nothing was found that answers: the conversation itself may, and small talk needs nothing."""
-        if sure >= self._settings.min_confidence or is_small_talk(dialogue.question):
+        if sure >= self._settings.min_confidence or is_small_talk(dialogue.question, name):
             return False
         return not any(not turn.by_ai for turn in dialogue.turns[:-1])
 

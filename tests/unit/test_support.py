@@ -88,6 +88,20 @@ def test_pieces_pass_as_the_whole_does(text: str, cuts: list[int]) -> None:
     assert read(*pieces) == read(text)
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("how many events were lost in january?", "We lost events in January."),
+        ("what of rebalancing?", "# Three of five incidents were rebalancing."),
+        ("what of rebalancing?", "Bram: *three of five incidents were rebalancing*"),
+        ("what of rebalancing?", "Three of five incidents were rebalancing yesterday."),
+    ],
+)
+def test_what_tells_no_more_than_the_question_or_a_title_is_no_answer(question: str, text: str) -> None:
+    reader = SentenceReader(EVIDENCE, True, question)
+    assert [*reader.feed(text), *reader.close()] == []
+
+
 def test_a_source_comes_where_its_sentence_ends() -> None:
     reader = SentenceReader(EVIDENCE)
     told = "because we lost 11 events in january through it. "
@@ -129,6 +143,8 @@ def test_a_long_message_is_quoted_where_it_speaks_of_the_question() -> None:
     ("text", "small"),
     [
         ("hi!", True),
+        ("hi Ines!", True),
+        ("hi Bram!", False),
         ("Thanks, good night", True),
         ("hello?", False),
         ("why?", False),
@@ -137,7 +153,7 @@ def test_a_long_message_is_quoted_where_it_speaks_of_the_question() -> None:
     ],
 )
 def test_small_talk_asks_nothing(text: str, small: bool) -> None:
-    assert is_small_talk(text) == small
+    assert is_small_talk(text, "Ines") == small
 
 
 def test_the_words_of_an_address_say_nothing_of_the_question() -> None:
