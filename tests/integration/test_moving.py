@@ -292,6 +292,12 @@ def test_a_damaged_archive_is_not_backed_up(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("copy.db*"))
 
 
+def test_a_backup_goes_into_a_folder_that_is_there(filled: Archive, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"There is no folder .*disk; make it"):
+        filled.backend.back_up(tmp_path / "disk" / "copy.db")
+    assert not (tmp_path / "disk").exists()
+
+
 def test_a_full_disk_leaves_no_half_backup(filled: Archive, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

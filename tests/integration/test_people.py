@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from doppel.access import ConsentAction
 from doppel.adapters import AdapterStore
 from doppel.archive import Archive
+from doppel.archive.forgotten import FORGOTTEN_NAME
 from doppel.archive.people import as_read, find_person, find_user
 from doppel.errors import ConsentError, UnknownUserError
 from doppel.records import User
@@ -124,6 +125,13 @@ def test_somebody_whom_two_workspaces_list_is_found_where_they_are_at_home() -> 
 def test_names_that_read_the_same_are_the_same(stored: str, typed: str) -> None:
     for user in (User("T1", "U1", "x1", stored), User("T1", "U1", "x1", "", stored)):
         assert find_user([user, User("T1", "U2", "grace", "Grace Hopper")], typed) == user
+
+
+def test_who_was_forgotten_is_no_ones_nearest() -> None:
+    gone = User("T1", "U03SASK", "", FORGOTTEN_NAME)
+    with pytest.raises(UnknownUserError, match='Nobody is called "someone"; give a Slack id'):
+        find_user([gone], "someone")
+    assert find_user([gone], "U03SASK") == gone
 
 
 def test_a_name_that_cannot_be_seen_is_nobodys() -> None:
