@@ -1,14 +1,18 @@
-"""Every answer says to machines that an AI wrote it, with ids that tell nothing to who may not read the archive."""
+"""What an answer tells beside its words: to machines that an AI wrote it, with ids that tell nothing to who may not
+read the archive, and to people what carries each sentence.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from doppel.archive import Archive
+from doppel.records import Finished, Persona, SourcesFound, TextDelta, Turn
 from doppel.slack.message_transport import AI_EVENT
-from tests.fakes.engine import FakeEngine, answer
+from tests.fakes.engine import FakeEngine, Step, answer, passage
 from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.listening import Listening
 
@@ -36,3 +40,29 @@ async def test_an_answer_is_marked_however_it_is_sent(
     kept = synced.bot(TEAM).answer(metadata["event_payload"]["answer"])
     assert kept
     assert (kept.user_id, kept.version, kept.thread_ts) == ("U1", "v0001", root)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_sentence_has_a_link_to_its_source_behind_it(
+    doppel: Listening, streams: bool, slack: FakeSlack, synced: Archive, engine: FakeEngine
+) -> None:
+    if not streams:
+        slack.faults.missing_methods = {"chat.startStream"}
+    sources = [passage("Ada: it woke us"), passage("Ada: we were three")]
+
+    def script(persona: Persona, turns: Sequence[Turn]) -> list[Step]:
+        told = "It woke us at night. We were three people then. I liked it."
+        *_, last = answer(persona, told, sources)
+        assert isinstance(last, Finished)
+        said = (TextDelta("It woke us at"), TextDelta(" night.", 0), TextDelta(" We were three people then.", 1))
+        return [SourcesFound(tuple(sources)), *said, TextDelta(" I liked it."), last]
+
+    engine.script = script
+    root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
+    (raw,) = await doppel.answered("C1", root)
+    one, two = (f"[{number}]({source.permalink})" for number, source in enumerate(sources, 1))
+    shown = next((block["text"] for block in raw["blocks"] if block["type"] == "markdown"), raw["text"])
+    assert shown == f"It woke us at night. {one} We were three people then. {two} I liked it."
+    assert (
+        synced.bot(TEAM).answers("C1", root)[0].reply == "It woke us at night. We were three people then. I liked it."
+    )
