@@ -189,7 +189,7 @@ def test_the_name_of_a_private_channel_is_read_in_that_channel_alone(archive: Ar
     team = small_team_lists().channel("G1", "secret", "U1", list_="groups")
     take_in(archive, team.say("general", "1700000000.1", mention).say("secret", "1700000001.1", mention))
     assert texts(archive) == ["see #private-channel and #general", "see #secret and #general"]
-    opened = small_team_lists().channel("G1", "secret", "U1").say("general", "1700000009.1", "new")
+    opened = small_team_lists().channel("G1", "secret", "U1", is_private=False).say("general", "1700000009.1", "new")
     take_in(archive, opened)
     assert texts(archive) == ["see #secret and #general", "new", "see #secret and #general"]
 
