@@ -291,6 +291,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, dotenv: Path | None =
     given = _named(dotenv_values(dotenv)) if dotenv and dotenv.is_file() else {}
     given |= _named(environ)
     given |= {key: value for key, value in overrides.items() if value is not None}
+    if isinstance(folder := given.get("data_dir"), str) and not folder.strip():
+        raise ConfigError("DOPPEL_DATA_DIR is empty; name a folder, or leave it out.")
     try:
         return Settings.model_validate(_parsed(given))
     except ValidationError as error:

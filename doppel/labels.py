@@ -15,7 +15,7 @@ INDENT = "  "
 """Begins every line but the first of what somebody said, so that none reads as another's."""
 SOURCE = re.compile(r"\[(?:forwarded|from|attached)\b[^\]\n]*\] ")
 """What stands before words that a message brings along from another: who wrote them, and where."""
-_LIKE_A_HEAD = re.compile(r"\[(?=\s*(?:forwarded|from|attached|file|image)\b)", re.IGNORECASE)
+_LIKE_A_HEAD = re.compile(r"\[(?=\s*(?:(?:forwarded|attached)\b|from\s|(?:file|image)\s*:))", re.IGNORECASE)
 """How what we put into a message begins: such a source, a file's title or a picture's."""
 _MARKS = {
     **dict.fromkeys(map(ord, "\uff03\ufe5f"), "#"),

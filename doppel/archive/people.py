@@ -28,7 +28,7 @@ def find_user(users: Sequence[User], name: str) -> User:
 
 
 def find_person(users: Sequence[User], name: str) -> list[User]:
-    """The one person with that Slack id, else with that handle, else with that display or real name.
+    """The one person with that Slack id, else with that handle, display or real name; "@" says that a handle is meant.
 
     Returns how each workspace lists them, first where they are at home: an id is the same person's in all. Everybody is
     a candidate, whoever left too, and no letter's case decides. Raises UnknownUserError that names the nearest, or all
@@ -37,11 +37,14 @@ def find_person(users: Sequence[User], name: str) -> list[User]:
     wanted = name.strip().removeprefix("@")
     found = _with_id(users, wanted)
     if not found and not looks_like_user_id(wanted):
-        # A handle is one person's, as everybody else can call themselves.
-        found = _named(users, wanted, lambda user: [user.handle]) or _named(users, wanted, _names)
+        # A handle is one person's; others may call themselves like it, and be meant.
+        of_handle = _named(users, wanted, lambda user: [user.handle]) if name.strip().startswith("@") else []
+        found = of_handle or _named(users, wanted, _names)
     ids = {user.id for user in found}
     if len(ids) > 1:
-        raise UnknownUserError(f'"{name}" fits several people: {_labels(found)}; give the handle or the id.')
+        raise UnknownUserError(
+            f'"{name}" fits several people: {_labels(found)}; give the handle with its @, or the id.'
+        )
     if not found:
         raise UnknownUserError(_nobody(users, name, wanted))
     return sorted((user for user in users if user.id in ids), key=lambda user: user.is_guest)

@@ -103,14 +103,15 @@ class _CitedText:
     def __init__(self, question: Question, names: Names) -> None:
         self._pieces = OutgoingPieces(Mentionable(frozenset({question.asker}), frozenset(), names))
         self._passages: Sequence[Passage] = ()
+        self._told = ""
 
     def take(self, event: SourcesFound | TextDelta) -> str:
         """Take what comes next; returns what may be posted now."""
         if isinstance(event, SourcesFound):
             self._passages = event.sources[:MAX_SOURCES]
             return ""
-        shown = self._pieces.feed(event.text)
-        if event.source is None or event.source >= len(self._passages):
+        shown, self._told = self._pieces.feed(event.text), self._told + event.text
+        if event.source is None or event.source >= len(self._passages) or not _fits(self._told):
             return shown
         address = self._passages[event.source].permalink
         return shown + (self._pieces.cite(event.source + 1, address) if is_web(address) else "")
@@ -118,6 +119,12 @@ class _CitedText:
     def close(self) -> str:
         """The rest."""
         return self._pieces.close()
+
+
+def _fits(told: str) -> bool:
+    """Whether a link may stand behind a text: not in code, a table or a title, nor where a line begins."""
+    line = told[told.rfind("\n") + 1 :]
+    return bool(line.strip()) and not line.lstrip().startswith(("|", "#")) and told.count("`") % 2 == 0
 
 
 class Writer:

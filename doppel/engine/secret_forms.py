@@ -67,6 +67,7 @@ _WHOLE = "|".join(
         r"s\.(?=[A-Za-z]{0,23}\d)[A-Za-z0-9]{24}(?![A-Za-z0-9.])",  # Vault, before 1.10
         r"(?<![-:+/])[A-Za-z0-9+/]{86}==",  # Azure's storage accounts
         r"rzp_(?:live|test)_[A-Za-z0-9]{14,}",  # Razorpay
+        r"live_(?=[\w-]{0,39}\d)[\w-]{40}(?![\w-])",  # GoCardless
         r"t1\.[\w-]{30,}={0,2}\.[\w-]{60,}={0,2}",  # Yandex
         rf"0\.{_UUID}\.[A-Za-z0-9]{{20,}}:[A-Za-z0-9+/]{{20,}}={{0,2}}",  # Bitwarden
         rf"(?:5{_BASE58}{{50}}|[KL]{_BASE58}{{51}}|[xyz]prv{_BASE58}{{100,}})(?![A-Za-z0-9])",  # Bitcoin
@@ -77,7 +78,7 @@ _WHOLE = "|".join(
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{_WHOLE})[\w-]*", re.ASCII)
 # A word, a sign and what nobody would type: what services that aren't known here give as a key.
-_PREFIXED = re.compile(r"(?<![\w./+~%-])(?:[A-Za-z]{2,10}[_-]){1,3}(?P<tail>[\w-]{30,})", re.ASCII)
+_PREFIXED = re.compile(r"(?<![\w./+~%:@-])(?:[A-Za-z]{2,10}_){1,3}(?P<tail>[A-Za-z0-9]{30,})(?![\w@.-])", re.ASCII)
 _HASH = re.compile(r"[0-9a-fx_-]+|[0-9A-F_-]+")
 _SPOKEN = re.compile(r"[A-Z]?[a-z]{4,}|[A-Z]{5,}")
 _WORDS = re.compile(r"[A-Z][a-z]{2,}|[a-z]{6,}")
@@ -97,14 +98,14 @@ _IN_ADDRESS = tuple(
         r"://hooks\.slack(?:-gov)?\.com/(?P<secret>[\w/-]{12,})",
         r"://(?:\w{1,20}\.)?discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/(?P<secret>[\w/-]{12,})",
         r"://[\w.-]{1,100}\.office(?:365)?\.com/webhook\w{0,3}/(?P<secret>[\w@/-]{12,})",
-        r"://hooks?\.[\w.-]{1,100}/(?P<secret>(?=[\w-]{0,200}\d)[\w-]{20,})",
+        r"://hooks?\.[\w.-]{1,100}/(?P<secret>(?=\w{0,200}\d)\w{24,})",
         r"://(?:[\w-]{1,40}\.)?hc-ping\.com/(?P<secret>[\w/-]{16,})",
         rf"://[\w.:-]{{1,100}}/ping/(?P<secret>{_UUID})",
         r"://[\w.-]{1,100}\.sumologic\.(?:com|net)/receiver/v\d/\w{1,20}/(?P<secret>[\w+/=%-]{20,})",
         r"://[^\s?#]{1,200}/private-(?P<secret>[0-9a-f]{20,})",
         r"://outlook\.[\w.]{1,40}/owa/calendar/(?P<secret>[\w@.-]{20,}(?:/[\w.-]{20,})?)",
         r"://[\w.-]{1,100}\.icloud\.com/published/\d/(?P<secret>[\w-]{20,})",
-        r"://[^\s#]{1,300}[?&]code=(?P<secret>(?=[\w%./+=-]{0,80}\d)(?=[\w%./+=-]{0,80}[A-Za-z])[\w%./+=-]{20,})",
+        r"://[\w.-]{1,100}\.azurewebsites\.\w{2,3}/[^\s#]{0,300}[?&]code=(?P<secret>(?=[\w%./+=-]{0,80}\d)(?=[\w%./+=-]{0,80}[A-Za-z])[\w%./+=-]{20,})",
         r"://(?:events|\w{1,20})\.pagerduty\.com/(?:integration|generic/[\w-]{1,20})/(?P<secret>[\w-]{16,})",
         r"://maker\.ifttt\.com/[\w/-]{0,100}/key/(?P<secret>[\w-]{16,})",
         r"://api\.telegram\.org/bot(?P<secret>[\w:-]{20,})",
@@ -156,15 +157,16 @@ _BEHIND = (
     (
         " to",
         r"(?i:\b(?:set|chang|reset|updat|rotat)\w{0,3}[ ](?:(?:the|my|our|your|its|his|her)[ ])?(?:[\w-]{1,20}[ ]){0,2}"
-        rf"(?:password|passwd|passphrase|pass|pw)(?:[ ](?:of|for|on)[ ][\w.-]{{1,40}}){{0,1}}[ ]to:?[ ]){_TYPED}",
+        rf"(?:password|passwd|passphrase|pw)(?:[ ](?:of|for|on)[ ][\w.-]{{1,40}}){{0,1}}[ ]to:?[ ]){_TYPED}",
     ),
     (
         "cred",
-        rf"(?i:\bcred(?:s|entials)?{_WHERE}(?::|[ ](?:are|is)(?:[ ]now)?:?)[ ])[\w.@-]{{1,60}}[ ]?[/:|,][ ]?{_TYPED}",
+        rf"(?i:\bcred(?:s|entials)?{_WHERE}(?::|[ ](?:are|is)(?:[ ]now)?:?)[ ])(?!\w+://)"
+        rf"[\w.@-]{{1,60}}[ ]?[/:|,][ ]?{_TYPED}",
     ),
     (
         "log",
-        rf"(?i:\b(?:log[ -]?in|logged[ ]in|login){_WHERE}[ ](?:with|as|is)[ ])[\w.@-]{{1,60}}(?:[ ]/[ ]|[:/]){_TYPED}",
+        rf"(?i:\b(?:log[ -]?in|logged[ ]in|login){_WHERE}[ ](?:with|as)[ ])[\w.@-]{{1,60}}(?:[ ]/[ ]|[:/]){_TYPED}",
     ),
     ('"', r"\"(?:d|p|q|dp|dq|qi|k)\"[ ]?:[ ]?\"(?P<secret>(?=[\w-]{0,80}\d)(?=[\w-]{0,80}[A-Z])[\w-]{40,})"),
     ("identified", r"(?i:identified[ ](?:with[ ]\w{1,40}[ ])?by)[ ]['\"](?P<secret>[^\s'\"]{4,})"),

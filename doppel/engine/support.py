@@ -200,8 +200,10 @@ class SentenceReader:
             return [TextDelta(passed, source) for part in whole for passed, source in self._pass(part)]
         deltas = []
         for part in whole:
-            deltas.append(TextDelta(part[shown:], self._read(part)))
-            shown = 0
+            told, source, shown = part[shown:], self._read(part), 0
+            # What begins a new line does not belong to the sentence.
+            end = len(told.rstrip()) if "\n" in told else len(told)
+            deltas += [TextDelta(told[:end], source), TextDelta(told[end:])]
         return _told([*deltas, TextDelta(self._held[shown:])])
 
     def close(self) -> list[TextDelta]:

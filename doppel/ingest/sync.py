@@ -330,14 +330,14 @@ class Sync:
             raise SlackError(LOST, "unexpected_page")
         told = [(raw, micros(ts)) for raw in dicts(found) if (ts := timestamp(raw.get("ts")))]
         times = [at for _, at in told]
-        leads_on = bool(told and part_of(answer, "response_metadata").get("next_cursor"))
+        leads_on = bool(part_of(answer, "response_metadata").get("next_cursor"))
         # Slack hides old messages from workspaces without a plan: what it hides is not deleted.
         limited = bool(answer.get("is_limited"))
         parent = micros(where["ts"]) if "ts" in where else None
         is_answer = all(asked.low <= at <= asked.high or at == parent for at in times)
         is_read = len(told) == len(found) and (has_more is True or (has_more is False and not leads_on))
         stamps = [at for at in times if at >= asked.low]
-        more = bool(has_more) or leads_on
+        more = bool(has_more) or (leads_on and bool(told))
         return _Page([raw for raw, _ in told], stamps, more, limited, is_answer and is_read and not limited)
 
     def _add_threads(self, threads: Sequence[Thread]) -> None:

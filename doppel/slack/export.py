@@ -28,12 +28,13 @@ from doppel.ids import PLACEHOLDER, UNKNOWN_TEAM
 from doppel.plain_text import storable
 from doppel.records import Channel, ChannelKind, Raw, User, ts_key
 from doppel.slack.block_text import dicts
-from doppel.slack.export_files import Conversation, ExportFiles, has_id
+from doppel.slack.export_files import Conversation, ExportFiles, has_id, stated_by
 from doppel.slack.export_names import (
     LISTS,
     PEOPLE,
     day_of,
     is_canvas,
+    is_day,
     is_json,
     is_list,
     is_part,
@@ -105,6 +106,7 @@ class Export:
         self.teams = self._find_teams()
         self.team = self.teams[0] if self.teams else UNKNOWN_TEAM
         self.of_several: dict[str, tuple[str, ...]] = {}
+        self._named: dict[str, set[str]] = {}
         self._folders = self._find_channels()
 
     def __enter__(self) -> Self:
@@ -164,7 +166,7 @@ class Export:
             channel = self._folders[folder]
             for parts in days:
                 for raw in self._entries(parts):
-                    if self._is_message(raw):
+                    if self._is_message(raw) and self._is_said_in(channel, raw):
                         self._note_host(raw)
                         yield channel, raw
                 done += self._files.size(parts)
@@ -283,7 +285,7 @@ class Export:
         listed: dict[str, Channel] = {}
         for channel in (channel_of(raw, self.team, LISTS[name]) for name in present for raw in self._list(name)):
             listed[channel.id] = narrower(listed.get(channel.id, channel), channel)
-        named: dict[str, set[str]] = {}
+        named = self._named
         for channel in listed.values():
             named.setdefault(channel.name, set()).add(channel.id)
         found = dict(listed)
@@ -338,6 +340,18 @@ class Export:
             return True
         return False
 
+    def _is_said_in(self, channel: Channel, raw: Raw) -> bool:
+        """Whether a message doesn't say that it is of another channel."""
+        if channel.id.startswith(SEVERAL) or not (stated := stated_by(raw)):
+            return True
+        said = Conversation()
+        said.take(stated)
+        # A name may be an older one of this channel's, unless another is called so.
+        others = set[str]().union(*(self._named.get(name, set()) for name in said.names)) - {channel.id}
+        is_here = said.ids <= {channel.id} and not others
+        self.skipped["message of another channel"] += not is_here
+        return is_here
+
     def _note_host(self, raw: Raw) -> None:
         """Files, and messages that Slack quotes under a link to them, carry the workspace's own address."""
         for file in dicts(raw.get("files")):
@@ -389,9 +403,9 @@ def _joined(own: Raw, other: Raw) -> dict[str, Any]:
 
 
 def _stated(said: Iterable[Conversation]) -> str:
-    """The id of the one channel that each of a folder's files says it is of, or ""."""
-    ids = {frozenset(of_file.ids) for of_file in said}
-    return next(iter(next(iter(ids)))) if [len(of_file) for of_file in ids] == [1] else ""
+    """The id of the one channel that a folder's files say they are of, or ""; a file may say nothing."""
+    ids = {id_ for of_file in said for id_ in of_file.ids}
+    return ids.pop() if len(ids) == 1 else ""
 
 
 def _is_of(
@@ -399,10 +413,13 @@ def _is_of(
 ) -> bool:
     """Whether a file says nothing else than that it is of this channel, and is called like it or like none.
 
-    Of a channel that no list names, its own id and the name beside it say that it is the one.
+    Of a day, a message that says otherwise is left out by itself. Of a channel that no list names, its own id and the
+    name beside it say that it is the one.
     """
     if channel.id.startswith(SEVERAL):
         return True
+    if is_day(parts[-1]):
+        said = said.head or said
     if channel.kind is ChannelKind.UNKNOWN:
         names = {channel.name.lower(), *([said.named] if said.ids else [])}
         return said.ids <= {channel.id} and said.names <= names

@@ -32,12 +32,13 @@ _KINDS = ("C", "D", "G")
 @dataclass(slots=True)
 class Conversation:
     """What a file says of whose messages it holds: ids of channels, and names that stand without one; `called` is an id
-    or a name to know it by.
+    or a name to know it by. `head` is what it says before its messages do.
     """
 
     ids: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     named: str = ""
+    head: Conversation | None = None
 
     @property
     def called(self) -> str:
@@ -55,6 +56,11 @@ class Conversation:
         self.named = self.named or next(iter(sorted(names)), "")
         self.ids |= ids
         self.names |= set() if ids else names
+
+
+def stated_by(raw: Raw) -> Raw:
+    """What a message says of the channel it is of."""
+    return {key: raw[key] for key in _OF_CHANNEL & raw.keys()}
 
 
 class ExportFiles:
@@ -116,9 +122,10 @@ class ExportFiles:
         with self._source.open(self._paths[parts]) as file:
             for said in abouts(file):
                 found.take(said, text_of(said, "name") if "ts" not in said else "")
+        found.head = Conversation({*found.ids}, {*found.names}, found.named)
         for raw in entries:
-            if isinstance(raw, dict) and not _OF_CHANNEL.isdisjoint(raw):
-                found.take({key: raw[key] for key in _OF_CHANNEL & raw.keys()})
+            if isinstance(raw, dict):
+                found.take(stated_by(raw))
         return found
 
     def _is_broken(self, parts: Parts) -> bool:

@@ -336,7 +336,7 @@ def test_a_name_of_several_lists_them_all(archive: Archive) -> None:
     builder.user("U5", "old-ada", display_name="Ada", deleted=True)
     take_in(archive, builder)
     with pytest.raises(
-        UnknownUserError, match=r"Sam Lee \(@sam, U3\), Sam Lee \(@sam2, U4\); give the handle or the id"
+        UnknownUserError, match=r"Sam Lee \(@sam, U3\), Sam Lee \(@sam2, U4\); give the handle with its @, or the id"
     ):
         archive.find_user("sam lee")
     assert archive.find_user("sam").id == "U3"

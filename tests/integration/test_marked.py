@@ -55,14 +55,18 @@ async def test_a_sentence_has_a_link_to_its_source_behind_it(
         *_, last = answer(persona, told, sources)
         assert isinstance(last, Finished)
         said = (TextDelta("It woke us at"), TextDelta(" night.", 0), TextDelta(" We were three people then.", 1))
-        return [SourcesFound(tuple(sources)), *said, TextDelta(" I liked it."), last]
+        code = (TextDelta("\n```\nx = 1", 0), TextDelta("\n```\n"), TextDelta("| a | b |", 1), TextDelta("\n"))
+        return [SourcesFound(tuple(sources)), *said, TextDelta(" I liked it."), *code, last]
 
     engine.script = script
     root = slack.workspace.post("C1", "U2", f"<@{BOT}> why?")
     (raw,) = await doppel.answered("C1", root)
     one, two = (f"[{number}]({source.permalink})" for number, source in enumerate(sources, 1))
     shown = next((block["text"] for block in raw["blocks"] if block["type"] == "markdown"), raw["text"])
-    assert shown == f"It woke us at night. {one} We were three people then. {two} I liked it."
+    assert (
+        shown
+        == f"It woke us at night. {one} We were three people then. {two} I liked it.\n```\nx = 1\n```\n| a | b |\n"
+    )
     assert (
         synced.bot(TEAM).answers("C1", root)[0].reply == "It woke us at night. We were three people then. I liked it."
     )

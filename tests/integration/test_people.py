@@ -47,16 +47,21 @@ LEFT = User("T1", "U1", "erik", "Erik Lind", deleted=True)
 MALLORY = User("T1", "U2", "mallory", "Mallory", "erik")
 
 
-@pytest.mark.parametrize("typed", ["erik", "@erik", "Erik"])
-def test_a_handle_goes_before_what_others_call_themselves(typed: str) -> None:
-    assert find_user([LEFT, MALLORY], typed) == find_user([MALLORY, LEFT], typed) == LEFT
+def test_a_handle_is_told_from_what_others_call_themselves_by_its_sign() -> None:
+    for users in ([LEFT, MALLORY], [MALLORY, LEFT]):
+        assert find_user(users, "@erik") == find_user(users, " @Erik") == LEFT
+        for typed in ("erik", "Erik"):
+            with pytest.raises(UnknownUserError, match=r"fits several people: .*; give the handle with its @"):
+                find_user(users, typed)
 
 
 @pytest.mark.parametrize("other", ["Erik Lind", "erik lind", "Erik\u200b  Lind"])
 def test_who_left_is_meant_as_well(other: str) -> None:
     for impostor in (User("T1", "U2", "mallory", "Mallory", other), User("T1", "U2", "mallory", other)):
         for typed in ("Erik Lind", "erik lind"):
-            with pytest.raises(UnknownUserError, match=r"fits several people: .*U1.*U2.*; give the handle or the id"):
+            with pytest.raises(
+                UnknownUserError, match=r"fits several people: .*U1.*U2.*; give the handle with its @, or the id"
+            ):
                 find_user([LEFT, impostor], typed)
 
 
@@ -76,8 +81,7 @@ def test_a_name_means_one_person_in_every_workspace_or_nobody(users: list[User],
     def called(user: User, *names: str) -> bool:
         return as_read(typed).casefold() in {as_read(name).casefold() for name in names if as_read(name)}
 
-    by_handle = {user.id for user in users if called(user, user.handle)}
-    meant = by_handle or {user.id for user in users if called(user, user.display_name, user.real_name)}
+    meant = {user.id for user in users if called(user, user.handle, user.display_name, user.real_name)}
     if len(meant) == 1:
         found = find_person(users, typed)
         assert sorted(found, key=repr) == sorted((user for user in users if user.id in meant), key=repr)

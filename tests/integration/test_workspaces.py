@@ -335,7 +335,7 @@ def test_the_search_of_one_workspace_finds_nothing_of_another(both: Archive, tmp
 def test_the_same_name_in_two_workspaces_is_told_apart(both: Archive, tmp_path: Path) -> None:
     done = doppel(tmp_path, "consent", "grant", "U1")
     assert done.status == 1
-    assert "fits several people" in done.data["error"]
+    assert "is in several workspaces" in done.data["error"]
     assert doppel(tmp_path, "consent", "grant", "ben").status == 0
 
 

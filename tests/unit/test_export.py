@@ -525,13 +525,9 @@ GENERAL_FIRST = {"channel_id": "C0GENERAL1", "messages": [HI]}
         ("general/messages.json", [HI, {**SECRET, "channel": "G0SECRET01"}]),
         ("general/2023-11-14.json", {"channel_id": "G0SECRET01", "messages": [SECRET]}),
         ("general/2023-11-14.json", {"channel": {"name": "secret"}, "messages": [SECRET]}),
-        ("general/2023-11-14.json", [HI, {**SECRET, "channel": "G0SECRET01"}]),
-        ("general/2023-11-14.json", [HI, {**SECRET, "channel_id": "G0SECRET01"}]),
-        ("general/2023-11-14.json", [HI, {**SECRET, "channel_name": "secret"}]),
         ("general/2023-11-14.jsonl", lines(HI, {**SECRET, "channel": "G0SECRET01"})),
         ("general/general-2023-11-14.json", {"channel_id": "G0NOWHERE1", "messages": [SECRET]}),
         ("general/2023-11.json", {"channel_id": "G0SECRET01", "messages": [SECRET]}),
-        ("general/2023.json", [{**HI, "slackdump_thread_replies": [{**SECRET, "channel": "G0SECRET01"}]}]),
         ("elsewhere/2023-11-14.json", [{**HI, "channel": "C0GENERAL1"}, {**SECRET, "channel": "G0SECRET01"}]),
         ("elsewhere/2023-11-14.json", {"channel_name": "secret", "messages": [SECRET]}),
         ("G0NOWHERE1/2023-11-14.json", {"channel_id": "C0GENERAL1", "messages": [SECRET]}),
@@ -543,6 +539,20 @@ def test_a_file_of_several_channels_is_read_as_none(
 ) -> None:
     monkeypatch.setattr(export_files, "_WHOLE_BYTES", 0 if is_large else 2**20)
     assert kinds_of(tmp_path, {**LISTS_OF, name: content}) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [HI, {**SECRET, "channel": "G0SECRET01"}],
+        [HI, {**SECRET, "channel_id": "G0NOWHERE1"}],
+        [HI, {**SECRET, "channel_name": "secret"}],
+        [{**HI, "channel_name": "was-called-so"}, {**SECRET, "channel": {"id": "G0SECRET01", "name": "general"}}],
+        [{**HI, "slackdump_thread_replies": [{**SECRET, "channel": "G0SECRET01"}]}],
+    ],
+)
+def test_a_message_of_a_day_that_says_another_channel_is_left_out_by_itself(tmp_path: Path, content: object) -> None:
+    assert kinds_of(tmp_path, {**LISTS_OF, "general/2023-11-14.json": content}) == {"hi": ChannelKind.PUBLIC}
 
 
 @pytest.mark.parametrize(
@@ -566,12 +576,16 @@ def test_a_day_that_says_of_which_channel_it_is_is_that_channels(
         assert known.get("C0NOWHERE1", ChannelKind.UNKNOWN) is ChannelKind.UNKNOWN
 
 
-def test_a_folder_that_may_be_known_by_its_name_takes_nothing_that_says_another_channel(tmp_path: Path) -> None:
+def test_a_folder_that_no_list_names_is_of_the_one_channel_that_its_files_say(tmp_path: Path) -> None:
     builder = ExportBuilder().without("channels").put("plan/2023-11-14.json", json.dumps([HI]))
     builder.put("plan/2023-11-15.json", json.dumps({"channel_id": "G0SECRET01", "messages": [SECRET]}))
     with open_export(builder.zip(tmp_path / "export.zip")) as export:
+        assert read(export) == [("G0SECRET01", "hi"), ("G0SECRET01", "secret")]
+        assert {channel.kind for channel in export.channels} == {ChannelKind.UNKNOWN}
+    builder.put("plan/2023-11-16.json", json.dumps({"channel_id": "G0OTHER001", "messages": [SECRET]}))
+    with open_export(builder.zip(tmp_path / "two.zip")) as export:
         assert read(export) == [("name:plan", "hi")]
-        assert export.skipped["file of several channels"] == 1
+        assert export.skipped["file of several channels"] == 2
 
 
 @pytest.mark.parametrize(

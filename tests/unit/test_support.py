@@ -110,6 +110,16 @@ def test_a_source_comes_where_its_sentence_ends() -> None:
     assert reader.close() == []
 
 
+def test_a_source_comes_before_the_line_that_follows() -> None:
+    told = "- because we lost 11 events in january through it"
+    for pieces in ([f"{told}\n- My cat!"], [told, "\n", "- My cat!"], [f"{told} ", "\n- My cat!"]):
+        reader = SentenceReader(EVIDENCE)
+        shown = [delta for piece in pieces for delta in reader.feed(piece)]
+        (cited,) = [number for number, delta in enumerate(shown) if delta.source == 0]
+        assert "".join(delta.text for delta in shown[: cited + 1]).rstrip() == told
+        assert "\n" not in "".join(delta.text for delta in shown[: cited + 1])
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_taken(text: str) -> None:
     shown, sources = read(text)
