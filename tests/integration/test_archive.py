@@ -340,7 +340,9 @@ def test_a_name_of_several_lists_them_all(archive: Archive) -> None:
     ):
         archive.find_user("sam lee")
     assert archive.find_user("sam").id == "U3"
-    assert archive.find_user("Ada").id == "U1"
+    with pytest.raises(UnknownUserError, match=r"Ada \(@ada, U1\), Ada \(@old-ada, U5\)"):
+        archive.find_user("Ada")
+    assert archive.find_user("@ada").id == "U1"
 
 
 def test_the_consent_ledger_only_grows(archive: Archive) -> None:
