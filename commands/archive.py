@@ -11,6 +11,7 @@ import typer
 from commands.run import command, path_of
 from doppel.app_context import AppContext
 from doppel.console import Result
+from doppel.errors import BadInputError
 
 app = typer.Typer()
 archive_app = typer.Typer(help="The archive as a whole: copy it, back it up.", no_args_is_help=True)
@@ -48,6 +49,8 @@ def archive_backup(
     """Write the SQLite archive to FILE as of one moment, while Doppel goes on."""
     from doppel.archive.database import backend_of
 
+    if not file.absolute().parent.is_dir():
+        raise BadInputError(f"There is no folder {file.parent}; make it, or name another.")
     started = time.monotonic()
     backend_of(context.settings.archive_at).back_up(file)
     size = file.stat().st_size

@@ -129,8 +129,6 @@ class SqliteFile:
             raise BadInputError(f"There is no archive at {self} yet; import a Slack export first.")
         if file.exists():
             raise BadInputError(f"{file} exists; name a new file.")
-        if not file.absolute().parent.is_dir():
-            raise BadInputError(f"There is no folder {file.parent}; make it, or name another.")
         draft = file.with_name(file.name + ".part")
         draft.unlink(missing_ok=True)
         create_private(draft)

@@ -292,9 +292,9 @@ def test_a_damaged_archive_is_not_backed_up(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("copy.db*"))
 
 
-def test_a_backup_goes_into_a_folder_that_is_there(filled: Archive, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"There is no folder .*disk; make it"):
-        filled.backend.back_up(tmp_path / "disk" / "copy.db")
+def test_the_command_backs_up_into_a_folder_that_is_there(tmp_path: Path) -> None:
+    done = doppel(tmp_path / "data", "archive", "backup", str(tmp_path / "disk" / "copy.db"))
+    assert (done.status, "disk; make it, or name another" in done.data["error"]) == (1, True)
     assert not (tmp_path / "disk").exists()
 
 

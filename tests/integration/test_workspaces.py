@@ -336,7 +336,8 @@ def test_the_same_name_in_two_workspaces_is_told_apart(both: Archive, tmp_path: 
     done = doppel(tmp_path, "consent", "grant", "U1")
     assert done.status == 1
     assert "is in several workspaces" in done.data["error"]
-    assert doppel(tmp_path, "consent", "grant", "ben").status == 0
+    assert doppel(tmp_path, "consent", "grant", "ben").status == 1
+    assert doppel(tmp_path, "consent", "grant", "ben", "--team", BRICK).status == 0
 
 
 @pytest.mark.parametrize(
