@@ -124,8 +124,8 @@ class ExportFiles:
                 found.take(said, text_of(said, "name") if "ts" not in said else "")
         found.head = Conversation({*found.ids}, {*found.names}, found.named)
         for raw in entries:
-            if isinstance(raw, dict):
-                found.take(stated_by(raw))
+            if isinstance(raw, dict) and (stated := stated_by(raw)):
+                found.take(stated)
         return found
 
     def _is_broken(self, parts: Parts) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from doppel.access import ConsentAction
 from doppel.archive import Archive
 from doppel.ingest import open_archive
 from tests.end_to_end import archive_at
@@ -38,6 +39,12 @@ def synced(slack: FakeSlack, tmp_path: Path) -> Iterator[Archive]:
     with open_archive(archive_at(tmp_path)) as opened:
         sync(slack, opened)
         yield opened
+
+
+@pytest.fixture
+def ada_agreed(synced: Archive) -> None:
+    """Ada's consent, recorded before anything else."""
+    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
 
 
 @pytest.fixture

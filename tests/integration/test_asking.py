@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from doppel.access import ConsentAction
 from doppel.archive import Archive
 from doppel.bot import answering
 from doppel.bot.question_parser import question_of
@@ -22,6 +21,8 @@ from tests.fakes.slack.channels import Json
 from tests.listening import ADA, Listening, listening, replies, serving
 
 LIMIT = 4_000
+
+pytestmark = pytest.mark.usefixtures("ada_agreed")
 
 
 @pytest.fixture
@@ -37,13 +38,6 @@ def workspace() -> Workspace:
 @pytest.fixture
 def time_scale() -> float:
     return 1
-
-
-@pytest.fixture
-def synced(synced: Archive) -> Archive:
-    """Ada agreed."""
-    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
-    return synced
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from tests.fakes.slack import BOT, TEAM, FakeSlack, Workspace
 from tests.fakes.slack.channels import Json
 from tests.listening import ADA, Listening, listening
 
+pytestmark = pytest.mark.usefixtures("ada_agreed")
+
 
 @pytest.fixture
 def workspace() -> Workspace:
@@ -39,13 +41,6 @@ def workspace() -> Workspace:
 @pytest.fixture
 def time_scale() -> float:
     return 1
-
-
-@pytest.fixture
-def synced(synced: Archive) -> Archive:
-    """Ada agreed."""
-    synced.record_consent(synced.find_user("U1"), ConsentAction.GRANT, "tests")
-    return synced
 
 
 def pressed(slack: FakeSlack, action: str, value: str, **given: Any) -> Json:
